@@ -1,0 +1,84 @@
+"""The project's errors and exit codes; every command prints one line per error and leaves no traceback.
+
+| code | class | when |
+|---|---|---|
+| 0 | - | done |
+| 2 | `BadInput` | the user's params, command line or files cannot be used |
+| 3 | `EnvironmentFailed` | an environment raised or gave unusable output |
+| 4 | `NonFinite` | NaN or infinity in a loss, gradient, reward or observation |
+| 5 | `RunInUse` | another process trains this run |
+| 6 | `StorageFailed` | the run cannot be written or read back |
+| 130, 143 | `Stopped` | stopped by SIGINT or SIGTERM |
+"""
+
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import NoReturn
+
+
+class MarlGreError(Exception):
+    """An error whose message is one line that tells the user what to do."""
+
+    exit_code = 1
+
+
+class BadInput(MarlGreError):
+    """The user's input cannot be used."""
+
+    exit_code = 2
+
+
+class EnvironmentFailed(MarlGreError):
+    """An environment raised or gave unusable output."""
+
+    exit_code = 3
+
+
+class NonFinite(MarlGreError):
+    """NaN or infinity where only finite numbers make sense."""
+
+    exit_code = 4
+
+
+class RunInUse(MarlGreError):
+    """Another process holds the run's lock."""
+
+    exit_code = 5
+
+
+class StorageFailed(MarlGreError):
+    """A run's files cannot be written or read back."""
+
+    exit_code = 6
+
+
+class Stopped(MarlGreError):
+    """The run was stopped by a signal; never exit code 0, which DVC would record as finished."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def one_of(found: object, allowed: list[str]) -> str:
+    """Return "found X; did you mean Y? Allowed: ..." for an unknown name."""
+    close = get_close_matches(str(found), allowed, n=1, cutoff=0.4)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return f"found {found!r}{hint} Allowed: {', '.join(allowed)}"
+
+
+def run_cli(main: Callable[[], None]) -> NoReturn:
+    """Run a command's main function and exit with the code of its error, one line on stderr."""
+    try:
+        main()
+    except MarlGreError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("error: stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output went away (`marl-gre ... | head`)
+        sys.stderr.close()
+        sys.exit(141)
+    sys.exit(0)
