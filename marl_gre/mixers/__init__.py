@@ -1,0 +1,16 @@
+"""The mixers, one file each; a new one is a file, a line here and an entry in params.yaml."""
+
+from marl_gre.mixers.base import Mixer, MixerConfig
+from marl_gre.mixers.qmix import QMIX
+from marl_gre.mixers.qmix_gre import QMIXGRE
+from marl_gre.mixers.qmix_simple import QMIXSimple
+from marl_gre.mixers.vdn import VDN
+
+MIXERS: dict[str, type[Mixer]] = {
+    "vdn": VDN,
+    "qmix": QMIX,
+    "qmix_simple": QMIXSimple,
+    "qmix_gre": QMIXGRE,
+}
+
+__all__ = ["MIXERS", "QMIX", "QMIXGRE", "VDN", "Mixer", "MixerConfig", "QMIXSimple"]

@@ -1,0 +1,76 @@
+"""QMIX: q_tot = elu(q W1 + b1) w2 + v, with W1, w2 >= 0 and all weights made from the state.
+
+https://arxiv.org/abs/1803.11485, and Eq. 1 of https://arxiv.org/abs/2202.04427.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from marl_gre.mixers.base import Mixer, MixerConfig, hypernetwork
+
+
+class QMIXConfig(MixerConfig):
+    """Keys of QMIX in params.yaml; the defaults are PyMARL's."""
+
+    embed_dim: int = Field(32, ge=1, description="width K of the mixing network")
+    hypernet_layers: Literal[1, 2] = Field(2, description="layers of the networks that make W1 and w2")
+    hypernet_dim: int = Field(64, ge=1, description="hidden width of two-layer hypernetworks")
+
+
+class MixingWeights(NamedTuple):
+    """The mixing network's weights for each step."""
+
+    w1: Tensor  # [B, T, N, K], 0 or more
+    b1: Tensor  # [B, T, K]
+    w2: Tensor  # [B, T, K], 0 or more
+    v: Tensor  # [B, T]
+
+
+class QMIX(Mixer):
+    """A two-layer mixing network that is monotonic in every agent's value."""
+
+    Config = QMIXConfig
+    config: QMIXConfig
+
+    def __init__(self, n_agents: int, state_dim: int, config: QMIXConfig):
+        super().__init__(n_agents, state_dim, config)
+        width = config.embed_dim
+        layers, hidden = config.hypernet_layers, config.hypernet_dim
+        self.hyper_w1 = hypernetwork(state_dim, n_agents * width, layers, hidden)
+        self.hyper_w2 = hypernetwork(state_dim, width, layers, hidden)
+        self.hyper_b1 = nn.Linear(state_dim, width)
+        self.hyper_v = nn.Sequential(nn.Linear(state_dim, width), nn.ReLU(), nn.Linear(width, 1))
+
+    def weights(self, state: Tensor) -> MixingWeights:
+        """Return the mixing network's weights for state [B,T,S]."""
+        w1 = self.hyper_w1(state).abs().unflatten(-1, (self.n_agents, self.config.embed_dim))  # [B, T, N, K]
+        return MixingWeights(w1, self.hyper_b1(state), self.hyper_w2(state).abs(), self.hyper_v(state).squeeze(-1))
+
+    def forward(self, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Mixer.forward`."""
+        q_tot = mix(chosen_qs, self.weights(state))
+        return q_tot, q_tot.new_zeros(q_tot.shape)
+
+    def credits(self, chosen_qs: Tensor, state: Tensor) -> Tensor:
+        """Return the analytic dq_tot/dq_i [B,T,N], 0 or more (Eq. 8)."""
+        weights = self.weights(state)
+        return mixing_gradient(preactivation(chosen_qs, weights).clamp(max=0).exp(), weights)
+
+
+def preactivation(chosen_qs: Tensor, weights: MixingWeights) -> Tensor:
+    """Return q W1 + b1 [B,T,K]."""
+    return (chosen_qs.unsqueeze(-2) @ weights.w1).squeeze(-2) + weights.b1
+
+
+def mix(chosen_qs: Tensor, weights: MixingWeights) -> Tensor:
+    """Return elu(q W1 + b1) w2 + v [B,T]."""
+    hidden = F.elu(preactivation(chosen_qs, weights))  # [B, T, K]
+    return (hidden * weights.w2).sum(-1) + weights.v  # [B, T]
+
+
+def mixing_gradient(elu_derivative: Tensor, weights: MixingWeights) -> Tensor:
+    """Return W1 F w2 [B,T,N] with F = diag(elu') (Eq. 8); elu_derivative [B,T,K]."""
+    return (weights.w1 @ (elu_derivative * weights.w2).unsqueeze(-1)).squeeze(-1)
