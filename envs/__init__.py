@@ -1,0 +1,90 @@
+"""Cooperative multi-agent environments, usable without torch or marl_gre.
+
+`ENVS` lists them. `make` gives the PettingZoo parallel form, `make_vec` the batched form (`envs.vector.VectorEnv`).
+Importing this package registers every id with PettingZoo and Gymnasium (`marl_gre/lumberjacks-v0`, ...), so that
+`gymnasium.make("envs:marl_gre/lumberjacks-v0")` needs no other import; the compiled parts load on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from envs.checks import one_of
+
+if TYPE_CHECKING:
+    from pettingzoo import ParallelEnv
+
+    from envs.vector import VectorEnv
+
+ENVS: dict[str, str] = {
+    "lumberjacks_v0": "envs.lumberjacks_v0",
+    "lumberjacks_v1": "envs.lumberjacks_v1",
+    "traffic_junction_v0": "envs.traffic_junction_v0",
+    "traffic_junction_v1": "envs.traffic_junction_v1",
+}
+
+
+def make(name: str, **kwargs: Any) -> ParallelEnv:
+    """Return the PettingZoo parallel form of an environment.
+
+    Args:
+        name: an id of ENVS, or "package.module:factory" of any PettingZoo parallel environment.
+        kwargs: keywords of the environment.
+
+    Raises:
+        ValueError: unknown name or value.
+        TypeError: unknown keyword.
+    """
+    module, factory = _find(name)
+    return getattr(module, factory)(**kwargs)
+
+
+def make_vec(name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: Any) -> VectorEnv:
+    """Return the batched form of an environment.
+
+    Args:
+        name: an id of ENVS, or "package.module:factory" of any PettingZoo parallel environment with discrete actions.
+        num_envs: number of copies, 1 or more.
+        autoreset: whether finished copies restart by themselves.
+        kwargs: keywords of the environment.
+
+    Raises:
+        ValueError: unknown name or value.
+        TypeError: unknown keyword.
+    """
+    module, factory = _find(name)
+    if name in ENVS:
+        return module.vector_env(num_envs, autoreset=autoreset, **kwargs)
+    from envs.from_parallel import from_parallel_env
+
+    return from_parallel_env(getattr(module, factory), num_envs, autoreset=autoreset, **kwargs)
+
+
+def results_version(name: str) -> int:
+    """Return the number that changes whenever the environment's results change.
+
+    It is the constant RESULTS_VERSION of the environment's module, or 0 where a third party's module has none.
+    """
+    return int(getattr(_find(name)[0], "RESULTS_VERSION", 0))
+
+
+def _find(name: str) -> tuple[ModuleType, str]:
+    """Import the module of an environment; return it with the name of its parallel factory."""
+    if name in ENVS:
+        return importlib.import_module(ENVS[name]), "parallel_env"
+    path, colon, factory = str(name).partition(":")
+    if not (path and colon and factory):
+        raise ValueError(one_of("environment", name, [*ENVS, "package.module:factory"]))
+    try:
+        module = importlib.import_module(path)
+    except ImportError as error:
+        raise ValueError(f"environment {name!r}: module {path!r} cannot be imported: {error}.") from error
+    found: Callable[..., Any] | None = getattr(module, factory, None)
+    if not callable(found):
+        public = [key for key in vars(module) if not key.startswith("_")]
+        raise ValueError(one_of(f"factory in module {path}:", factory, public))
+    return module, factory

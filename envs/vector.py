@@ -1,0 +1,122 @@
+"""The VectorEnv contract: E copies of one cooperative environment, stepped together.
+
+Owns the names and shapes that trainers, replay and evaluation rely on. The compiled environments fulfil it through
+core.py, any PettingZoo parallel environment through from_parallel.py.
+"""
+
+import abc
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+World = dict[str, np.ndarray]
+
+
+class VectorEnv(abc.ABC):
+    """E copies of one cooperative environment with N agents, stepped together.
+
+    An episode is a pure function of (seed, episode counter, actions), and copy i of a batch gives the same bits as a
+    single environment with that seed. Axis letters: E copies, N agents, A actions, O observation, S state.
+
+    Attributes:
+        num_envs, n_agents, n_actions, obs_dim, state_dim: the sizes E, N, A, O, S.
+        episode_limit: most steps an episode can have.
+        agents: PettingZoo names of the agents, in the order of axis N.
+        action_names: names of the actions, in the order of axis A.
+        autoreset: whether finished copies restart by themselves.
+        obs, state, action_mask: [E,N,O] float32, [E,S] float32 and [E,N,A] int8 (1 = available), what the agents
+            face now. These and all outputs below are preallocated and overwritten by reset and step: copy what
+            you keep, and do not write into them (`state` may share memory with `obs`).
+        reward: [E] float64, team reward of the last step.
+        agent_reward: [E,N] float64, the environment's own reward of each agent in the last step.
+        terminated, truncated: [E] bool, whether the last step ended the episode truly or by the time limit, never both.
+        info: numeric diagnostics of the last step, each [E,...]; "illegal_actions" always.
+        final_obs, final_state, final_action_mask: with autoreset, the outputs after the last step of the episode, for
+            the copies whose last step ended one; other rows hold older values.
+        world: the live complete world, each field [E,...]; write to it through set_world only.
+        observed: the fields of world that observe() reads.
+    """
+
+    num_envs: int
+    n_agents: int
+    n_actions: int
+    obs_dim: int
+    state_dim: int
+    episode_limit: int
+    agents: list[str]
+    action_names: list[str]
+    autoreset: bool
+    obs: np.ndarray
+    state: np.ndarray
+    action_mask: np.ndarray
+    reward: np.ndarray
+    agent_reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    info: dict[str, np.ndarray]
+    final_obs: np.ndarray
+    final_state: np.ndarray
+    final_action_mask: np.ndarray
+    world: World
+    observed: tuple[str, ...]
+
+    @abc.abstractmethod
+    def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
+        """Restart all copies.
+
+        Args:
+            seed: an int s gives copy i the seed s + i; a sequence [E] gives one per copy; None goes on to the next
+                episode of the same seeds (the first call without a seed uses 0).
+            options: where supported, a world to start from.
+
+        Raises:
+            ValueError: the seed or the options cannot be used.
+        """
+
+    @abc.abstractmethod
+    def step(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
+        """Play one step in every copy whose episode runs.
+
+        A finished copy restarts at once with its next episode if autoreset is on, and otherwise stays frozen
+        (world, outputs and flags unchanged, reward 0) until reset.
+
+        Args:
+            actions: [E,N] whole numbers. An illegal one is replaced by the no-op and counted in
+                info["illegal_actions"], or raises ValueError where the environment was made with strict=True.
+
+        Raises:
+            RuntimeError: reset was never called.
+        """
+
+    @abc.abstractmethod
+    def observe(self, world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (obs, state, action_mask) of a world, bit-identical to what was output there.
+
+        Args:
+            world: at least the fields of `observed`, each [..., shape of one copy's field], any leading axes.
+
+        Returns:
+            Fresh arrays [...,N,O], [...,S] and [...,N,A].
+        """
+
+    def get_world(self) -> World:
+        """Return a copy of the complete world."""
+        return {name: field.copy() for name, field in self.world.items()}
+
+    def set_world(self, world: World) -> None:
+        """Go on from a world of get_world, in mid-episode if it was taken there."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be set to a given world.")
+
+    def render(self, index: int = 0) -> np.ndarray:
+        """Return a picture of copy `index`, [height, width, 3] uint8."""
+        raise NotImplementedError(f"{type(self).__name__} draws no pictures.")
+
+    def close(self) -> None:  # noqa: B027  (most environments hold nothing to release)
+        """Release what the environment holds; safe to call twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
