@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 UNAVAILABLE = -9999999.0
-"""The Q value that stands for an unavailable action, as in PyMARL (finite, so that a fully padded row has an argmax)."""
+"""Q of an unavailable action, as in PyMARL; finite, so that a padded row, where none is available, has an argmax."""
 
 
 def mask_unavailable(agent_qs: Tensor, action_mask: Tensor) -> Tensor:

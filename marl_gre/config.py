@@ -1,0 +1,351 @@
+"""params.yaml as frozen models: one loader, and errors that name the key, what was found and what is allowed.
+
+The file is read with ruamel.yaml in YAML 1.2, the parser that DVC itself uses, so that `1e-4` is a number in both
+(PyYAML reads a string).
+"""
+
+import hashlib
+import importlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+import envs
+from marl_gre.errors import BadInput, one_of
+from marl_gre.mixers import MIXERS, Mixer, MixerConfig
+
+TRAINER_RESULTS_VERSION = 1
+"""Raised whenever a change of code changes what training, testing or evaluating computes."""
+
+MAX_PARAMS_BYTES = 1_000_000
+"""A params file larger than this is a mistake, not a config."""
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, no unknown keys, no silent conversions, only finite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class EnvConfig(Section):
+    """One entry of `envs`: an environment with its protocol."""
+
+    env: str = Field(description="an id of envs.ENVS, or package.module:factory of a PettingZoo parallel env")
+    kwargs: dict[str, Any] = Field({}, description="passed to the environment's constructor")
+    total_steps: int = Field(ge=1, description="environment steps of a training run")
+    test_interval_steps: int = Field(ge=1, description="steps between greedy tests")
+    test_episodes: int = Field(100, ge=1, description="episodes of one test")
+    entropy_interval_steps: int = Field(1000, ge=1, description="steps between entropy measurements")
+
+    @field_validator("env")
+    @classmethod
+    def _known(cls, env: str) -> str:
+        if ":" not in env and env not in envs.ENVS:
+            raise ValueError(f"{one_of(env, sorted(envs.ENVS))}, or package.module:factory")
+        return env
+
+
+class AlgorithmConfig(BaseModel):
+    """One entry of `algorithms`: a mixer and the mixer's own keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    mixer: str
+    mixer_config: MixerConfig
+
+    @property
+    def mixer_class(self) -> type[Mixer]:
+        """The mixer's class."""
+        return find_mixer(self.mixer)
+
+
+class TrainConfig(Section):
+    """The `train` section: everything that all algorithms share; the defaults are PyMARL's."""
+
+    hidden_dim: int = Field(64, ge=1, description="width of the agents' network")
+    lr: float = Field(5e-4, gt=0, le=1, description="RMSprop step size")
+    rmsprop_alpha: float = Field(0.99, ge=0, lt=1)
+    rmsprop_eps: float = Field(1e-5, gt=0, description="outside the root, as in torch")
+    grad_norm_clip: float = Field(10.0, gt=0)
+    gamma: float = Field(0.99, ge=0, le=1)
+    epsilon_start: float = Field(1.0, ge=0, le=1)
+    epsilon_finish: float = Field(0.05, ge=0, le=1)
+    epsilon_anneal_steps: int = Field(50_000, ge=1, description="linear from start to finish, environment steps")
+    replay_episodes: int = Field(5_000, ge=1)
+    batch_episodes: int = Field(32, ge=1)
+    target_update_episodes: int = Field(200, ge=1)
+    timeout_is_terminal: bool = Field(True, description="the time limit ends the TD target, as in PyMARL's configs")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> "TrainConfig":
+        if self.batch_episodes > self.replay_episodes:
+            raise ValueError(
+                f"batch_episodes is {self.batch_episodes}; it must be at most replay_episodes, {self.replay_episodes}"
+            )
+        return self
+
+
+class EvaluateConfig(Section):
+    """The `evaluate` section."""
+
+    episodes: int = Field(100, ge=1, description="greedy episodes of the final policy")
+
+
+class ReportConfig(Section):
+    """The `report` section: nothing here makes a run train again."""
+
+    bootstrap_resamples: int = Field(10_000, ge=100, le=1_000_000)
+    confidence: float = Field(0.95, gt=0, lt=1)
+    titles: dict[str, str] = Field({}, description="how figures and tables call an env or algorithm")
+
+    def title(self, key: str) -> str:
+        """Return how figures and tables call an entry of `envs` or `algorithms`."""
+        return self.titles.get(key, key)
+
+
+class RunSelection(Section):
+    """The `run` section: what the pipeline runs, all combinations."""
+
+    envs: Annotated[list[str], Field(min_length=1)]
+    algorithms: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)]
+
+    @field_validator("envs", "algorithms", "seeds")
+    @classmethod
+    def _unique(cls, values: list) -> list:
+        repeated = sorted({str(value) for value in values if values.count(value) > 1})
+        if repeated:
+            raise ValueError(f"found {', '.join(repeated)} more than once; name each once")
+        return values
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    run: RunSelection
+    envs: dict[str, EnvConfig]
+    algorithms: dict[str, AlgorithmConfig]
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    report: ReportConfig = ReportConfig()
+
+    @field_validator("algorithms", mode="before")
+    @classmethod
+    def _split_algorithms(cls, entries: Any) -> Any:
+        if not isinstance(entries, dict):
+            raise ValueError("a mapping from names to algorithms is needed")
+        return {name: _algorithm(name, entry) for name, entry in entries.items()}
+
+    @model_validator(mode="after")
+    def _declared(self) -> "Params":
+        for kind, declared in (("envs", self.envs), ("algorithms", self.algorithms)):
+            for name in declared:
+                if not _is_key(name):
+                    raise ValueError(
+                        f"{kind}: found the name {name!r}; letters, digits, '_' and '-' are allowed (DVC reads a "
+                        "dot as a path): rename it"
+                    )
+            for name in getattr(self.run, kind):
+                if name not in declared:
+                    raise ValueError(f"run.{kind}: {one_of(name, list(declared))}")
+        return self
+
+    def run_config(self, env: str, algorithm: str, seed: int) -> "RunConfig":
+        """Return the resolved config of one run.
+
+        Raises:
+            BadInput: env or algorithm is not declared, or the seed is negative.
+        """
+        if env not in self.envs:
+            raise BadInput(f"env: {one_of(env, list(self.envs))}")
+        if algorithm not in self.algorithms:
+            raise BadInput(f"algorithm: {one_of(algorithm, list(self.algorithms))}")
+        if not 0 <= seed < 2**32:
+            raise BadInput(f"seed: found {seed}; 0 to 4294967295 is allowed.")
+        return RunConfig(
+            env_key=env,
+            algorithm_key=algorithm,
+            seed=seed,
+            env=self.envs[env],
+            algorithm=self.algorithms[algorithm],
+            train=self.train,
+        )
+
+
+class RunConfig(BaseModel):
+    """Everything that decides the numbers of one training run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env_key: str
+    algorithm_key: str
+    seed: int
+    env: EnvConfig
+    algorithm: AlgorithmConfig
+    train: TrainConfig
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "RunConfig":
+        """Return the config that a run's train.json recorded.
+
+        Raises:
+            BadInput: the record is not one that this version can run.
+        """
+        try:
+            config = record["config"]
+            return cls(
+                env_key=record["env"],
+                algorithm_key=record["algorithm"],
+                seed=record["seed"],
+                env=EnvConfig.model_validate(config["env"]),
+                algorithm=_algorithm(record["algorithm"], config["algorithm"]),
+                train=TrainConfig.model_validate(config["train"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"the run's recorded config cannot be used: {_first_lines(error)}") from error
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the config as plain data, defaults filled in."""
+        algorithm = {"mixer": self.algorithm.mixer, **self.algorithm.mixer_config.model_dump()}
+        return {
+            "env": self.env.model_dump(),
+            "algorithm": algorithm,
+            "train": self.train.model_dump(),
+            "seed": self.seed,
+        }
+
+    def results_versions(self) -> dict[str, int]:
+        """Return the version of each part that shapes this run's numbers.
+
+        Raises:
+            BadInput: a third party's environment cannot be imported.
+        """
+        try:
+            env_version = envs.results_version(self.env.env)
+        except ValueError as error:
+            raise BadInput(f"envs.{self.env_key}.env: {error}") from error
+        return {
+            "trainer": TRAINER_RESULTS_VERSION,
+            "env": env_version,
+            "mixer": self.algorithm.mixer_class.results_version,
+        }
+
+    def identity(self) -> str:
+        """Return the run's identity: a hash of the resolved config and the results versions; no time, no host."""
+        content = {"config": self.resolved(), "results_versions": self.results_versions()}
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def find_mixer(name: str) -> type[Mixer]:
+    """Return the mixer class of that name: a key of MIXERS or package.module:Class.
+
+    Raises:
+        ValueError: there is none; the message names the nearest.
+    """
+    if name in MIXERS:
+        return MIXERS[name]
+    module_name, colon, class_name = name.partition(":")
+    if not colon:
+        raise ValueError(f"{one_of(name, list(MIXERS))}, or package.module:Class")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"found {name!r}, which cannot be imported ({error}); use package.module:Class") from error
+    if not (isinstance(found, type) and issubclass(found, Mixer)):
+        raise ValueError(f"found {name!r}, which is not a subclass of marl_gre.mixers.Mixer")
+    return found
+
+
+def load_params(path: str | Path) -> Params:
+    """Read and check a params file.
+
+    Raises:
+        BadInput: the file is missing or unreadable, is not YAML, or holds a key or value that is not allowed; the
+            message is one line with the key's path.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_PARAMS_BYTES + 1)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); name a params file with --params.") from error
+    if len(text) > MAX_PARAMS_BYTES:
+        raise BadInput(f"{path}: larger than {MAX_PARAMS_BYTES} bytes; a params file holds a few kilobytes.")
+    try:
+        content = YAML(typ="safe", pure=True).load(text.decode("utf-8"))
+    except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: not valid YAML: {_first_lines(error)}") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: a mapping with the sections {', '.join(Params.model_fields)} is needed.")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise BadInput(f"{path}: {_explain(error)}") from error
+
+
+def _algorithm(name: str, entry: Any) -> Any:
+    """Split an entry of `algorithms` into the mixer's name and the mixer's own keys."""
+    if isinstance(entry, AlgorithmConfig):
+        return entry
+    if not isinstance(entry, dict) or not isinstance(entry.get("mixer"), str):
+        raise ValueError(f"{name}: found {entry!r}; a mapping with a key mixer is needed, one of {', '.join(MIXERS)}")
+    try:
+        mixer = find_mixer(entry["mixer"])
+    except ValueError as error:
+        raise ValueError(f"{name}.mixer: {error}") from error
+    own = {key: value for key, value in entry.items() if key != "mixer"}
+    try:
+        config = mixer.Config.model_validate(own)
+    except ValidationError as error:
+        raise ValueError(f"{name}.{_explain(error, extra_allowed=['mixer'], model=mixer.Config)}") from error
+    return AlgorithmConfig(mixer=entry["mixer"], mixer_config=config)
+
+
+def _is_key(name: Any) -> bool:
+    return isinstance(name, str) and name != "" and all(c.isascii() and (c.isalnum() or c in "_-") for c in name)
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ("; ".join(lines) or type(error).__name__)[:300]
+
+
+def _explain(error: ValidationError, extra_allowed: list[str] | None = None, model: type[BaseModel] = Params) -> str:
+    """Return the first problem as "key.path: found X; ..."."""
+    problem = error.errors(include_url=False)[0]
+    location = list(problem["loc"])
+    path = ".".join(str(part) for part in location)
+    found = repr(problem["input"])
+    found = found if len(found) <= 80 else found[:77] + "..."
+    prefix = f"{path}: " if path else ""
+    match problem["type"]:
+        case "extra_forbidden":
+            allowed = [*(extra_allowed or []), *_fields_at(model, location[:-1])]
+            return f"{path}: unknown key; {one_of(location[-1], allowed)}."
+        case "missing":
+            return f"{path}: missing; add this key."
+        case "value_error":
+            return f"{prefix}{problem['ctx']['error']}."
+        case _:
+            return f"{prefix}found {found}; {_lower_first(problem['msg'])}."
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _fields_at(model: type[BaseModel], location: list[str | int]) -> list[str]:
+    """Return the keys allowed at a place of the file."""
+    here: Any = model
+    for part in location:
+        if isinstance(here, type) and issubclass(here, BaseModel) and part in here.model_fields:
+            here = here.model_fields[str(part)].annotation
+        elif part is not None and getattr(here, "__args__", None):
+            here = here.__args__[-1]  # the value type of a dict
+    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []

@@ -1,0 +1,44 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere. The clock is read for display only."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+LINE_INTERVAL_S = 10.0
+"""Seconds between plain lines."""
+
+
+class Progress:
+    """Show how many of `total` units are done.
+
+    Args:
+        total: units of work.
+        title: what is being done.
+        unit: its name, as in "env steps".
+    """
+
+    def __init__(self, total: int, title: str, unit: str):
+        self.total = total
+        self.title = title
+        self.unit = unit
+        self.done = 0
+        self.started = self.last_line = time.monotonic()
+        terminal = sys.stderr.isatty()
+        self.bar = tqdm(total=total, desc=title, unit=f" {unit}", dynamic_ncols=True) if terminal else None
+
+    def update(self, done: int, note: str) -> None:
+        """Say how many units are done by now, and one short note."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(min(done, self.total) - self.bar.n)
+        elif time.monotonic() - self.last_line >= LINE_INTERVAL_S or done >= self.total > self.done:
+            self.last_line = time.monotonic()
+            rate = done / max(self.last_line - self.started, 1e-9)
+            print(f"{self.title}: {done}/{self.total} {self.unit}, {rate:.0f}/s, {note}", file=sys.stderr, flush=True)
+        self.done = done
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,118 @@
+"""policy x VectorEnv -> episodes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+import envs
+from envs.vector import VectorEnv
+from marl_gre.config import EnvConfig
+from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite
+from marl_gre.policy import Policy
+
+MAX_COPIES = 100
+"""Test episodes played at once; fixed, because float32 matrix products depend on their shapes in the last bits."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of L steps, as the replay keeps it: worlds instead of observations."""
+
+    seed: int
+    world: dict[str, np.ndarray]  # what the env's `observe` reads, each [L+1, ...]
+    actions: np.ndarray  # int16 [L, N]
+    reward: np.ndarray  # team reward, float64 [L]
+    terminated: bool  # a true end; otherwise the time limit
+
+    @property
+    def length(self) -> int:
+        """Steps played."""
+        return len(self.reward)
+
+    @property
+    def episode_return(self) -> float:
+        """The undiscounted team return."""
+        return float(self.reward.sum())
+
+
+def make_env(key: str, config: EnvConfig, num_envs: int) -> VectorEnv:
+    """Return copies of a declared environment that stay at their end until the next reset.
+
+    Raises:
+        BadInput: the environment cannot be made from its entry in params.yaml.
+    """
+    try:
+        return envs.make_vec(config.env, num_envs, autoreset=False, **config.kwargs)
+    except (ValueError, TypeError, ImportError, AttributeError) as error:
+        raise BadInput(f"envs.{key}: {error}") from error
+
+
+def play(
+    env: VectorEnv, policy: Policy, seeds: Sequence[int], epsilon: float = 0.0, noise: np.ndarray | None = None
+) -> list[Episode]:
+    """Play one episode in every copy, from the given seeds.
+
+    Args:
+        env: E copies, made with autoreset=False.
+        policy: who plays.
+        seeds: one per copy [E].
+        epsilon: probability of a random action.
+        noise: uniform numbers for exploration [L,2,E,N] with L the episode limit; None is greedy.
+
+    Raises:
+        EnvironmentFailed: the environment raised; the message names the seeds.
+        NonFinite: an observation or reward is NaN or infinite.
+    """
+    copies, limit = env.num_envs, env.episode_limit
+    actions = np.empty((copies, limit, env.n_agents), np.int16)
+    reward = np.empty((copies, limit))
+    length = np.zeros(copies, np.int64)
+    try:
+        env.reset(seed=seeds)
+        world = {name: np.empty((copies, limit + 1, *env.world[name].shape[1:]), env.world[name].dtype)
+                 for name in env.observed}  # fmt: skip
+        policy.begin(copies)
+        for step in range(limit):
+            for name, recorded in world.items():
+                recorded[:, step] = env.world[name]
+            actions[:, step] = policy.act(env.obs, env.action_mask, epsilon, None if noise is None else noise[step])
+            playing = ~(env.terminated | env.truncated)
+            length += playing
+            env.step(actions[:, step])
+            reward[:, step] = env.reward
+            if (env.terminated | env.truncated).all():
+                break
+        for name, recorded in world.items():
+            recorded[np.arange(copies), length] = env.world[name]
+    except (ValueError, IndexError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        shown = ", ".join(str(seed) for seed in seeds[:5])
+        raise EnvironmentFailed(
+            f"the environment failed in an episode with seed {shown}: {type(error).__name__}: {error}"
+        ) from error
+    episodes = [
+        Episode(
+            seed=int(seeds[i]),
+            world={name: recorded[i, : length[i] + 1].copy() for name, recorded in world.items()},
+            actions=actions[i, : length[i]].copy(),
+            reward=reward[i, : length[i]].copy(),
+            terminated=bool(env.terminated[i]),
+        )
+        for i in range(copies)
+    ]
+    for episode in episodes:
+        if not np.isfinite(episode.reward).all():
+            raise NonFinite(
+                f"the environment gave a reward that is not finite in the episode with seed {episode.seed}."
+            )
+    return episodes
+
+
+def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int]) -> list[Episode]:
+    """Play one greedy episode for each seed, as many at once as there are copies."""
+    episodes: list[Episode] = []
+    for start in range(0, len(seeds), env.num_envs):
+        chunk = list(seeds[start : start + env.num_envs])
+        padded = chunk + chunk[-1:] * (env.num_envs - len(chunk))
+        episodes += play(env, policy, padded)[: len(chunk)]
+    return episodes

@@ -1,0 +1,80 @@
+"""The conformance kit for one's own tests: `check_env` and `check_mixer`, for our environments and mixers and anyone's.
+
+Each raises a ConformanceError at the first broken promise; the checks themselves are in `marl_gre.conformance`, which
+also runs as a pytest suite.
+"""
+
+from collections.abc import Callable, Collection
+
+from pettingzoo import ParallelEnv
+from torch import nn
+
+from marl_gre.conformance.env_checks import ENV_CHECKS
+from marl_gre.conformance.env_play import EnvUnderTest
+from marl_gre.conformance.kit import ConformanceError
+from marl_gre.conformance.mixer_checks import MIXER_CHECKS, MixerUnderTest
+from marl_gre.mixers.base import MixerConfig
+
+__all__ = ["ConformanceError", "check_env", "check_mixer"]
+
+
+def check_env(
+    make_env: Callable[[], ParallelEnv],
+    *,
+    ends: Collection[str] = ("terminated", "truncated"),
+    shared_reward: bool = True,
+    stochastic: bool = True,
+    seeds: int = 3,
+    episodes: int = 5,
+    max_steps: int = 10_000,
+) -> None:
+    """Check that a PettingZoo parallel env keeps every promise that training and its reproducibility rest on.
+
+    Plays whole episodes of masked random actions and compares exactly: spaces, dtypes, masks, seeding, separate
+    instances, no global random state, rewards, ends, illegal actions, pickling (`ENV_CHECKS` lists all).
+
+    Args:
+        make_env: builds the env without arguments; a partial for keywords.
+        ends: the ends that random play must reach: "terminated" (goal, loss), "truncated" (time limit) or both.
+        shared_reward: every agent gets the same reward.
+        stochastic: the seed decides something; False for an env without chance.
+        seeds: seeds 0 to seeds - 1 are played.
+        episodes: whole episodes per seed.
+        max_steps: an episode that runs longer counts as endless.
+
+    Raises:
+        ConformanceError: with one line that names the first defect.
+        ValueError: for an unknown end.
+    """
+    case = EnvUnderTest(make_env, ends, shared_reward, stochastic, seeds, episodes, max_steps)
+    for check in ENV_CHECKS.values():
+        check(case)
+
+
+def check_mixer(
+    mixer_class: type[nn.Module],
+    config: MixerConfig | None = None,
+    *,
+    monotonic: bool = True,
+    penalty_detached: bool = True,
+    max_agents: int = 8,
+) -> None:
+    """Check that a mixer keeps every promise that the learner and the credit entropy rest on.
+
+    Built as `mixer_class(n_agents, state_dim, config)` and called as `mixer(chosen_qs [B,T,N], state [B,T,S])`, in
+    float64, with 1 to max_agents agents (1 only if the mixer does not refuse it with a ValueError). The sign of the
+    penalty is the mixer's own affair: an entropy bonus is negative, and only its gradient moves anything.
+
+    Args:
+        mixer_class: an nn.Module with `Config` and `results_version`; see `marl_gre.mixers.base.Mixer`.
+        config: what to build it with; its `Config()` if None.
+        monotonic: dq_tot/dq_i >= 0 is promised, and with it that the agents' own best actions are a best joint action.
+        penalty_detached: the penalty moves mixer parameters only.
+        max_agents: largest team that is tried.
+
+    Raises:
+        ConformanceError: with one line that names the first defect.
+    """
+    case = MixerUnderTest(mixer_class, config, monotonic, penalty_detached, max_agents)
+    for check in MIXER_CHECKS.values():
+        check(case)

@@ -1,0 +1,222 @@
+"""The training job: one run of one algorithm on one environment with one seed, as PyMARL schedules it.
+
+One episode, then one gradient step once the replay holds a batch; a greedy test whenever a multiple of
+`test_interval_steps` is reached, the first before any training.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+
+from envs.vector import VectorEnv
+from marl_gre.agents import RecurrentAgent
+from marl_gre.config import RunConfig
+from marl_gre.credit import QUANTILES, entropy_statistics
+from marl_gre.errors import BadInput, Stopped
+from marl_gre.learner import Learner
+from marl_gre.mixers import Mixer
+from marl_gre.policy import Policy, epsilon_at
+from marl_gre.progress import Progress
+from marl_gre.replay import Replay, collate
+from marl_gre.rollout import MAX_COPIES, make_env, play, play_greedily
+from marl_gre.run_dir import SCHEMA, Row, lock, provenance, publishing, save_weights, write_csv, write_json
+from marl_gre.seeding import Purpose, episode_seed, rng
+
+LAST_TESTS = 5
+"""`final_return` is the mean of this many last tests."""
+
+
+def train(config: RunConfig, out: Path, work: Path) -> None:
+    """Train one run and publish its files.
+
+    Args:
+        config: what to train.
+        out: folder of the published files: tests.csv, entropy.csv, train.json, provenance.json, weights.safetensors.
+        work: folder of the lock.
+
+    Raises:
+        BadInput: the environment or mixer cannot be made from the config.
+        EnvironmentFailed, NonFinite, RunInUse, StorageFailed, Stopped: see marl_gre.errors.
+    """
+    started = time.monotonic()
+    torch.set_num_threads(1)  # two threads on two busy cores are several times slower than one
+    with lock(work / config.identity()[:12]), stop_signals() as check_stop:
+        trainer = Trainer(config)
+        title = f"train {config.env_key} {config.algorithm_key} seed {config.seed}"
+        progress = Progress(config.env.total_steps, title, "env steps")
+        try:
+            for note in trainer.run():
+                progress.update(trainer.env_steps, note)
+                check_stop()
+        finally:
+            progress.close()
+        with publishing(out) as folder:
+            write_csv(folder / "tests.csv", trainer.tests)
+            write_csv(folder / "entropy.csv", trainer.entropies or [_entropy_row(0, 0, 0, {})])
+            save_weights(folder / "weights.safetensors", trainer.learner.agent, trainer.learner.mixer)
+            write_json(folder / "train.json", trainer.record())
+            write_json(folder / "provenance.json", provenance(trainer.device, started))
+
+
+class Trainer:
+    """All state of a training run, advanced one episode at a time."""
+
+    def __init__(self, config: RunConfig):
+        self.config = config
+        self.device = pick_device(config.train.device)
+        self.env = make_env(config.env_key, config.env, 1)
+        copies = min(config.env.test_episodes, MAX_COPIES)
+        self.test_env = make_env(config.env_key, config.env, copies)
+        agent, mixer = build_networks(config, self.env)
+        self.learner = Learner(agent, mixer, config.train, self.device)
+        self.policy = Policy(agent)
+        self.replay = Replay(config.train.replay_episodes)
+        self.env_steps = self.episodes = self.updates = 0
+        self.test_due = self.entropy_due = 0
+        self.tests: list[Row] = []
+        self.entropies: list[Row] = []
+
+    def run(self) -> Iterator[str]:
+        """Train to the end; yield a short note after every episode."""
+        self.test_if_due()
+        while self.env_steps < self.config.env.total_steps:
+            self.play_episode()
+            if len(self.replay.episodes) >= self.config.train.batch_episodes:
+                self.update()
+            self.episodes += 1
+            self.test_if_due()
+            yield f"test return {self.tests[-1]['episode_return_mean']:.1f}"
+
+    def play_episode(self) -> None:
+        """Play one episode with exploration into the replay."""
+        seed, number, env = self.config.seed, self.episodes, self.env
+        noise = rng(seed, Purpose.EXPLORE, number).random((env.episode_limit, 2, 1, env.n_agents))
+        epsilon = epsilon_at(self.env_steps, self.config.train)  # fixed within an episode, as in PyMARL
+        (episode,) = play(env, self.policy, [episode_seed(seed, Purpose.ENV, number)], epsilon, noise)
+        self.replay.add(episode)
+        self.env_steps += episode.length
+
+    def update(self) -> None:
+        """Take one gradient step; measure the entropy when due."""
+        train = self.config.train
+        sampled = self.replay.sample(train.batch_episodes, rng(self.config.seed, Purpose.REPLAY, self.updates))
+        batch = collate(sampled, self.env, train.timeout_is_terminal).to(self.device)
+        self.learner.update(batch)
+        self.learner.maybe_update_targets(self.episodes)
+        self.updates += 1
+        interval = self.config.env.entropy_interval_steps
+        if self.env_steps >= self.entropy_due:
+            due = self.env_steps // interval * interval
+            statistics = {
+                name: entropy_statistics(entropy, batch.mask)
+                for name, entropy in self.learner.credit_entropies(batch).items()
+            }
+            self.entropies.append(_entropy_row(due, self.env_steps, self.updates, statistics))
+            self.entropy_due = due + interval
+
+    def test_if_due(self) -> None:
+        """Play the greedy test when a multiple of the interval, or the end, is reached."""
+        total, interval = self.config.env.total_steps, self.config.env.test_interval_steps
+        ended = self.env_steps >= total
+        if self.env_steps < self.test_due and not ended:
+            return
+        due = total if ended else self.env_steps // interval * interval
+        self.test_due = due + interval
+        seeds = [episode_seed(self.config.seed, Purpose.TEST, i) for i in range(self.config.env.test_episodes)]
+        played = play_greedily(self.test_env, self.policy, seeds)
+        returns = np.array([episode.episode_return for episode in played])
+        self.tests.append(
+            {
+                "due_steps": due,
+                "env_steps": self.env_steps,
+                "episodes": self.episodes,
+                "updates": self.updates,
+                "episode_return_mean": float(returns.mean()),
+                "episode_return_std": float(returns.std()),
+                "episode_length_mean": float(np.mean([episode.length for episode in played])),
+            }
+        )
+
+    def record(self) -> dict:
+        """Return the content of train.json; no times in it."""
+        returns = [float(row["episode_return_mean"]) for row in self.tests]
+        return {
+            "schema": SCHEMA,
+            "env": self.config.env_key,
+            "algorithm": self.config.algorithm_key,
+            "seed": self.config.seed,
+            "env_steps": self.env_steps,
+            "episodes": self.episodes,
+            "updates": self.updates,
+            "final_return": float(np.mean(returns[-LAST_TESTS:])),
+            "last_return": returns[-1],
+            "config": self.config.resolved(),
+            "config_hash": self.config.identity(),
+            "results_versions": self.config.results_versions(),
+        }
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of a `train.device` setting; auto means cuda where there is one.
+
+    Raises:
+        BadInput: cuda is asked for and not there.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput("train.device: found cuda, but torch sees no CUDA device here; use auto or cpu.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def build_networks(config: RunConfig, env: VectorEnv) -> tuple[RecurrentAgent, Mixer]:
+    """Return agent and mixer with the initial weights of the run's seed; torch's global generator is left alone.
+
+    Raises:
+        BadInput: the mixer cannot work with this environment.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng(config.seed, Purpose.INIT, 0).integers(2**63)))
+        agent = RecurrentAgent(env.obs_dim, env.n_actions, env.n_agents, config.train.hidden_dim)
+        try:
+            mixer = config.algorithm.mixer_class(env.n_agents, env.state_dim, config.algorithm.mixer_config)
+        except ValueError as error:
+            raise BadInput(f"algorithms.{config.algorithm_key} on envs.{config.env_key}: {error}") from error
+    return agent, mixer
+
+
+@contextmanager
+def stop_signals() -> Iterator:
+    """Give a function that raises Stopped once SIGINT or SIGTERM came; a second signal acts at once."""
+    received: list[int] = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+
+    def check() -> None:
+        if received:
+            raise Stopped(f"stopped by {signal.Signals(received[0]).name}.", received[0])
+
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield check
+    finally:
+        for number, action in previous.items():
+            signal.signal(number, action)
+
+
+def _entropy_row(due: int, env_steps: int, updates: int, statistics: dict[str, tuple[float, list[float]]]) -> Row:
+    """Return a row of entropy.csv; what is not defined is NaN, an empty cell."""
+    row: dict[str, int | float] = {"due_steps": due, "env_steps": env_steps, "updates": updates}
+    for gradient, prefix in (("exact", ""), ("released", "released_")):
+        mean, quantiles = statistics.get(gradient, (float("nan"), [float("nan")] * len(QUANTILES)))
+        row[f"{prefix}mean"] = mean
+        row |= {f"{prefix}q{round(100 * q):03d}": value for q, value in zip(QUANTILES, quantiles, strict=True)}
+    return row
