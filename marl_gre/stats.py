@@ -1,0 +1,174 @@
+"""Summaries of a handful of training runs: interquartile means, bootstrap intervals, probability of improvement.
+
+Every function is pure: the resampling generator is made from a `seed` argument. The measures are those of Agarwal et
+al. 2021 (https://arxiv.org/abs/2108.13264). Percentile bootstraps under-cover with few runs: in 2,000 simulated
+benchmarks with normally distributed scores, nominal 95 % intervals of the interquartile mean held the truth in 76 %
+(3 runs), 90 % (5 runs) and 94 % (10 runs) of cases, those of the mean in 76, 84 and 90 % (tests/test_stats.py, slow).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Statistic = Callable[[Array], Array]
+"""Reduces the last axis."""
+
+SKETCH_POINTS = 200
+"""Values that stand for one quantile sketch when sketches are pooled."""
+
+
+def mean(values: ArrayLike) -> Array:
+    """Return the mean over the last axis."""
+    return np.mean(_finite(values), axis=-1)
+
+
+def iqm(values: ArrayLike) -> Array:
+    """Return the interquartile mean over the last axis.
+
+    The lowest and the highest floor(n/4) of the n values are dropped and the rest is averaged: with up to three values
+    it is the mean, with five the mean of the middle three. It equals `scipy.stats.trim_mean(values, 0.25, axis=-1)`.
+    """
+    ordered = np.sort(_finite(values), axis=-1)
+    cut = ordered.shape[-1] // 4
+    return ordered[..., cut : ordered.shape[-1] - cut].mean(-1)
+
+
+def bootstrap_interval(
+    scores: ArrayLike,
+    statistic: Statistic = iqm,
+    *,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the stratified percentile-bootstrap interval of a statistic of all scores.
+
+    Args:
+        scores: one score per run [R], or per run and task [R,M]; runs are resampled within each task.
+        statistic: of the pooled scores, over the last axis.
+        resamples: number of bootstrap samples.
+        confidence: between 0 and 1.
+        seed: of the resampling.
+
+    Returns:
+        The interval's lower and upper end; both equal the statistic when there is one run.
+
+    Raises:
+        ValueError: no scores, or scores that are not finite.
+    """
+    table = _finite(scores)
+    table = table[:, None] if table.ndim == 1 else table  # [R, M]
+    runs, tasks = table.shape
+    chosen = np.random.default_rng(seed).integers(0, runs, (resamples, runs, tasks))
+    pooled = table[chosen, np.arange(tasks)].reshape(resamples, runs * tasks)
+    return _percentile_interval(statistic(pooled), confidence)
+
+
+def bootstrap_band(
+    curves: ArrayLike,
+    statistic: Statistic = iqm,
+    *,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[Array, Array]:
+    """Return the pointwise bootstrap interval of a statistic over runs along curves.
+
+    Whole runs are resampled, the same ones at every point, so that the band is as smooth as the curves.
+
+    Args:
+        curves: one curve per run [R,T].
+        statistic: over runs, given as the last axis.
+        resamples: number of bootstrap samples.
+        confidence: between 0 and 1, for each point.
+        seed: of the resampling.
+
+    Returns:
+        Lower and upper ends, each [T].
+    """
+    table = _finite(curves)
+    runs, points = table.shape
+    chosen = np.random.default_rng(seed).integers(0, runs, (resamples, runs))
+    ends = [_percentile_interval(statistic(table[chosen, t]), confidence) for t in range(points)]
+    low, high = np.array(ends).reshape(points, 2).T
+    return low, high
+
+
+def probability_of_improvement(x: ArrayLike, y: ArrayLike) -> float:
+    """Return the probability that a random run of x scores higher than a random run of y; a tie counts one half.
+
+    All pairs of runs are compared (the Mann-Whitney statistic divided by the number of pairs), 0 to 1.
+    """
+    difference = _finite(x)[:, None] - _finite(y)[None, :]  # [R, S]
+    return float((np.sign(difference).mean() + 1) / 2)
+
+
+def probability_of_improvement_interval(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    paired: bool,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the bootstrap interval of `probability_of_improvement(x, y)`.
+
+    Args:
+        x: scores of the runs of one algorithm [R].
+        y: scores of the other's [S].
+        paired: whether x[i] and y[i] share their seed, hence their test episodes. Then seeds are resampled and both
+            scores move together; otherwise the two sets of runs are resampled independently.
+        resamples: number of bootstrap samples.
+        confidence: between 0 and 1.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: paired scores of different number.
+    """
+    x, y = _finite(x), _finite(y)
+    if paired and len(x) != len(y):
+        raise ValueError(f"paired scores must be as many: found {len(x)} and {len(y)}.")
+    generator = np.random.default_rng(seed)
+    chosen_x = generator.integers(0, len(x), (resamples, len(x)))
+    chosen_y = chosen_x if paired else generator.integers(0, len(y), (resamples, len(y)))
+    difference = x[chosen_x][:, :, None] - y[chosen_y][:, None, :]  # [resamples, R, S]
+    return _percentile_interval((np.sign(difference).mean((1, 2)) + 1) / 2, confidence)
+
+
+def pooled_quantiles(sketches: ArrayLike, levels: ArrayLike, at: ArrayLike) -> Array:
+    """Return quantiles of the equal-weight mixture of distributions of which only quantiles are known.
+
+    Each sketch is read as a piecewise linear quantile function and stands for `SKETCH_POINTS` values at evenly spaced
+    levels; the quantiles are those of all these values together. Below the second and above the last but one level
+    of the sketches they are rough, because distributions are not uniform in their tails.
+
+    Args:
+        sketches: quantiles of each distribution [R,K].
+        levels: their K levels, increasing, from 0 to 1.
+        at: wanted levels [P], 0 to 1.
+
+    Returns:
+        Quantiles [P].
+    """
+    table = np.atleast_2d(_finite(sketches))
+    points = (np.arange(SKETCH_POINTS) + 0.5) / SKETCH_POINTS
+    values = np.concatenate([np.interp(points, levels, sketch) for sketch in table])
+    return np.quantile(values, at)
+
+
+def _finite(values: ArrayLike) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        raise ValueError("no scores to summarise.")
+    if not np.isfinite(array).all():
+        raise ValueError("scores must be finite: found NaN or infinity.")
+    return array
+
+
+def _percentile_interval(samples: Array, confidence: float) -> tuple[float, float]:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(samples, [tail, 1 - tail])
+    return float(low), float(high)
