@@ -155,8 +155,8 @@ def pooled_quantiles(sketches: ArrayLike, levels: ArrayLike, at: ArrayLike) -> A
     """
     table = np.atleast_2d(_finite(sketches))
     points = (np.arange(SKETCH_POINTS) + 0.5) / SKETCH_POINTS
-    values = np.concatenate([np.interp(points, levels, sketch) for sketch in table])
-    return np.quantile(values, at)
+    values = np.concatenate([np.interp(points, np.asarray(levels, float), sketch) for sketch in table])
+    return np.quantile(values, np.asarray(at, float))
 
 
 def _finite(values: ArrayLike) -> Array:

@@ -5,6 +5,7 @@ https://arxiv.org/abs/1803.11485, and Eq. 1 of https://arxiv.org/abs/2202.04427.
 
 from typing import Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -54,10 +55,9 @@ class QMIX(Mixer):
         q_tot = mix(chosen_qs, self.weights(state))
         return q_tot, q_tot.new_zeros(q_tot.shape)
 
-    def credits(self, chosen_qs: Tensor, state: Tensor) -> Tensor:
-        """Return the analytic dq_tot/dq_i [B,T,N], 0 or more (Eq. 8)."""
-        weights = self.weights(state)
-        return mixing_gradient(preactivation(chosen_qs, weights).clamp(max=0).exp(), weights)
+    def credits(self, chosen_qs: Tensor, state: Tensor, gradient: Literal["exact", "released"] = "exact") -> Tensor:
+        """Return the analytic dq_tot/dq_i [B,T,N], 0 or more (Eq. 8), with the ELU derivative of that name."""
+        return mixing_gradient(chosen_qs, self.weights(state), gradient)
 
 
 def preactivation(chosen_qs: Tensor, weights: MixingWeights) -> Tensor:
@@ -71,6 +71,20 @@ def mix(chosen_qs: Tensor, weights: MixingWeights) -> Tensor:
     return (hidden * weights.w2).sum(-1) + weights.v  # [B, T]
 
 
-def mixing_gradient(elu_derivative: Tensor, weights: MixingWeights) -> Tensor:
-    """Return W1 F w2 [B,T,N] with F = diag(elu') (Eq. 8); elu_derivative [B,T,K]."""
-    return (weights.w1 @ (elu_derivative * weights.w2).unsqueeze(-1)).squeeze(-1)
+def mixing_gradient(chosen_qs: Tensor, weights: MixingWeights, gradient: Literal["exact", "released"]) -> Tensor:
+    """Return W1 F w2 [B,T,N] with F = diag(elu'(q W1 + b1)) (Eq. 8)."""
+    slope = ELU_DERIVATIVES[gradient](preactivation(chosen_qs, weights))  # [B, T, K]
+    return (weights.w1 @ (slope * weights.w2).unsqueeze(-1)).squeeze(-1)
+
+
+def exact_elu_derivative(x: Tensor) -> Tensor:
+    """Return elu'(x) = exp(min(x, 0)), 0 to 1."""
+    return x.clamp(max=0).exp()
+
+
+def released_elu_derivative(x: Tensor) -> Tensor:
+    """Return what the paper's released code uses for elu'(x): exp(elu(x)) below 0, so never under 1/e."""
+    return torch.where(x < 0, F.elu(x).exp(), 1.0)
+
+
+ELU_DERIVATIVES = {"exact": exact_elu_derivative, "released": released_elu_derivative}

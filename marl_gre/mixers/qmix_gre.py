@@ -6,13 +6,11 @@ moves the mixer's parameters only.
 
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from marl_gre.credit import credit_entropy
-from marl_gre.mixers.qmix import QMIX, QMIXConfig, mix, mixing_gradient, preactivation
+from marl_gre.mixers.qmix import QMIX, QMIXConfig, mix, mixing_gradient
 
 
 class QMIXGREConfig(QMIXConfig):
@@ -21,19 +19,6 @@ class QMIXGREConfig(QMIXConfig):
     gre_lambda: float = Field(1e-3, ge=0, description="weight of the entropy term")
     gre_gradient: Literal["exact", "released"] = Field("exact", description="ELU derivative used in Eq. 8")
     gre_eps: float = Field(1e-8, gt=0, description="added to each credit before normalising")
-
-
-def exact_derivative(x: Tensor) -> Tensor:
-    """Return elu'(x) = exp(min(x, 0)), 0 to 1."""
-    return x.clamp(max=0).exp()
-
-
-def released_derivative(x: Tensor) -> Tensor:
-    """Return what the paper's released code uses for elu'(x): exp(elu(x)) below 0, so never under 1/e."""
-    return torch.where(x < 0, F.elu(x).exp(), 1.0)
-
-
-DERIVATIVES = {"exact": exact_derivative, "released": released_derivative}
 
 
 class QMIXGRE(QMIX):
@@ -46,11 +31,10 @@ class QMIXGRE(QMIX):
         super().__init__(n_agents, state_dim, config)
         if n_agents < 2:
             raise ValueError(f"qmix_gre: found {n_agents} agent; the credit entropy takes 2 or more: use mixer: qmix.")
-        self.derivative = DERIVATIVES[config.gre_gradient]
 
     def forward(self, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Mixer.forward`."""
         weights = self.weights(state)
-        slope = self.derivative(preactivation(chosen_qs.detach(), weights))  # [B, T, K]
-        entropy = credit_entropy(mixing_gradient(slope, weights), self.config.gre_eps)  # [B, T]
+        gradient = mixing_gradient(chosen_qs.detach(), weights, self.config.gre_gradient)  # [B, T, N]
+        entropy = credit_entropy(gradient, self.config.gre_eps)  # [B, T]
         return mix(chosen_qs, weights), self.config.gre_lambda * entropy

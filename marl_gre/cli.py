@@ -1,0 +1,132 @@
+"""The command `marl-gre`: train, evaluate, play, check, doctor."""
+
+import argparse
+import importlib.util
+import json
+import platform
+from pathlib import Path
+from typing import NoReturn
+
+from marl_gre import __version__
+from marl_gre.errors import BadInput, run_cli
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    run_cli(_main)
+
+
+def _main() -> None:
+    arguments = _parser().parse_args()
+    arguments.command(arguments)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from marl_gre.config import load_params
+    from marl_gre.train import train
+
+    config = load_params(arguments.params).run_config(arguments.env, arguments.algorithm, arguments.seed)
+    out = arguments.out or Path("runs") / arguments.env / arguments.algorithm / str(arguments.seed)
+    train(config, out, Path("work"))
+    print(out)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from marl_gre.config import EvaluateConfig
+    from marl_gre.evaluate import evaluate_run
+    from marl_gre.run_dir import load_run, publish_json
+
+    result = evaluate_run(load_run(arguments.run), EvaluateConfig(episodes=arguments.episodes))
+    if arguments.out:
+        publish_json(arguments.out, result)
+    summary = {key: value for key, value in result.items() if key not in ("episodes", "entropy_quantiles")}
+    print(json.dumps(summary, indent=1))
+
+
+def _play(arguments: argparse.Namespace) -> None:
+    from marl_gre.play import play_run
+
+    play_run(arguments.run, arguments.gif, arguments.seed, arguments.episodes)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from marl_gre.check import check_params
+
+    print(check_params(arguments.params))
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    import torch
+
+    import envs
+
+    print(f"marl-gre {__version__}, python {platform.python_version()}, torch {torch.__version__}")
+    print(f"device: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu (no CUDA device)'}")
+    print(f"environments: {', '.join(envs.ENVS)}")
+    for name, module, why in _OPTIONAL:
+        found = importlib.util.find_spec(module) is not None
+        print(f"{name}: {'ok' if found else f'missing; {why}'}")
+
+
+_OPTIONAL = [
+    ("DVC", "dvc", 'needed by the pipeline: pip install "marl-gre[pipeline]"'),
+    ("matplotlib", "matplotlib", 'needed for figures: pip install "marl-gre[pipeline]"'),
+    ("pygame", "pygame", 'needed to watch in a window: pip install "marl-gre[render]"'),
+    ("SuperSuit", "supersuit", 'needed for third-party envs of unequal sizes: pip install "marl-gre[interop]"'),
+]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="marl-gre", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train one run of a params file")
+    train.add_argument("--params", type=Path, default=Path("params.yaml"))
+    train.add_argument("--env", required=True, help="a key of `envs` in the params file")
+    train.add_argument("--algorithm", required=True, help="a key of `algorithms`")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--out", type=Path, help="folder of the results (default: runs/ENV/ALGORITHM/SEED)")
+    train.set_defaults(command=_train)
+
+    evaluate = commands.add_parser("evaluate", help="play a trained policy greedily and print its returns and credits")
+    evaluate.add_argument("run", type=Path, help="folder of a finished run")
+    evaluate.add_argument("--episodes", type=_positive, default=100)
+    evaluate.add_argument("--out", type=Path, help="JSON file for the full result")
+    evaluate.set_defaults(command=_evaluate)
+
+    play = commands.add_parser("play", help="watch a trained policy, or save it as a GIF")
+    play.add_argument("run", type=Path, help="folder of a finished run")
+    play.add_argument("--gif", type=Path, help="write this file instead of opening a window")
+    play.add_argument("--episodes", type=_positive, default=1)
+    play.add_argument("--seed", type=_natural, default=0, help="seed of the first episode")
+    play.set_defaults(command=_play)
+
+    check = commands.add_parser("check", help="validate a params file without running anything")
+    check.add_argument("--params", type=Path, default=Path("params.yaml"))
+    check.set_defaults(command=_check)
+
+    doctor = commands.add_parser("doctor", help="say what this installation can do")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message}; see {self.prog} --help.")
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"found {text}; 0 or more is allowed")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"found {text}; 1 or more is allowed")
+    return value

@@ -1,0 +1,456 @@
+"""What every PettingZoo parallel env promises: one function per promise, each with its own message.
+
+Everything is compared exactly and over whole episodes (PettingZoo's own `parallel_seed_test`, 1.27, compares a single
+step with a tolerance of 1e-5). `ENV_CHECKS` lists the checks in the order in which they explain a defect best: what an
+env returns, then what that depends on.
+"""
+
+import copy
+import itertools
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Dict, Space
+
+from marl_gre.conformance.env_play import EnvUnderTest, Frame, call, legal_action, mask_of, place, state_of
+from marl_gre.conformance.kit import (
+    ConformanceError,
+    first_difference,
+    one_line,
+    plural,
+    require,
+    watched_global_rngs,
+)
+
+
+def spaces(case: EnvUnderTest) -> None:
+    """possible_agents is known, spaces are the same objects each time, actions Discrete, state() has a state_space."""
+    env = case.make()
+    agents = getattr(env, "possible_agents", None)
+    require(bool(agents), f"possible_agents is {agents!r}; it must list every agent before the first reset.")
+    for agent in agents:
+        for name in ("observation_space", "action_space"):
+            space = getattr(env, name)(agent)
+            require(isinstance(space, Space), f"{name}({agent!r}) is {space!r}; it must be a gymnasium Space.")
+            require(
+                space is getattr(env, name)(agent),
+                f"{name}({agent!r}) is a new object at each call; return the same one, or seeding it has no effect.",
+            )
+        legal_action(np.random.default_rng(0), env.action_space(agent), None)
+    call("reset", env.reset, seed=0)
+    if state_of(env) is not None:
+        require(
+            isinstance(getattr(env, "state_space", None), Space),
+            "the env has state() but no state_space: set it to the gymnasium Space of state().",
+        )
+
+
+def outputs(case: EnvUnderTest) -> None:
+    """Observations and states lie in their spaces with their dtype, all numbers are finite, flags are bools."""
+    env = case.make()
+    live: set[str] = set()
+    for where, frame in case.frames():
+        at_reset = where.endswith("at reset")
+        asked = set(frame["agents"]) if at_reset else live | set(frame["agents"])
+        names = ("observation", "info") if at_reset else ("observation", "reward", "terminated", "truncated", "info")
+        for name in names:
+            missing = asked - frame[name].keys()
+            require(not missing, f"{name} is missing for {plural(sorted(missing))} ({where}).")
+        for agent, observation in frame["observation"].items():
+            inside(f"observation of {agent}", observation, env.observation_space(agent), where)
+        if frame["state"] is not None:
+            inside("state()", frame["state"], env.state_space, where)
+        for agent, reward in frame["reward"].items():
+            number = isinstance(reward, int | float | np.integer | np.floating)
+            require(
+                number and bool(np.isfinite(reward)),
+                f"the reward of {agent} is {reward!r} ({where}); it must be a finite number.",
+            )
+        for name in ("terminated", "truncated"):
+            for agent, flag in frame[name].items():
+                require(
+                    isinstance(flag, bool | np.bool_), f"{name} of {agent} is {flag!r} ({where}); it must be a bool."
+                )
+        live = set(frame["agents"])
+
+
+def compare(found: list[list[Frame]], expected: list[list[Frame]], seed: int, defect: str) -> None:
+    """Raise the defect with the first place where two plays differ."""
+    for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+        for step, (a, b) in enumerate(itertools.zip_longest(one, other)):
+            difference = first_difference(a, b)
+            require(difference is None, f"{defect} ({place(seed, number, step)}: {difference} differs).")
+
+
+def inside(what: str, value: Any, space: Space, where: str) -> None:
+    """Require a value to lie in its space with the space's dtype, finite."""
+    if isinstance(space, Dict) and isinstance(value, dict):
+        for key in space:
+            require(key in value, f"{what} has no key {key!r} ({where}).")
+            inside(f"{what}[{key!r}]", value[key], space[key], where)
+        return
+    if space.shape:
+        found = getattr(value, "dtype", type(value).__name__)
+        require(found == space.dtype, f"wrong dtype: {what} is {found}, its space says {space.dtype} ({where}).")
+        require(
+            value.shape == space.shape, f"wrong shape: {what} is {value.shape}, its space says {space.shape} ({where})."
+        )
+        require(bool(np.isfinite(value).all()), f"{what} holds NaN or infinity ({where}).")
+    require(space.contains(value), f"{what} lies outside its space {space} ({where}).")
+
+
+def agents_list(case: EnvUnderTest) -> None:
+    """Agents leave `agents` when they end, never return, and never end in both ways at once."""
+    possible = case.make().possible_agents
+    for where, frame in case.frames():
+        if where.endswith("at reset"):
+            live = set(frame["agents"])
+            require(bool(live), f"agents is empty ({where}).")
+        require(
+            set(frame["agents"]) <= set(possible) and len(frame["agents"]) == len(set(frame["agents"])),
+            f"agents is {frame['agents']} ({where}); it must hold names of possible_agents, each once.",
+        )
+        back = set(frame["agents"]) - live
+        require(not back, f"{plural(sorted(back))} came back after it had ended ({where}).")
+        for agent in frame["reward"].keys() & live:
+            terminated, truncated = bool(frame["terminated"][agent]), bool(frame["truncated"][agent])
+            require(
+                not (terminated and truncated),
+                f"{agent} is terminated and truncated at once ({where}): the time limit truncates, a goal terminates.",
+            )
+            require(
+                (terminated or truncated) == (agent not in frame["agents"]),
+                f"{agent} {'ended but is still' if terminated or truncated else 'did not end but is not'} in agents "
+                f"({where}).",
+            )
+        live = set(frame["agents"])
+
+
+def action_masks(case: EnvUnderTest) -> None:
+    """Where there are action masks, every live agent has one at every step, int8 0/1, with a legal action."""
+    env = case.make()
+    masked = any(
+        mask_of(observation, frame["info"].get(agent, {})) is not None
+        for _, frame in case.frames()
+        for agent, observation in frame["observation"].items()
+    )
+    for where, frame in case.frames() if masked else ():
+        for agent in frame["agents"]:
+            mask = mask_of(frame["observation"][agent], frame["info"].get(agent, {}))
+            require(
+                mask is not None,
+                f"the action_mask of {agent} is missing ({where}), though there are masks elsewhere: give one at "
+                "every step and at reset.",
+            )
+            found = f"{getattr(mask, 'dtype', type(mask).__name__)} {list(np.shape(mask))}"
+            size = [int(env.action_space(agent).n)]
+            require(
+                found == f"int8 {size}",
+                f"wrong dtype or shape: the action_mask of {agent} is {found}; it must be int8 {size} ({where}).",
+            )
+            require(
+                bool(np.isin(mask, (0, 1)).all()),
+                f"the action_mask of {agent} is {mask}; it must hold 0 and 1 only ({where}).",
+            )
+            require(bool(mask.any()), f"the action_mask of {agent} leaves no legal action ({where}).")
+
+
+def global_rng(case: EnvUnderTest) -> None:
+    """Neither building nor playing an env reads or moves Python's, NumPy's or torch's global random state."""
+    moved: list[str] = []
+    case.make()  # the imports a first instance does are not the env's doing
+    plays = []
+    for global_seed in (1, 2):
+        with watched_global_rngs(global_seed, moved):
+            plays.append(case.play(case.make(), seed=0, episodes=1))
+    require(
+        not moved,
+        f"the env uses the global random state ({plural(sorted(set(moved)))}): draw from a generator of its own, made "
+        "from reset's seed.",
+    )
+
+
+def reproducible(case: EnvUnderTest) -> None:
+    """The same seed and actions give the same bits: in a second instance and in a re-used one."""
+    for seed in range(case.seeds):
+        compare(
+            case.play(case.make(), seed),
+            case.reference(seed),
+            seed,
+            "not reproducible: two instances given the same seed and actions play different episodes",
+        )
+    env = case.make()
+    for seed in reversed(range(case.seeds)):
+        compare(
+            case.play(env, seed),
+            case.reference(seed),
+            seed,
+            "something leaks from earlier episodes: a re-used instance plays another episode than a fresh one",
+        )
+
+
+def seed_matters(case: EnvUnderTest) -> None:
+    """Different seeds, and the next episode of one seed, differ somewhere, where the env is declared stochastic."""
+    if not case.stochastic:
+        return
+    env = case.make()
+    actions = (0,)
+    first = list(case.episode(env, 0, actions))
+    following = [list(case.episode(env, None, actions)) for _ in range(3)]
+    others = [list(case.episode(env, seed, actions)) for seed in range(1, 4)]
+    require(
+        any(first_difference(first, other) for other in others),
+        "the seed is ignored: reset(seed=0) to reset(seed=3) play the same episode; draw from reset's seed or declare "
+        "stochastic=False.",
+    )
+    require(
+        any(first_difference(first, other) for other in following),
+        "reset() without a seed repeats the episode of the last seed: it must go on to another one.",
+    )
+
+
+def instances_are_separate(case: EnvUnderTest) -> None:
+    """Stepping two instances in turn changes nothing: no state is shared between them."""
+    seeds = (0, 1)
+    pair = [case.episode(case.make(), seed, (seed, 0)) for seed in seeds]
+    frames = list(itertools.zip_longest(*pair))
+    for seed, played in zip(seeds, zip(*frames, strict=True), strict=True):
+        alone = list(case.episode(case.make(), seed, (seed, 0)))
+        compare(
+            [[frame for frame in played if frame is not None]],
+            [alone],
+            seed,
+            "instances share state: stepping another instance in between changes the episode",
+        )
+
+
+def outputs_are_not_views(case: EnvUnderTest) -> None:
+    """What the env returned stays as it was, and writing into it does not change the env."""
+    raw: list[Frame] = []
+    env, expected = case.make(), list(case.episode(case.make(), 0, (0, 0)))
+    kept = list(case.episode(env, 0, (0, 0), keep=lambda frame: (raw.append(dict(frame)), copy.deepcopy(frame))[1]))
+    for step, (now, then) in enumerate(zip(raw, kept, strict=True)):
+        difference = first_difference(now, then)
+        require(
+            difference is None,
+            f"later steps overwrite what was returned before: {difference} of step {step} changed; return copies, not "
+            "views of the env's own arrays.",
+        )
+    compare(
+        [list(scribbled(case, 0))],
+        [expected],
+        0,
+        "writing into returned arrays or dicts changes the env: return fresh copies each time",
+    )
+
+
+def scribbled(case: EnvUnderTest, seed: int) -> Iterator[Frame]:
+    """Play an episode, spoiling every returned array and dict once the next action has been chosen."""
+    env, last = case.make(), []
+
+    def spoil(step: int, actions: dict) -> dict:
+        for value in last.pop().values():
+            overwrite(value)
+        return actions
+
+    def keep(frame: Frame) -> Frame:
+        last.append({name: value for name, value in frame.items() if name != "agents"})
+        return copy.deepcopy(frame)
+
+    yield from case.episode(env, seed, (seed, 0), spoil, keep)
+
+
+def overwrite(value: Any) -> None:
+    """Fill every writable array with 1 and empty every dict inside a nested value."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            overwrite(inner)
+        value.clear()
+    elif isinstance(value, np.ndarray) and value.flags.writeable:
+        value[...] = 1
+
+
+def rewards_are_shared(case: EnvUnderTest) -> None:
+    """Every agent gets the same reward at every step, where the reward is declared shared."""
+    for where, frame in case.frames() if case.shared_reward else ():
+        rewards = frame["reward"]
+        require(
+            len(set(rewards.values())) <= 1,
+            f"the team reward is not shared: {dict(rewards)} ({where}); give every agent the same, or declare "
+            "shared_reward=False.",
+        )
+
+
+def ends_are_reached(case: EnvUnderTest) -> None:
+    """Each declared kind of end occurs in the reference episodes."""
+    seen = {name for _, frame in case.frames() for name in ("terminated", "truncated") if any(frame[name].values())}
+    missing = [name for name in case.ends if name not in seen]
+    require(
+        not missing,
+        f"a declared end is never reached: no agent was {plural(missing)} in {case.seeds * case.episodes} episodes of "
+        "random actions; declare the ends that occur, or check an instance that is easier or longer.",
+    )
+
+
+def illegal_actions(case: EnvUnderTest) -> None:
+    """An illegal action raises, or is replaced by a legal one and counted in info; it never wraps around."""
+    env = case.make()
+    agent = env.possible_agents[0]
+    space = env.action_space(agent)
+    plays = {}
+    for action in (space.start - 1, space.start - 2, space.start + space.n, space.start + space.n + 1):
+        try:
+            plays[action] = list(
+                case.episode(case.make(), 0, (0, 0), lambda _, actions, a=action: force(actions, agent, np.int64(a)))
+            )
+        except ConformanceError as error:
+            if not raised_by_step(error):
+                raise
+    for action, frames in plays.items():
+        counted(frames[1], agent, f"action {action} of {agent}, outside {space},")
+    for (one, first), (other, second) in itertools.pairwise(plays.items()):
+        without_info = [[{**frame, "info": None} for frame in frames] for frames in (first, second)]
+        require(
+            first_difference(*without_info) is None,
+            f"an illegal action wraps around: {one} and {other} of {agent}, both outside {space}, act differently; "
+            "replace every illegal action by the same legal one.",
+        )
+    for step, agent, action, mask in masked_out(case):
+        masked_action_is_replaced(case, step, agent, action, mask)
+
+
+def force(actions: dict, agent: str, action: np.int64) -> dict:
+    """Return the actions with one agent's replaced, if it is alive."""
+    return {name: action if name == agent else legal for name, legal in actions.items()}
+
+
+def raised_by_step(error: ConformanceError) -> bool:
+    """Return whether the env's own step raised."""
+    return str(error).startswith("step raised")
+
+
+def counted(frame: Frame, agent: str, what: str) -> None:
+    """Require a step's info to count an illegal action."""
+    counts = [
+        value for info in frame["info"].values() for key, value in info.items() if str(key).startswith("illegal_action")
+    ]
+    require(
+        any(np.any(count) for count in counts),
+        f"{what} was accepted in silence: raise, or replace it by a legal one and count it in "
+        f"info[{agent!r}]['illegal_actions'].",
+    )
+
+
+def masked_out(case: EnvUnderTest, most: int = 3) -> Iterator[tuple[int, str, int, np.ndarray]]:
+    """Yield the first (step, agent, masked action, mask) of the first episode, one for each agent and step."""
+    frames = case.reference(0)[0]
+    found = (
+        (step, agent, int(np.flatnonzero(mask == 0)[0]), mask)
+        for step, frame in enumerate(frames)
+        for agent in frame["agents"]
+        if (mask := mask_of(frame["observation"][agent], frame["info"].get(agent, {}))) is not None
+        if not np.all(mask)
+    )
+    yield from itertools.islice(found, most)
+
+
+def masked_action_is_replaced(case: EnvUnderTest, step: int, agent: str, action: int, mask: np.ndarray) -> None:
+    """Require a masked-out action to raise, or to be counted and do what some legal action does."""
+    start = case.make().action_space(agent).start
+
+    def after(index: int) -> Frame:
+        def override(now: int, actions: dict) -> dict:
+            return force(actions, agent, np.int64(start + index)) if now == step else actions
+
+        frames = case.episode(case.make(), 0, (0, 0), override)
+        return next(itertools.islice(frames, step + 1, None))
+
+    what = f"action {start + action} of {agent}, which its action_mask forbids at step {step},"
+    try:
+        illegal = after(action)
+    except ConformanceError as error:
+        if raised_by_step(error):
+            return
+        raise
+    counted(illegal, agent, what)
+    require(
+        any(
+            first_difference({**illegal, "info": None}, {**after(int(legal)), "info": None}) is None
+            for legal in np.flatnonzero(mask)
+        ),
+        f"{what} was not replaced by a legal one: the step does what no legal action does.",
+    )
+
+
+def step_needs_reset(case: EnvUnderTest) -> None:
+    """Step before the first reset raises."""
+    env = case.make()
+    actions = {agent: np.int64(env.action_space(agent).start) for agent in env.possible_agents}
+    try:
+        env.step(actions)
+    except Exception:
+        return
+    raise ConformanceError("step before the first reset works in silence: it must raise.")
+
+
+def closes_twice(case: EnvUnderTest) -> None:
+    """close() may be called twice, before and after playing."""
+    for playing in (False, True):
+        env = case.make()
+        if playing:
+            call("reset", env.reset, seed=0)
+        for times in ("once", "twice"):
+            try:
+                env.close()
+            except Exception as error:
+                raise ConformanceError(
+                    f"close() called {times} raised {one_line(error)}; it must be harmless."
+                ) from error
+
+
+def pickles(case: EnvUnderTest) -> None:
+    """A pickled env plays like a new one, or pickling it raises an error that says why not."""
+    env = case.make()
+    call("reset", env.reset, seed=1)
+    try:
+        data = pickle.dumps(env)
+    except Exception as error:
+        require(bool(str(error)), f"pickling the env raised {one_line(error)} without saying why.")
+        return
+    try:
+        restored = pickle.loads(data)  # noqa: S301 (written one line above)
+    except Exception as error:
+        raise ConformanceError(
+            f"the env pickles but unpickling raised {one_line(error)}; raise when pickling, saying why, or make "
+            "both work."
+        ) from error
+    compare(
+        case.play(restored, 0),
+        case.reference(0),
+        0,
+        "the env pickles but what is unpickled plays another episode",
+    )
+
+
+ENV_CHECKS: dict[str, Callable[[EnvUnderTest], None]] = {
+    check.__name__: check
+    for check in (
+        spaces,
+        outputs,
+        agents_list,
+        action_masks,
+        step_needs_reset,
+        global_rng,
+        reproducible,
+        instances_are_separate,
+        seed_matters,
+        outputs_are_not_views,
+        rewards_are_shared,
+        ends_are_reached,
+        illegal_actions,
+        closes_twice,
+        pickles,
+    )
+}

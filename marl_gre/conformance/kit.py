@@ -1,0 +1,78 @@
+"""What the environment checks and the mixer checks share: the error, exact comparison, watched global RNGs."""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+class ConformanceError(AssertionError):
+    """A promise is broken; the one-line message names the defect and what is asked instead."""
+
+
+def require(condition: bool, defect: str) -> None:
+    """Raise a ConformanceError with this one-line message unless the condition holds."""
+    if not condition:
+        raise ConformanceError(" ".join(defect.split()))
+
+
+def first_difference(a: object, b: object, path: str = "") -> str | None:
+    """Return the path to the first place where two nested values are not exactly equal, None where they are.
+
+    Exact means bits as a user sees them: type of container, dtype, shape, every number (NaN equals NaN).
+    """
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        if a.keys() != b.keys():
+            return f"{path} (keys {sorted(map(str, a))} and {sorted(map(str, b))})"
+        parts = [(f"{path}[{key!r}]" if path else str(key), a[key], b[key]) for key in a]
+    elif isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        same = a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        return None if same else path
+    elif isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        if len(a) != len(b):
+            return f"{path} (lengths {len(a)} and {len(b)})"
+        parts = [(f"{path}[{k}]", x, y) for k, (x, y) in enumerate(zip(a, b, strict=True))]
+    else:
+        same = type(a) is type(b) and (a is b or bool(a == b) or (a != a and b != b))
+        return None if same else f"{path} ({a!r} and {b!r})"
+    return next((found for name, x, y in parts if (found := first_difference(x, y, name))), None)
+
+
+@contextmanager
+def watched_global_rngs(seed: int, moved: list[str]) -> Iterator[None]:
+    """Seed Python's, NumPy's and torch's global generators, then add to `moved` the names of those that were used.
+
+    Their states are put back afterwards.
+    """
+    before = _global_states()
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (the global generator is what is watched)
+    torch.default_generator.manual_seed(seed)
+    try:
+        started = _global_states()
+        yield
+        moved += [name for name, state in _global_states().items() if first_difference(state, started[name])]
+    finally:
+        random.setstate(before["random"])
+        np.random.set_state(before["numpy.random"])  # noqa: NPY002
+        torch.default_generator.set_state(torch.from_numpy(before["torch"]))
+
+
+def _global_states() -> dict:
+    return {
+        "random": random.getstate(),
+        "numpy.random": np.random.get_state(),  # noqa: NPY002
+        "torch": torch.default_generator.get_state().numpy(),
+    }
+
+
+def one_line(error: BaseException) -> str:
+    """Return the type and message of an exception on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def plural(values: Sequence[object]) -> str:
+    """Return the values joined by commas."""
+    return ", ".join(map(str, values))

@@ -1,0 +1,80 @@
+"""Watching a trained policy: in a window, or saved as a GIF."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from marl_gre.errors import BadInput, StorageFailed
+from marl_gre.policy import Policy
+from marl_gre.rollout import make_env
+from marl_gre.run_dir import load_run
+from marl_gre.train import build_networks
+
+FRAME_MS = 200
+LAST_FRAME_MS = 1500
+
+
+def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
+    """Play greedy episodes of a finished run's policy.
+
+    Args:
+        run: folder of the run.
+        gif: file to write; None opens a window.
+        seed: seed of the first episode; the following ones count up.
+        episodes: how many.
+
+    Raises:
+        BadInput: no sound run, or an environment that draws no pictures.
+        StorageFailed: the GIF cannot be written.
+    """
+    finished = load_run(run)
+    env = make_env(finished.config.env_key, finished.config.env, 1)
+    agent, mixer = build_networks(finished.config, env)
+    finished.load_into(agent, mixer)
+    policy = Policy(agent)
+    window = None
+    if gif is None:
+        from envs.rendering import Window
+
+        window = Window(title=f"{finished.config.env_key} {finished.config.algorithm_key}", frame_ms=FRAME_MS)
+    frames: list[np.ndarray] = []
+    durations: list[int] = []
+    for episode in range(episodes):
+        env.reset(seed=[seed + episode])
+        policy.begin(1)
+        episode_return, steps = 0.0, 0
+        while True:
+            frame = _render(env, finished.config.env_key)
+            if window is not None:
+                window.show(frame)
+            frames.append(frame)
+            durations.append(FRAME_MS)
+            if env.terminated[0] or env.truncated[0]:
+                break
+            env.step(policy.act(env.obs, env.action_mask, 0.0, None))
+            episode_return += float(env.reward[0])
+            steps += 1
+        durations[-1] = LAST_FRAME_MS
+        print(f"episode with seed {seed + episode}: {steps} steps, return {episode_return:g}")
+    if window is not None:
+        window.close()
+    else:
+        _save_gif(gif, frames, durations)
+
+
+def _render(env, key: str) -> np.ndarray:
+    try:
+        return env.render(0)
+    except NotImplementedError as error:
+        raise BadInput(f"envs.{key}: this environment draws no pictures.") from error
+
+
+def _save_gif(path: Path, frames: list[np.ndarray], durations: list[int]) -> None:
+    images = [Image.fromarray(frame).quantize(64) for frame in frames]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        images[0].save(path, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be written ({error}).") from error
+    print(path)

@@ -1,0 +1,262 @@
+"""The learner: alignment of rewards and ends, what padding and masks may touch, target updates."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from marl_gre import losses
+from marl_gre.agents import RecurrentAgent
+from marl_gre.config import TrainConfig
+from marl_gre.errors import NonFinite
+from marl_gre.learner import Batch, Learner
+from marl_gre.mixers import MIXERS, VDN
+
+N, A, O, S = 3, 4, 6, 5  # agents, actions, sizes of observation and state
+
+
+def make_learner(name="qmix", dtype=torch.float64, **keys):
+    torch.manual_seed(3)
+    mixer_class = MIXERS[name]
+    agent = RecurrentAgent(O, A, N, hidden_dim=8).to(dtype)
+    return Learner(agent, mixer_class(N, S, mixer_class.Config(**keys)).to(dtype), TrainConfig())
+
+
+def make_batch(lengths=(5, 3), seed=0, dtype=torch.float64):
+    g = np.random.default_rng(seed)
+    batch, steps = len(lengths), max(lengths)
+    mask = np.arange(steps) < np.array(lengths)[:, None]
+    action_mask = (g.random((batch, steps + 1, N, A)) < 0.7).astype(np.int8)
+    action_mask[..., 0] = 1
+    real = np.concatenate([np.ones((batch, 1), bool), mask], 1)
+    actions = np.zeros((batch, steps, N), np.int64)
+    for index in np.ndindex(batch, steps, N):
+        actions[index] = g.choice(np.flatnonzero(action_mask[index]))
+    terminated = np.zeros((batch, steps))
+    terminated[np.arange(batch), np.array(lengths) - 1] = 1
+    return Batch(
+        obs=torch.tensor(g.normal(size=(batch, steps + 1, N, O)) * real[..., None, None], dtype=dtype),
+        state=torch.tensor(g.normal(size=(batch, steps + 1, S)) * real[..., None], dtype=dtype),
+        action_mask=torch.tensor(action_mask * real[..., None, None].astype(np.int8)),
+        actions=torch.tensor(actions * mask[..., None]),
+        reward=torch.tensor(g.normal(size=(batch, steps)) * mask, dtype=dtype),
+        terminated=torch.tensor(terminated, dtype=dtype),
+        mask=torch.tensor(mask.astype(float), dtype=dtype),
+    )
+
+
+def weights(learner):
+    return {
+        **{f"agent.{k}": v.clone() for k, v in learner.agent.state_dict().items()},
+        **{f"mixer.{k}": v.clone() for k, v in learner.mixer.state_dict().items()},
+    }
+
+
+class Table(nn.Module):
+    """An agent whose values are a table by time step: q[t, n, a]."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = nn.Parameter(torch.tensor(values, dtype=torch.float64))
+
+    def forward(self, obs, actions):
+        return self.values.expand(obs.shape[0], *self.values.shape)
+
+
+def three_steps(terminated_at_end):
+    """One agent, two actions, three steps; rewards 1, 2, 4; actions 0, 1, 0; in the second state only action 0 may
+    be taken next (action 1 is masked at t = 2).
+
+    Online q:  t0 (10, 0)  t1 (0, 20)  t2 (5, 50)  t3 (7, 6)
+    Target q:  t0 (1, 1)   t1 (2, 3)   t2 (4, 99)  t3 (8, 9)
+    """
+    online = [[[10.0, 0.0]], [[0.0, 20.0]], [[5.0, 50.0]], [[7.0, 6.0]]]
+    target = [[[1.0, 1.0]], [[2.0, 3.0]], [[4.0, 99.0]], [[8.0, 9.0]]]
+    learner = Learner(Table(online), VDN(1, 1, VDN.Config()), TrainConfig(gamma=0.5))
+    learner.target_agent = Table(target)
+    batch = Batch(
+        obs=torch.zeros(1, 4, 1, 1, dtype=torch.float64),
+        state=torch.zeros(1, 4, 1, dtype=torch.float64),
+        action_mask=torch.tensor([[[[1, 1]], [[1, 1]], [[1, 0]], [[1, 1]]]]),
+        actions=torch.tensor([[[0], [1], [0]]]),
+        reward=torch.tensor([[1.0, 2.0, 4.0]], dtype=torch.float64),
+        terminated=torch.tensor([[0.0, 0.0, float(terminated_at_end)]], dtype=torch.float64),
+        mask=torch.ones(1, 3, dtype=torch.float64),
+    )
+    return learner, batch
+
+
+def test_three_step_episode_by_hand_true_end():
+    learner, batch = three_steps(terminated_at_end=True)
+    # y0 = 1 + 0.5 * target[1, argmax online(0, 20) = 1] = 1 + 0.5 * 3 = 2.5      error 10 - 2.5 = 7.5
+    # y1 = 2 + 0.5 * target[2, 0 (action 1 is masked)]   = 2 + 0.5 * 4 = 4.0      error 20 - 4 = 16
+    # y2 = 4 (the end)                                                             error 5 - 4 = 1
+    result = learner.update(batch)
+    assert result.loss.item() == pytest.approx((7.5**2 + 16**2 + 1**2) / 3, rel=1e-14)
+    assert result.target_mean.item() == pytest.approx((2.5 + 4.0 + 4.0) / 3, rel=1e-14)
+
+
+def test_three_step_episode_by_hand_time_limit_that_is_no_end():
+    learner, batch = three_steps(terminated_at_end=False)
+    # y2 = 4 + 0.5 * target[3, argmax online(7, 6) = 0] = 4 + 0.5 * 8 = 8         error 5 - 8 = -3
+    assert learner.update(batch).loss.item() == pytest.approx((7.5**2 + 16**2 + 3**2) / 3, rel=1e-14)
+
+
+def test_only_the_values_of_taken_actions_move():
+    learner, batch = three_steps(terminated_at_end=True)
+    before = learner.agent.values.detach().clone()
+    learner.update(batch)
+    moved = (learner.agent.values.detach() != before).squeeze(1)
+    assert moved.tolist() == [[True, False], [False, True], [True, False], [False, False]]
+
+
+@pytest.mark.parametrize("name", list(MIXERS))
+@pytest.mark.parametrize("garbage", [1.0, -1e6])
+def test_padding_changes_nothing_bit_for_bit(name, garbage):
+    clean, batch = make_learner(name), make_batch((5, 3))
+    dirty = copy.deepcopy(batch)
+    dirty.obs[1, 4:] = garbage  # steps 0 to 3 of the second episode are real (its last observation follows step 2)
+    dirty.state[1, 4:] = garbage
+    dirty.reward[1, 3:] = garbage
+    dirty.terminated[1, 3:] = 1
+    dirty.actions[1, 3:] = A - 1
+    dirty.action_mask[1, 4:] = 1
+    other = copy.deepcopy(clean)
+    for _ in range(3):
+        assert clean.update(batch).loss.equal(other.update(dirty).loss)
+    for key, value in weights(clean).items():
+        assert torch.equal(value, weights(other)[key]), key
+
+
+@pytest.mark.parametrize("name", list(MIXERS))
+def test_values_of_unavailable_actions_change_nothing(name):
+    batch = make_batch()
+    batch.action_mask[..., A - 1] = 0
+    batch.actions.clamp_(max=A - 2)
+    clean = make_learner(name)
+    other = copy.deepcopy(clean)
+    for agent in (other.agent, other.target_agent):
+        agent.fc2.bias.data[A - 1] += 1e6
+    one, two = clean.update(batch), other.update(batch)
+    assert one.loss.equal(two.loss)
+    assert one.grad_norm.equal(two.grad_norm)
+
+
+def test_longer_padding_gives_the_same_loss():
+    """The same episodes in a wider batch: the padded width is no part of the loss."""
+    narrow, wide = make_batch((5, 3)), make_batch((5, 3, 9))
+    for name in ("obs", "state", "action_mask", "actions", "reward", "terminated", "mask"):
+        target, source = getattr(wide, name), getattr(narrow, name)
+        target[:2] = 0
+        target[:2, : source.shape[1]] = source
+    wide = Batch(**{name: getattr(wide, name)[:2] for name in wide.__dataclass_fields__})
+    one, two = make_learner().update(narrow), make_learner().update(wide)
+    torch.testing.assert_close(one.loss, two.loss, rtol=1e-12, atol=0)
+    torch.testing.assert_close(one.grad_norm, two.grad_norm, rtol=1e-12, atol=0)
+
+
+def test_lambda_zero_is_qmix_bit_for_bit():
+    plain, regularised = make_learner("qmix", torch.float32), make_learner("qmix_gre", torch.float32, gre_lambda=0.0)
+    for update in range(10):
+        batch = make_batch(seed=update, dtype=torch.float32)
+        plain.update(batch)
+        regularised.update(batch)
+    for key, value in weights(plain).items():
+        assert torch.equal(value, weights(regularised)[key]), key
+
+
+def test_penalty_leaves_the_agents_gradient_alone():
+    plain, regularised = make_learner("qmix"), make_learner("qmix_gre", gre_lambda=10.0)
+    plain.config = regularised.config = TrainConfig(grad_norm_clip=1e9)  # clipping would couple the two
+    batch = make_batch()
+    plain.update(batch)
+    regularised.update(batch)
+    for one, two in zip(plain.agent.parameters(), regularised.agent.parameters(), strict=True):
+        assert torch.equal(one.grad, two.grad)
+    assert any(
+        not torch.equal(one.grad, two.grad)
+        for one, two in zip(plain.mixer.parameters(), regularised.mixer.parameters(), strict=True)
+    )
+
+
+def test_entropies_of_every_algorithm_come_through_one_path():
+    batch = make_batch()
+    real = batch.mask.bool()
+    for name in MIXERS:
+        learner = make_learner(name)
+        entropies = learner.credit_entropies(batch)
+        assert list(entropies) == (["exact", "released"] if name in ("qmix", "qmix_gre") else ["exact"])
+        values = entropies["exact"][real]
+        assert ((values >= 0) & (values <= 1 + 1e-12)).all()
+        if name in ("vdn", "qmix_simple"):
+            assert (values - 1).abs().max() <= 4 * torch.finfo(torch.float64).eps
+
+
+def test_numbers_that_are_not_finite_stop_before_the_step():
+    learner, batch = make_learner(), make_batch()
+    batch.reward[0, 0] = math.inf
+    before = weights(learner)
+    with pytest.raises(NonFinite, match="lower train.lr"):
+        learner.update(batch)
+    assert all(torch.equal(value, before[key]) for key, value in weights(learner).items())
+
+
+def test_targets_follow_every_200_episodes():
+    learner = make_learner()
+    learner.update(make_batch())
+
+    def in_step():
+        return all(
+            torch.equal(a, b)
+            for a, b in zip(learner.agent.parameters(), learner.target_agent.parameters(), strict=True)
+        )
+
+    for episode in range(200):
+        learner.maybe_update_targets(episode)
+        assert not in_step()
+    learner.maybe_update_targets(200)
+    assert in_step()
+    learner.update(make_batch())
+    learner.maybe_update_targets(399)
+    assert not in_step()
+    learner.maybe_update_targets(400)
+    assert in_step()
+
+
+def test_one_step_of_acting_equals_the_unroll():
+    torch.manual_seed(5)
+    agent = RecurrentAgent(O, A, N, hidden_dim=8).double()
+    batch = make_batch((4, 4))
+    unrolled = agent(batch.obs, batch.actions)
+    hidden = torch.zeros(2 * N, 8, dtype=torch.float64)
+    previous = torch.zeros(2, N, A, dtype=torch.float64)
+    for step in range(5):
+        agent_qs, hidden = agent.step(batch.obs[:, step], previous, hidden)
+        torch.testing.assert_close(agent_qs, unrolled[:, step], rtol=1e-12, atol=1e-14)
+        if step < 4:
+            previous = nn.functional.one_hot(batch.actions[:, step], A).double()
+
+
+def test_masked_mean_and_double_q_by_hand():
+    mask = torch.tensor([[1.0, 1.0, 0.0]])
+    assert losses.masked_mean(torch.tensor([[2.0, 4.0, 100.0]]), mask) == 3.0  # (2 + 4) / 2
+    online = torch.tensor([1.0, 3.0, 2.0])
+    target = torch.tensor([10.0, 20.0, 30.0])
+    assert losses.double_q(online, target, torch.tensor([1, 1, 1])) == 20.0  # best online is action 1
+    assert losses.double_q(online, target, torch.tensor([1, 0, 1])) == 30.0  # without it action 2
+    assert losses.td_target(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(10.0), 0.9) == 10.0  # 1 + 0.9 * 10
+    assert losses.td_target(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(10.0), 0.9) == 1.0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", list(MIXERS))
+def test_cuda_agrees_with_cpu(name):
+    cpu = make_learner(name, torch.float32)
+    cuda = Learner(copy.deepcopy(cpu.agent), copy.deepcopy(cpu.mixer), TrainConfig(), "cuda")
+    batch = make_batch(dtype=torch.float32)
+    one, two = cpu.update(batch), cuda.update(batch.to(torch.device("cuda")))
+    torch.testing.assert_close(one.loss, two.loss.cpu(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(one.grad_norm, two.grad_norm.cpu(), rtol=1e-4, atol=1e-6)
