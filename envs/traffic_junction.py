@@ -1,0 +1,475 @@
+"""TrafficJunction: cars follow their routes over a crossing and choose between gas and brake.
+
+The rules are ma-gym's (https://github.com/koulanurag/ma-gym, 0.0.14), written anew for many copies at once.
+`traffic_junction_v0` behaves as ma-gym does, `traffic_junction_v1` as the papers describe the environment
+(Sukhbaatar et al., https://arxiv.org/abs/1605.07736); `collision`, `arrivals` and `off_road` are what differs.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from envs import randomness
+from envs.checks import choice, flag, number, pair, whole
+from envs.core import MAX_STEPS, TERMINATED, TRUNCATED, Field
+from envs.gridworld import GridWorld
+from envs.vector import World
+
+GATE, ROUTE, ARRIVAL = 0, 1, 2  # purposes of random draws
+GAS, BRAKE = 0, 1
+STRAIGHT, RIGHT, LEFT = 1, 2, 3  # routes; -1 = none yet
+LARGEST = 127  # positions and numbers of cars are int8
+
+
+class Cars(NamedTuple):
+    """The fields of the world that kernels move together; TrafficJunction's docstring describes them."""
+
+    pos: np.ndarray
+    on_road: np.ndarray
+    finished: np.ndarray
+    route: np.ndarray
+    direction: np.ndarray
+    turned: np.ndarray
+    age: np.ndarray
+
+
+class TrafficJunction(GridWorld):
+    """E copies of TrafficJunction.
+
+    Two two-lane roads, at rows and columns H/2-1 and H/2, cross; traffic keeps to the right. The episode starts with a
+    car at each of the four gates (fewer if n_max < 4), gates and routes drawn uniformly; the other cars wait and enter
+    later, in the order of their numbers, each once. Gas moves a car one cell along its route; cars move in the order
+    of their numbers. A car on the road pays step_cost times its own number of steps on the road. A car that reaches its
+    destination is finished and leaves the road. The episode terminates when all cars are finished and is truncated
+    after max_steps.
+
+    A car observes the 3x3 cells around it in row-major order, each with the car on the road there: [one-hot of its
+    number (n_max), row / (H-1), column / (W-1), one-hot of its route (3)], zeros where there is none. If cars overlap,
+    the bits of all of them are set.
+
+    World: pos [E,N,2] (row, column; waiting cars are at (0, 0)), on_road [E,N] (has entered, finished cars included),
+    finished [E,N], route [E,N] (1 straight, 2 right, 3 left, -1 none yet), direction [E,N,2] (row, column step), turned
+    [E,N], age [E,N] (steps on the road), corner_car [E] (the car seen in cell (0, 0), -1 none), and arrivals
+    [E,max_steps,G,4] with scripted [E]: whether cars arrive as listed there instead of by chance.
+
+    reset(options=...) takes pos, on_road, route, direction (in the shape of one copy or with a leading [E]) and, if
+    arrivals shall not be drawn, arrivals [T,4], [E,T,4] or [E,T,G,4], T at most max_steps: the car that enters at the
+    end of each step as (car, row, column, route), or -1s. An arrival of a car that has entered before is left out.
+    """
+
+    action_names = ["gas", "brake"]  # noqa: RUF012  (part of the VectorEnv contract)
+    noop = BRAKE
+    observed = ("pos", "on_road", "finished", "route", "corner_car")
+    given = ("pos", "on_road", "route", "direction")
+    given_optional = ("arrivals",)
+    step_counters = ("collisions",)
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset: bool = True,
+        grid_shape: tuple[int, int] = (14, 14),
+        step_cost: float = -0.01,
+        n_max: int = 4,
+        collision_reward: float = -10,
+        arrive_prob: float = 0.5,
+        full_observable: bool = False,
+        max_steps: int = 100,
+        collision: str = "overlap",
+        arrivals: str = "per_gate",
+        off_road: str = "zero",
+        team_reward: str = "sum",
+        strict: bool = False,
+    ):
+        """Make the copies; call reset() next.
+
+        Args:
+            num_envs: number of copies.
+            autoreset: whether finished copies restart by themselves.
+            grid_shape: rows and columns, equal, 4 to 127.
+            step_cost: reward of a car in its k-th step on the road is k times this.
+            n_max: number of cars, 1 to 127.
+            collision_reward: reward of a collision.
+            arrive_prob: probability of an arrival per step, or per step and gate.
+            full_observable: whether every car gets the observations of all, side by side.
+            max_steps: time limit, 1 to 32767 steps.
+            collision: "block": a car whose next cell is taken stays, and it gets collision_reward (ma-gym).
+                "overlap": cars may share a cell, which changes nothing but the reward: each two cars that share a cell
+                after the moves are one collision, whose reward they halve.
+            arrivals: "one": at most one arrival per step, at a random free gate (ma-gym). "per_gate": one at each
+                free gate. A gate is free when no car stands there.
+            off_road: "observe": waiting cars observe from cell (0, 0), where they see the last car that waits at the
+                start, for the whole episode; finished cars go on observing from their destination (ma-gym).
+                "zero": waiting and finished cars observe zeros and are not seen.
+            team_reward: "sum" or "mean" of the cars' rewards.
+            strict: whether an illegal action raises instead of being replaced by brake.
+
+        Raises:
+            ValueError: a value cannot be used.
+        """
+        # On smaller grids gates are destinations, and routes are only defined for squares.
+        self.grid_shape = pair("grid_shape", grid_shape, 4, (LARGEST, LARGEST))
+        size = self.grid_shape[0]
+        if self.grid_shape != (size, size):
+            raise ValueError(f"grid_shape must be square, found {grid_shape!r}.")
+        self.n_agents = cars = whole("n_max", n_max, 1, LARGEST)
+        self.step_cost = number("step_cost", step_cost)
+        self.collision_reward = number("collision_reward", collision_reward)
+        self.arrive_prob = number("arrive_prob", arrive_prob, 0, 1)
+        self.collision = choice("collision", collision, ("block", "overlap"))
+        self.arrivals = choice("arrivals", arrivals, ("one", "per_gate"))
+        self.off_road = choice("off_road", off_road, ("observe", "zero"))
+        max_steps = whole("max_steps", max_steps, 1, MAX_STEPS)
+
+        half, edge = size // 2, size - 1
+        # Row, column, and direction (row step, column step) of a car that enters there.
+        self._gates = np.array(
+            [(half, 0, 0, 1), (edge, half, -1, 0), (half - 1, edge, 0, -1), (0, half - 1, 1, 0)], np.int64
+        )
+        self.n_actions = len(self.action_names)
+        self.agents = [f"agent_{i}" for i in range(cars)]
+        self._set_dims(9 * (cars + 5), flag("full_observable", full_observable))
+        per_step = 4 if self.arrivals == "per_gate" else 1
+        fields = {
+            "pos": Field((cars, 2), np.int8, 0, edge),
+            "on_road": Field((cars,), np.bool_, 0, 1),
+            "finished": Field((cars,), np.bool_, 0, 1),
+            "route": Field((cars,), np.int8, -1, LEFT),
+            "direction": Field((cars, 2), np.int8, -1, 1),
+            "turned": Field((cars,), np.bool_, 0, 1),
+            "age": Field((cars,), np.int16, 0, max_steps),
+            "corner_car": Field((), np.int8, -1, cars - 1),
+            "scripted": Field((), np.bool_, 0, 1),
+            "arrivals": Field((max_steps, per_step, 4), np.int8, -1, (cars - 1, edge, edge, LEFT)),
+        }
+        super().__init__(num_envs, autoreset, fields, max_steps, team_reward, strict)
+        self.world["arrivals"].fill(-1)
+        self._cars = Cars(*(self.world[name] for name in Cars._fields))
+
+    def render(self, index: int = 0) -> np.ndarray:
+        """Return a picture of copy `index`, [height, width, 3] uint8."""
+        from envs.rendering import draw_traffic_junction
+
+        return draw_traffic_junction(self, index)
+
+    def _start(self, which: np.ndarray) -> None:
+        w = self.world
+        _start(
+            which,
+            w["seed"],
+            w["episode"],
+            self._gates,
+            self.off_road == "observe",
+            self._cars,
+            w["corner_car"],
+            w["scripted"],
+            w["arrivals"],
+        )
+
+    def _start_from(self, start: World) -> None:
+        w = self.world
+        for name in self.given:
+            w[name][:] = start[name]
+        waiting = ~w["on_road"]
+        w["pos"][waiting] = 0
+        w["direction"][waiting] = 0
+        if self.off_road == "observe":
+            last_waiting = self.n_agents - 1 - np.argmax(waiting[:, ::-1], axis=1)
+            w["corner_car"][:] = np.where(waiting.any(axis=1), last_waiting, -1)
+        if "arrivals" in start:
+            w["scripted"].fill(True)
+            w["arrivals"][:] = start["arrivals"]
+
+    def _for_all_copies(self, name: str, value: object) -> np.ndarray:
+        array = np.asarray(value)
+        if name != "arrivals" or array.ndim not in (2, 3, 4) or array.dtype.kind not in "biuf":
+            return super()._for_all_copies(name, value)
+        script = np.full((self.num_envs, *self.fields["arrivals"].shape), -1, array.dtype)
+        if array.ndim < 4:  # [T,4] or [E,T,4]: one arrival per step
+            array = array[..., None, :]
+        if array.ndim == 3:
+            array = array[None]
+        steps, slots = array.shape[1:3]
+        try:
+            script[:, :steps, :slots] = array
+        except ValueError:
+            return np.asarray(value)  # of a shape that the check will name
+        return script if steps <= self.episode_limit else np.asarray(value)
+
+    def _check_world(self, world: World) -> None:
+        on_road, route, direction = world["on_road"], world["route"], world["direction"]
+        size = self.grid_shape[0]
+        lanes = (size // 2 - 1, size // 2)
+        off_lanes = ~np.isin(world["pos"], lanes).any(axis=-1)
+        driving = on_road & ~world.get("finished", np.zeros_like(on_road))
+        for wrong, rule in (
+            (route == 0, "route must be 1, 2, 3, or -1 for none yet"),
+            (on_road & (route < STRAIGHT), "a car on the road must have a route from 1 to 3"),
+            (driving & off_lanes, f"a car on the road must be in row or column {lanes[0]} or {lanes[1]}"),
+            (driving & (np.abs(direction).sum(axis=-1) != 1), "a car on the road must have one of the 4 directions"),
+        ):
+            if wrong.any():
+                copy, car = np.argwhere(wrong)[0]
+                raise ValueError(f"{rule}; car {car} of copy {copy} has not.")
+        if "arrivals" in world:
+            arrivals = world["arrivals"]
+            at_gate = (arrivals[..., None, 1:3] == self._gates[:, :2]).all(axis=-1).any(axis=-1)
+            wrong = (arrivals[..., 0] >= 0) & ~(at_gate & (arrivals[..., 3] >= STRAIGHT))
+            if wrong.any():
+                copy, step, slot = np.argwhere(wrong)[0]
+                found = arrivals[copy, step, slot].tolist()
+                gates = self._gates[:, :2].tolist()
+                raise ValueError(f"an arrival is (car, row, column, route) at one of the gates {gates}, found {found}.")
+
+    def _advance(self, running: np.ndarray, actions: np.ndarray) -> None:
+        w = self.world
+        _drive(
+            running,
+            actions,
+            self._cars,
+            self.grid_shape[0],
+            self.collision == "block",
+            self.step_cost,
+            self.collision_reward,
+            self.agent_reward,
+            self.info["collisions"],
+        )
+        _end(running, w["finished"], w["step"], self.episode_limit, w["ended"])
+        _arrive(
+            running,
+            self._cars,
+            self._gates,
+            w["seed"],
+            w["episode"],
+            w["step"],
+            self.arrive_prob,
+            self.arrivals == "per_gate",
+            w["scripted"],
+            w["arrivals"],
+        )
+
+    def _look(self, world: World, which: np.ndarray, out: np.ndarray) -> None:
+        fields = [world[name] for name in self.observed]
+        _look(which, *fields, self.grid_shape[0], self.off_road == "observe", out)
+
+    def _write_agent_done(self, done: np.ndarray) -> None:
+        super()._write_agent_done(done)
+        np.logical_or(done, self.world["finished"], out=done)
+
+
+@njit(cache=True, nogil=True)
+def _enter(cars, e, car, gate, route):
+    """Put a car of copy e on the road at a gate (row, column, row step, column step)."""
+    cars.pos[e, car, 0], cars.pos[e, car, 1] = gate[0], gate[1]
+    cars.direction[e, car, 0], cars.direction[e, car, 1] = gate[2], gate[3]
+    cars.on_road[e, car] = True
+    cars.turned[e, car] = False
+    cars.route[e, car] = route
+
+
+@njit(cache=True, nogil=True)
+def _start(which, seed, episode, gates, observe_off_road, cars, corner_car, scripted, arrivals):
+    """Put the first four cars at the gates in random order with random routes; the others wait."""
+    n_cars = cars.on_road.shape[1]
+    order = np.empty(4, np.int64)
+    for e in range(which.size):
+        if not which[e]:
+            continue
+        key = randomness.episode_key(seed[e], episode[e])
+        cars.pos[e] = 0
+        cars.on_road[e] = False
+        cars.finished[e] = False
+        cars.route[e] = -1
+        cars.direction[e] = 0
+        cars.turned[e] = False
+        cars.age[e] = 0
+        corner_car[e] = n_cars - 1 if observe_off_road and n_cars > 4 else -1
+        if scripted[e]:
+            scripted[e] = False
+            arrivals[e] = -1
+        for g in range(4):
+            order[g] = g
+        randomness.shuffle(order, 4, key, 0, GATE)
+        for car in range(min(4, n_cars)):
+            _enter(cars, e, car, gates[order[car]], 1 + randomness.below(3, key, 0, ROUTE, car))
+
+
+@njit(cache=True, nogil=True)
+def _drive(running, actions, cars, size, block, step_cost, collision_reward, agent_reward, collisions):
+    """Move the cars one by one and pay them."""
+    n_cars = cars.on_road.shape[1]
+    half = size // 2
+    for e in range(running.size):
+        if not running[e]:
+            continue
+        pos, finished, age, reward = cars.pos[e], cars.finished[e], cars.age[e], agent_reward[e]
+        for i in range(n_cars):
+            if not cars.on_road[e, i] or finished[i]:
+                continue
+            age[i] += 1
+            if actions[e, i] == GAS:
+                _turn(cars, e, i, half)
+                row, column = pos[i, 0] + cars.direction[e, i, 0], pos[i, 1] + cars.direction[e, i, 1]
+                inside = 0 <= row < size and 0 <= column < size
+                if not inside or not (half - 1 <= row <= half or half - 1 <= column <= half):
+                    pass  # no road ahead, which only a given world can lead to
+                elif block and _car_at(cars, e, row, column):
+                    reward[i] += collision_reward
+                    collisions[e] += 1
+                else:
+                    pos[i, 0], pos[i, 1] = row, column
+            reward[i] += step_cost * age[i]
+            row, column = pos[i, 0], pos[i, 1]
+            finished[i] = (
+                (row == half and column == size - 1)
+                or (row == 0 and column == half)
+                or (row == half - 1 and column == 0)
+                or (row == size - 1 and column == half - 1)
+            )
+        if not block:
+            collisions[e] = _overlaps(pos, cars.on_road[e], finished, collision_reward, reward)
+
+
+@njit(cache=True, nogil=True)
+def _turn(cars, e, car, half):
+    """Turn a car where its route turns: right at the first crossing cell of its lane, left at the second.
+
+    Whoever drives in direction (r, c) has (c, -r) to the right; the crossing's centre is (half - 1/2, half - 1/2), and
+    the lane's crossing cells lie half a cell to the right of it, half a cell before and after it.
+    """
+    if cars.route[e, car] == STRAIGHT or cars.turned[e, car]:
+        return
+    r, c = cars.direction[e, car]
+    along = -1 if cars.route[e, car] == RIGHT else 1
+    row, column = cars.pos[e, car]
+    if 2 * row == 2 * half - 1 + c + along * r and 2 * column == 2 * half - 1 - r + along * c:
+        cars.direction[e, car, 0], cars.direction[e, car, 1] = -along * c, along * r
+        cars.turned[e, car] = True
+
+
+@njit(cache=True, nogil=True)
+def _car_at(cars, e, row, column):
+    """Return whether a car drives in a cell of copy e."""
+    found = False
+    for j in range(cars.on_road.shape[1]):
+        here = cars.pos[e, j, 0] == row and cars.pos[e, j, 1] == column
+        found |= here and cars.on_road[e, j] and not cars.finished[e, j]
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _overlaps(pos, on_road, finished, collision_reward, reward):
+    """Return how many pairs of cars share a cell; each of the two pays half of the collision."""
+    pairs = 0
+    for i in range(on_road.size):
+        if not on_road[i] or finished[i]:
+            continue
+        for j in range(i):
+            if pos[i, 0] == pos[j, 0] and pos[i, 1] == pos[j, 1] and on_road[j] and not finished[j]:
+                pairs += 1
+                reward[i] += 0.5 * collision_reward
+                reward[j] += 0.5 * collision_reward
+    return pairs
+
+
+@njit(cache=True, nogil=True)
+def _end(running, finished, step, max_steps, ended):
+    """Count the step and end the episodes in which all cars are finished or the time is over."""
+    for e in range(running.size):
+        if running[e]:
+            step[e] += 1
+            if finished[e].all():
+                ended[e] = TERMINATED
+            elif step[e] >= max_steps:
+                ended[e] = TRUNCATED
+
+
+@njit(cache=True, nogil=True)
+def _arrive(running, cars, gates, seed, episode, step, arrive_prob, per_gate, scripted, arrivals):
+    """Let new cars arrive, as listed or by chance."""
+    for e in range(running.size):
+        if not running[e]:
+            continue
+        if scripted[e]:
+            listed = arrivals[e, step[e] - 1]
+            for k in range(listed.shape[0]):
+                if listed[k, 0] >= 0 and not cars.on_road[e, listed[k, 0]]:
+                    for gate in gates:
+                        if gate[0] == listed[k, 1] and gate[1] == listed[k, 2]:
+                            _enter(cars, e, listed[k, 0], gate, listed[k, 3])
+            continue
+        car = _first_waiting(cars.on_road[e])
+        if car < 0:
+            continue
+        key = randomness.episode_key(seed[e], episode[e])
+        if per_gate:
+            for g in range(4):
+                arrives = randomness.uniform(key, step[e], ARRIVAL, g) < arrive_prob
+                if arrives and car >= 0 and _is_free(gates[g], cars.pos[e]):
+                    _enter(cars, e, car, gates[g], 1 + randomness.below(3, key, step[e], ROUTE, car))
+                    car = _first_waiting(cars.on_road[e])
+        elif randomness.uniform(key, step[e], ARRIVAL, 0) < arrive_prob:
+            free = np.empty(4, np.int64)
+            n_free = 0
+            for g in range(4):
+                if _is_free(gates[g], cars.pos[e]):
+                    free[n_free] = g
+                    n_free += 1
+            if n_free:
+                gate = gates[free[randomness.below(n_free, key, step[e], GATE, 0)]]
+                _enter(cars, e, car, gate, 1 + randomness.below(3, key, step[e], ROUTE, car))
+
+
+@njit(cache=True, nogil=True)
+def _first_waiting(on_road):
+    """Return the lowest-numbered car that has not entered, or -1."""
+    for i in range(on_road.size):
+        if not on_road[i]:
+            return i
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _is_free(gate, pos):
+    """Return whether no car stands at the gate."""
+    free = True
+    for i in range(pos.shape[0]):
+        free &= pos[i, 0] != gate[0] or pos[i, 1] != gate[1]
+    return free
+
+
+@njit(cache=True, nogil=True)
+def _look(which, pos, on_road, finished, route, corner_car, size, observe_off_road, out):
+    """Write the cars' own observations side by side: out [M, N * own_dim and more]."""
+    n_cars = on_road.shape[1]
+    features = n_cars + 5
+    own_dim = 9 * features
+    for m in range(which.size):
+        if not which[m]:
+            continue
+        out[m, : n_cars * own_dim] = 0.0
+        for i in range(n_cars):
+            if not observe_off_road and (finished[m, i] or not on_road[m, i]):
+                continue
+            top, left = pos[m, i, 0] - 1, pos[m, i, 1] - 1
+            own = i * own_dim
+            for j in range(n_cars):
+                row, column = pos[m, j, 0] - top, pos[m, j, 1] - left
+                if 0 <= row < 3 and 0 <= column < 3 and on_road[m, j] and not finished[m, j]:
+                    _show(out[m], own + (3 * row + column) * features, n_cars, j, pos[m, j], route[m, j], size)
+            corner = corner_car[m]
+            if corner >= 0 and top <= 0 and left <= 0:  # cell (0, 0) is in view
+                cell = 3 * -top - left
+                _show(out[m], own + cell * features, n_cars, corner, pos[m, corner], route[m, corner], size)
+
+
+@njit(cache=True, nogil=True)
+def _show(out, at, n_cars, car, pos, route, size):
+    """Write the features of a car into its cell of an observation."""
+    out[at + car] = 1.0
+    out[at + n_cars] = pos[0] / (size - 1)
+    out[at + n_cars + 1] = pos[1] / (size - 1)
+    bit = route - 1 if route >= STRAIGHT else RIGHT - 1  # ma-gym shows a car without a route with the middle bit
+    out[at + n_cars + 2 + bit] = 1.0
