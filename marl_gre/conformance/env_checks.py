@@ -201,12 +201,12 @@ def seed_matters(case: EnvUnderTest) -> None:
     following = [list(case.episode(env, None, actions)) for _ in range(3)]
     others = [list(case.episode(env, seed, actions)) for seed in range(1, 4)]
     require(
-        any(first_difference(first, other) for other in others),
+        any(first_difference(first, other) is not None for other in others),
         "the seed is ignored: reset(seed=0) to reset(seed=3) play the same episode; draw from reset's seed or declare "
         "stochastic=False.",
     )
     require(
-        any(first_difference(first, other) for other in following),
+        any(first_difference(first, other) is not None for other in following),
         "reset() without a seed repeats the episode of the last seed: it must go on to another one.",
     )
 

@@ -87,7 +87,8 @@ class EnvUnderTest:
         for step in itertools.count():
             frame |= {"observation": observation, "info": info, "state": state_of(env), "agents": list(env.agents)}
             yield keep(frame)
-            if not env.agents:
+            ended = {agent for flags in (frame["terminated"], frame["truncated"]) for agent in flags if flags[agent]}
+            if not set(env.agents) - ended:
                 return
             require(
                 step < self.max_steps,

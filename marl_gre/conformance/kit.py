@@ -37,7 +37,8 @@ def first_difference(a: object, b: object, path: str = "") -> str | None:
     else:
         same = type(a) is type(b) and (a is b or bool(a == b) or (a != a and b != b))
         return None if same else f"{path} ({a!r} and {b!r})"
-    return next((found for name, x, y in parts if (found := first_difference(x, y, name))), None)
+    found = (first_difference(x, y, name) for name, x, y in parts)
+    return next((difference for difference in found if difference is not None), None)
 
 
 @contextmanager
@@ -53,7 +54,9 @@ def watched_global_rngs(seed: int, moved: list[str]) -> Iterator[None]:
     try:
         started = _global_states()
         yield
-        moved += [name for name, state in _global_states().items() if first_difference(state, started[name])]
+        moved += [
+            name for name, state in _global_states().items() if first_difference(state, started[name]) is not None
+        ]
     finally:
         random.setstate(before["random"])
         np.random.set_state(before["numpy.random"])  # noqa: NPY002
