@@ -4,22 +4,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from marl_gre.mixers import MixerConfig
+from marl_gre.mixers import Mixer, MixerConfig
 
 
 class WeightedSumConfig(MixerConfig):
     pull: float = 0.01
 
 
-class WeightedSum(nn.Module):
+class WeightedSum(Mixer):
     """q_tot = sum_i softplus(w_i(s)) q_i + v(s)."""
 
     Config = WeightedSumConfig
     results_version = 1
 
     def __init__(self, n_agents, state_dim, config):
-        super().__init__()
-        self.config = config
+        super().__init__(n_agents, state_dim, config)
         self.weight = nn.Linear(state_dim, n_agents)
         self.value = nn.Linear(state_dim, 1)
 

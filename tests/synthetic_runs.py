@@ -1,0 +1,85 @@
+"""Made-up runs in the layout of real ones, for the tests of the report."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.gather import ENTROPY_COLUMNS, TEST_COLUMNS
+from marl_gre.config import Params
+from marl_gre.credit import QUANTILES
+
+
+def write_runs(params: Params, results: Path) -> None:
+    """Write every run that params names: returns that rise to -50 + seed, entropies around 0.98."""
+    for env in params.run.envs:
+        for place, algorithm in enumerate(params.run.algorithms):
+            for seed in params.run.seeds:
+                write_run(params, results, env, algorithm, seed, end=-50.0 + seed - 3 * place)
+
+
+def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int, end: float) -> None:
+    config = params.run_config(env, algorithm, seed)
+    folder = results / "runs" / env / algorithm / str(seed)
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng([seed, len(env), len(algorithm)])
+    total, interval = config.env.total_steps, config.env.test_interval_steps
+    tests = []
+    for due in range(0, total + 1, interval):
+        mean = end - 150 * np.exp(-4 * due / total) + 3 * generator.normal()
+        tests.append([due, due, due // 100, due // 100, mean, 5.0, 100.0])
+    write_csv(folder / "tests.csv", TEST_COLUMNS, tests)
+    credit = config.algorithm.mixer
+    spread = {"vdn": 0.0, "qmix_simple": 0.0, "qmix": 0.02, "qmix_gre": 0.06}[credit]
+    rows = []
+    for due in range(3000, total + 1, config.env.entropy_interval_steps):
+        low = 1 - spread * (1 + 0.1 * generator.normal())
+        quantiles = [min(1.0, low + (1 - low) * q) for q in QUANTILES]
+        released = [*(["" for _ in range(22)] if spread == 0 else [np.mean(quantiles) + 0.001, *quantiles])]
+        rows.append([due, due, due // 100, np.mean(quantiles), *quantiles, *released])
+    write_csv(folder / "entropy.csv", ENTROPY_COLUMNS, rows)
+    returns = [row[4] for row in tests]
+    write_json(
+        folder / "train.json",
+        {
+            "schema": 1,
+            "env": env,
+            "algorithm": algorithm,
+            "seed": seed,
+            "env_steps": total,
+            "episodes": total // 100,
+            "updates": total // 100,
+            "final_return": float(np.mean(returns[-5:])),
+            "last_return": returns[-1],
+            "config": config.resolved(),
+            "config_hash": config.identity(),
+            "results_versions": config.results_versions(),
+        },
+    )
+    write_json(
+        results / "evaluation" / env / algorithm / f"{seed}.json",
+        {
+            "schema": 1,
+            "env": env,
+            "algorithm": algorithm,
+            "seed": seed,
+            "config_hash": config.identity(),
+            "episodes": [{"seed": 1, "return": returns[-1], "length": 100, "terminated": False}],
+            "episode_return_mean": returns[-1],
+            "episode_return_iqm": returns[-1],
+            "credit_share_mean": [0.5, 0.5],
+            "entropy_mean": 1 - spread / 2,
+            "entropy_quantiles": {f"{q:g}": 1 - spread / 2 for q in QUANTILES},
+        },
+    )
+
+
+def write_csv(path: Path, names, rows) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([names, *rows])
+
+
+def write_json(path: Path, content) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
