@@ -8,10 +8,12 @@ Importing this package registers every id with PettingZoo and Gymnasium (`marl_g
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import pettingzoo
 
 from envs.checks import one_of
 
@@ -88,3 +90,20 @@ def _find(name: str) -> tuple[ModuleType, str]:
         public = [key for key in vars(module) if not key.startswith("_")]
         raise ValueError(one_of(f"factory in module {path}:", factory, public))
     return module, factory
+
+
+def _register_all() -> None:
+    """Register every id with Gymnasium and PettingZoo; the entry points are strings and load on first use."""
+    for name, module in ENVS.items():
+        public_id = "marl_gre/" + name.replace("_v", "-v")
+        if public_id in gymnasium.registry:
+            continue  # this package was reloaded
+        # Gymnasium's checker expects one number as reward, here it is a list.
+        gymnasium.register(
+            public_id, entry_point="envs.gymnasium_env:JointEnv", disable_env_checker=True, kwargs={"name": name}
+        )
+        pettingzoo.register("parallel", public_id, entry_point=f"{module}:parallel_env")
+        pettingzoo.register("aec", public_id, entry_point=f"{module}:env")
+
+
+_register_all()

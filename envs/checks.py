@@ -35,7 +35,7 @@ def check_keywords(where: str, found: Iterable[str], allowed: Iterable[str]) -> 
 
 def whole(name: str, value: object, low: int, high: int) -> int:
     """Return value as an int after checking that it is a whole number in low..high."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, found {value!r}.")
     return int(value)
 
@@ -44,7 +44,7 @@ def number(name: str, value: object, low: float = -math.inf, high: float = math.
     """Return value as a float after checking that it is a finite number in low..high."""
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number, found {value!r}.")
-    if not low <= value <= high:
+    if not low <= float(value) <= high:
         raise ValueError(f"{name} must lie from {low:g} to {high:g}, found {value!r}.")
     return float(value)
 

@@ -6,7 +6,7 @@ everything else is computed from it.
 """
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
@@ -180,7 +180,7 @@ class CoreEnv(VectorEnv):
         if isinstance(seed, Integral):
             first = whole("seed", seed, 0, 2**63 - self.num_envs)
             return first + np.arange(self.num_envs)
-        if isinstance(seed, str) or np.shape(seed) != (self.num_envs,):
+        if isinstance(seed, str) or np.shape(seed) != (self.num_envs,) or not isinstance(seed, Iterable):
             raise ValueError(f"seed must be a whole number or one per copy ({self.num_envs}), found {seed!r}.")
         return np.array([whole(f"seed[{i}]", s, 0, 2**63 - 1) for i, s in enumerate(seed)])
 

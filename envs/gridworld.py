@@ -1,6 +1,7 @@
 """What the gridworlds share: own observations laid side by side, state = all observations, every action available."""
 
 import abc
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,12 @@ class GridWorld(CoreEnv):
         obs = np.zeros((*lead, self.n_agents, self.obs_dim), np.float32)
         mask = np.ones((*lead, self.n_agents, self.n_actions), np.int8)
         return obs, obs.reshape(*lead, self.state_dim), mask  # the state is the same memory
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        # Copies and pickles keep arrays, not that two share memory.
+        self.state = self.obs.reshape(self.num_envs, self.state_dim)
+        self.final_state = self.final_obs.reshape(self.num_envs, self.state_dim)
 
     def _observe_into(
         self, world: World, which: np.ndarray, obs: np.ndarray, state: np.ndarray, mask: np.ndarray

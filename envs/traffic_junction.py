@@ -251,8 +251,17 @@ class TrafficJunction(GridWorld):
         )
 
     def _look(self, world: World, which: np.ndarray, out: np.ndarray) -> None:
-        fields = [world[name] for name in self.observed]
-        _look(which, *fields, self.grid_shape[0], self.off_road == "observe", out)
+        _look(
+            which,
+            world["pos"],
+            world["on_road"],
+            world["finished"],
+            world["route"],
+            world["corner_car"],
+            self.grid_shape[0],
+            self.off_road == "observe",
+            out,
+        )
 
     def _write_agent_done(self, done: np.ndarray) -> None:
         super()._write_agent_done(done)
