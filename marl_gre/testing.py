@@ -7,13 +7,12 @@ also runs as a pytest suite.
 from collections.abc import Callable, Collection
 
 from pettingzoo import ParallelEnv
-from torch import nn
 
 from marl_gre.conformance.env_checks import ENV_CHECKS
 from marl_gre.conformance.env_play import EnvUnderTest
 from marl_gre.conformance.kit import ConformanceError
 from marl_gre.conformance.mixer_checks import MIXER_CHECKS, MixerUnderTest
-from marl_gre.mixers.base import MixerConfig
+from marl_gre.mixers.base import Mixer, MixerConfig
 
 __all__ = ["ConformanceError", "check_env", "check_mixer"]
 
@@ -52,7 +51,7 @@ def check_env(
 
 
 def check_mixer(
-    mixer_class: type[nn.Module],
+    mixer_class: type[Mixer],
     config: MixerConfig | None = None,
     *,
     monotonic: bool = True,
@@ -66,7 +65,7 @@ def check_mixer(
     penalty is the mixer's own affair: an entropy bonus is negative, and only its gradient moves anything.
 
     Args:
-        mixer_class: an nn.Module with `Config` and `results_version`; see `marl_gre.mixers.base.Mixer`.
+        mixer_class: a subclass of `marl_gre.mixers.Mixer`.
         config: what to build it with; its `Config()` if None.
         monotonic: dq_tot/dq_i >= 0 is promised, and with it that the agents' own best actions are a best joint action.
         penalty_detached: the penalty moves mixer parameters only.

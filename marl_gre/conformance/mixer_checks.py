@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from marl_gre.conformance.kit import ConformanceError, one_line, plural, require, watched_global_rngs
 from marl_gre.credit import credits
-from marl_gre.mixers.base import MixerConfig
+from marl_gre.mixers.base import Mixer, MixerConfig
 
 STATE_DIM = 7  # no other size here is 7, so that a mixed-up axis raises
 SCALES = (1.0, 5.0)  # factors on the initial parameters: fresh networks, and ones with spread-out weights
@@ -24,13 +24,13 @@ SCALES = (1.0, 5.0)  # factors on the initial parameters: fresh networks, and on
 class MixerUnderTest:
     """A mixer class, the config to build it with, and what its author declares."""
 
-    mixer_class: type[nn.Module]
+    mixer_class: type[Mixer]
     config: MixerConfig | None = None
     monotonic: bool = True
     penalty_detached: bool = True
     max_agents: int = 8
 
-    def build(self, n_agents: int, seed: int = 0, scale: float = 1.0) -> nn.Module:
+    def build(self, n_agents: int, seed: int = 0, scale: float = 1.0) -> Mixer:
         """Return a float64 mixer whose parameters depend on the arguments only."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -60,7 +60,7 @@ class MixerUnderTest:
                     raise
             yield n_agents
 
-    def mixers(self) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
+    def mixers(self) -> Iterator[tuple[Mixer, Tensor, Tensor]]:
         """Yield mixers of every size and scale, each with chosen_qs [3,4,N] and state [3,4,S]."""
         for n_agents, scale in itertools.product(self.agent_counts(), SCALES):
             yield self.build(n_agents, scale=scale), *inputs(n_agents)
@@ -73,7 +73,7 @@ def inputs(n_agents: int, batch: int = 3, time: int = 4, seed: int = 0) -> tuple
     return chosen_qs, torch.randn(batch, time, STATE_DIM, generator=generator, dtype=torch.float64)
 
 
-def mix(mixer: nn.Module, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def mix(mixer: Mixer, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """Return q_tot and penalty after checking that they are two tensors [B,T] of the input's dtype."""
     size = f"chosen_qs {list(chosen_qs.shape)} and state {list(state.shape)}"
     try:
@@ -100,7 +100,11 @@ def same_bits(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> bo
 
 
 def declarations(case: MixerUnderTest) -> None:
-    """`Config` is a MixerConfig and `results_version` an integer, as params.yaml and the results need them."""
+    """A Mixer whose `Config` is a MixerConfig and whose `results_version` is an integer, as params.yaml needs them."""
+    require(
+        isinstance(case.mixer_class, type) and issubclass(case.mixer_class, Mixer),
+        f"{case.mixer_class!r} is not a subclass of marl_gre.mixers.Mixer.",
+    )
     config = getattr(case.mixer_class, "Config", None)
     require(
         isinstance(config, type) and issubclass(config, MixerConfig),

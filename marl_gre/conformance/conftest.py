@@ -1,0 +1,56 @@
+"""Turns --env and --mixer into tests, one per name and check: test_env[package.module:parallel_env-outputs]."""
+
+import functools
+from pathlib import Path
+
+import pytest
+
+import envs
+from marl_gre.config import find_mixer
+from marl_gre.conformance.env_checks import ENV_CHECKS
+from marl_gre.conformance.env_play import EnvUnderTest
+from marl_gre.conformance.mixer_checks import MIXER_CHECKS, MixerUnderTest
+
+CHECKS = {"env": ENV_CHECKS, "mixer": MIXER_CHECKS}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what was not asked for; everything, where the suite was only found on the way (`pytest .`)."""
+    kind = collection_path.stem.removeprefix("test_")
+    return True if kind in CHECKS and not config.getoption(f"--{kind}", []) else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test its name and its check."""
+    for kind, checks in CHECKS.items():
+        if f"{kind}_case" in metafunc.fixturenames:
+            names = metafunc.config.getoption(f"--{kind}")
+            metafunc.parametrize(f"{kind}_case", names, ids=names, indirect=True, scope="session")
+            metafunc.parametrize("check", checks.values(), ids=checks)
+
+
+@pytest.fixture(scope="session")
+def env_case(request: pytest.FixtureRequest) -> EnvUnderTest:
+    """Return an env under test; its reference episodes are played once for all checks."""
+    option = request.config.getoption
+    return EnvUnderTest(
+        functools.partial(envs.make, request.param),
+        ends=option("--ends").split(","),
+        shared_reward=not option("--own-rewards"),
+        stochastic=not option("--no-chance"),
+    )
+
+
+@pytest.fixture(scope="session")
+def mixer_case(request: pytest.FixtureRequest) -> MixerUnderTest:
+    """Return a mixer under test, with its default config."""
+    option = request.config.getoption
+    try:
+        mixer_class = find_mixer(request.param)
+    except ValueError as error:
+        pytest.fail(f"--mixer: {error}", pytrace=False)
+    return MixerUnderTest(
+        mixer_class,
+        monotonic=not option("--not-monotonic"),
+        penalty_detached=not option("--penalty-moves-agents"),
+    )

@@ -1,0 +1,53 @@
+"""The command line of the suite: `pytest --pyargs marl_gre.conformance --env ... --mixer ...`.
+
+Registered with pytest as a plugin, because pytest reads the conftest.py of a `--pyargs` package only after the command
+line. It adds its options to no other pytest run: only where the arguments name the suite. From a source tree that is
+not installed, add `-p marl_gre.conformance.plugin`.
+"""
+
+from pathlib import Path
+
+import pytest
+
+PREFIX = "marl_gre_"  # of the options' names inside pytest, where other plugins may have an "env" too
+
+
+def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> None:
+    """Add the options where the arguments name this package, as a module or as a folder."""
+    if not any(arg.startswith("marl_gre.conformance") or _is_here(arg) for arg in args):
+        return
+    group = parser.getgroup("marl_gre.conformance", "what is checked, and what its author declares")
+    repeatable = {
+        "env": "a PettingZoo parallel env: package.module:factory, or an id of envs.ENVS; repeatable",
+        "mixer": "a mixer class: package.module:Class, or a name of marl_gre.mixers.MIXERS; repeatable",
+    }
+    for name, meaning in repeatable.items():
+        group.addoption(f"--{name}", dest=PREFIX + name, action="append", default=[], metavar="NAME", help=meaning)
+    group.addoption(
+        "--ends",
+        dest=PREFIX + "ends",
+        choices=["terminated", "truncated", "terminated,truncated"],
+        default="terminated,truncated",
+        help="the ends that random play must reach in every --env",
+    )
+    declared = {
+        "own-rewards": "the agents' rewards may differ",
+        "no-chance": "the envs draw no random numbers",
+        "not-monotonic": "dq_tot/dq_i may be negative",
+        "penalty-moves-agents": "the penalty may reach the agents' Q values",
+    }
+    for name, meaning in declared.items():
+        group.addoption(f"--{name}", dest=PREFIX + name.replace("-", "_"), action="store_true", help=meaning)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a run of the suite that would check nothing."""
+    options = config.option
+    if hasattr(options, PREFIX + "env") and not (config.getoption("--env") or config.getoption("--mixer")):
+        raise pytest.UsageError(
+            "nothing to check: give --env package.module:parallel_env or --mixer package.module:Mixer."
+        )
+
+
+def _is_here(arg: str) -> bool:
+    return Path(arg.partition("::")[0]).resolve().is_relative_to(Path(__file__).parent)

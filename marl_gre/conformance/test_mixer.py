@@ -1,0 +1,18 @@
+"""The checks of a mixer as tests; `pytest --pyargs marl_gre.conformance --mixer package.module:NAME`."""
+
+from collections.abc import Callable
+
+import pytest
+
+from marl_gre.conformance.kit import ConformanceError
+from marl_gre.conformance.mixer_checks import MixerUnderTest
+
+
+def test_mixer(mixer_case: MixerUnderTest, check: Callable[[MixerUnderTest], None]) -> None:
+    """The mixer keeps this promise."""
+    try:
+        check(mixer_case)
+    except ConformanceError as defect:
+        if defect.__cause__ is not None:  # the mixer itself raised: its traceback is what helps
+            raise
+        pytest.fail(str(defect), pytrace=False)

@@ -1,0 +1,53 @@
+"""The pytest suite as a user runs it: the real command, outside the repository, on code that is not ours."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+THIRD_PARTY = Path(__file__).parent / "third_party"
+
+
+def suite(folder, *options):
+    """Run the suite in a folder with no settings of pytest."""
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--pyargs", "marl_gre.conformance"]
+    environment = os.environ | {"PYTHONPATH": str(THIRD_PARTY), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, *options], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_a_sound_env_and_a_sound_mixer_pass(tmp_path):
+    run = suite(tmp_path, "--env", "corridor:parallel_env", "--mixer", "sound_mixer:WeightedSum")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "test_env[corridor:parallel_env-reproducible] PASSED" in run.stdout
+    assert "test_mixer[sound_mixer:WeightedSum-analytic_credits] PASSED" in run.stdout
+    assert "skipped" not in run.stdout
+
+
+def test_a_broken_env_and_a_broken_mixer_fail_with_their_defects(tmp_path):
+    names = ["--env", "broken_envs:RandomFromStep2", "--mixer", "broken_mixers:MixesTime"]
+    run = suite(tmp_path, *names, "--mixer", "no_such_module:Mixer")
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "not reproducible: two instances given the same seed and actions play different episodes" in run.stdout
+    assert "steps are not independent: penalty of one step" in run.stdout
+    assert "--mixer: found 'no_such_module:Mixer', which cannot be imported" in run.stdout
+    assert "test_env[broken_envs:RandomFromStep2-outputs] PASSED" in run.stdout  # only what is broken fails
+
+
+def test_what_the_author_declares_is_taken_into_account(tmp_path):
+    declared = ["--own-rewards", "--no-chance", "--ends", "truncated", "--not-monotonic", "--penalty-moves-agents"]
+    run = suite(tmp_path, "--env", "broken_envs:RewardNotShared", "--mixer", "vdn", *declared)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_nothing_to_check_is_a_usage_error(tmp_path):
+    run = suite(tmp_path)
+    assert run.returncode == 4  # pytest's exit code for a wrong command line
+    assert "nothing to check: give --env package.module:parallel_env" in run.stderr
+
+
+def test_other_pytest_runs_get_none_of_the_options(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "--env", "corridor:parallel_env"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 4
+    assert "unrecognized arguments: --env" in run.stderr
