@@ -16,6 +16,8 @@ class RecurrentAgent(nn.Module):
         hidden_dim: width of fc1 and of the GRU.
     """
 
+    agent_ids: Tensor
+
     def __init__(self, obs_dim: int, n_actions: int, n_agents: int, hidden_dim: int):
         super().__init__()
         self.n_actions = n_actions
@@ -61,8 +63,5 @@ class RecurrentAgent(nn.Module):
         copies, n_agents, _ = obs.shape
         inputs = torch.cat((obs, previous, self.agent_ids.expand(copies, n_agents, n_agents)), dim=-1)
         x = F.relu(self.fc1(inputs.view(copies * n_agents, -1)))
-        gru = self.rnn
-        hidden = torch.gru_cell(
-            x, hidden, gru.weight_ih_l0, gru.weight_hh_l0, gru.bias_ih_l0, gru.bias_hh_l0
-        )  # [E*N, H]
+        hidden = torch.gru_cell(x, hidden, *self.rnn.all_weights[0])  # [E*N, H]
         return self.fc2(hidden).view(copies, n_agents, self.n_actions), hidden

@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from envs.rendering import Window
+from envs.vector import VectorEnv
 from marl_gre.errors import BadInput, StorageFailed
 from marl_gre.policy import Policy
 from marl_gre.rollout import make_env
 from marl_gre.run_dir import load_run
 from marl_gre.train import build_networks
 
-FRAME_MS = 200
+FRAMES_PER_SECOND = 5
 LAST_FRAME_MS = 1500
 
 
@@ -33,11 +35,7 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
     agent, mixer = build_networks(finished.config, env)
     finished.load_into(agent, mixer)
     policy = Policy(agent)
-    window = None
-    if gif is None:
-        from envs.rendering import Window
-
-        window = Window(title=f"{finished.config.env_key} {finished.config.algorithm_key}", frame_ms=FRAME_MS)
+    window = _window(f"{finished.config.env_key} {finished.config.algorithm_key}") if gif is None else None
     frames: list[np.ndarray] = []
     durations: list[int] = []
     for episode in range(episodes):
@@ -49,7 +47,7 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
             if window is not None:
                 window.show(frame)
             frames.append(frame)
-            durations.append(FRAME_MS)
+            durations.append(1000 // FRAMES_PER_SECOND)
             if env.terminated[0] or env.truncated[0]:
                 break
             env.step(policy.act(env.obs, env.action_mask, 0.0, None))
@@ -59,11 +57,18 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
         print(f"episode with seed {seed + episode}: {steps} steps, return {episode_return:g}")
     if window is not None:
         window.close()
-    else:
+    if gif is not None:
         _save_gif(gif, frames, durations)
 
 
-def _render(env, key: str) -> np.ndarray:
+def _window(title: str) -> Window:
+    try:
+        return Window(title, FRAMES_PER_SECOND)
+    except ImportError as error:
+        raise BadInput(f"{error} Or save the episode with --gif FILE.") from error
+
+
+def _render(env: VectorEnv, key: str) -> np.ndarray:
     try:
         return env.render(0)
     except NotImplementedError as error:

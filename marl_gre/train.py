@@ -47,7 +47,7 @@ def train(config: RunConfig, out: Path, work: Path) -> None:
     """
     started = time.monotonic()
     torch.set_num_threads(1)  # two threads on two busy cores are several times slower than one
-    with lock(work / config.identity()[:12]), stop_signals() as check_stop:
+    with stop_signals() as check_stop, lock(work / config.identity()[:12]):
         trainer = Trainer(config)
         title = f"train {config.env_key} {config.algorithm_key} seed {config.seed}"
         progress = Progress(config.env.total_steps, title, "env steps")

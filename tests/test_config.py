@@ -53,7 +53,11 @@ def test_shipped_train_section_spells_out_the_defaults():
     ("old", "new", "expected"),
     [
         ("mixer: qmix}", "mixer: qmxi}", r"qmix\.mixer: found 'qmxi'; did you mean 'qmix'\? Allowed: vdn, qmix,"),
-        ("env: lumberjacks_v0", "env: lumberjack", r"envs\.lumberjacks_v0\.env: found 'lumberjack'; did you mean 'lumb"),
+        (
+            "env: lumberjacks_v0",
+            "env: lumberjack",
+            r"envs\.lumberjacks_v0\.env: found 'lumberjack'; did you mean 'lumb",
+        ),
         ("envs: [lumberjacks_v0]", "envs: [lumber]", r"run\.envs: found 'lumber'; did you mean 'lumberjacks_v0'"),
         ("algorithms: [qmix]", "algorithms: [qmax]", r"run\.algorithms: found 'qmax'; did you mean 'qmix'"),
         ("seeds: [0]", "seeds: [0, 0]", r"run\.seeds: found 0 more than once"),
@@ -68,7 +72,11 @@ def test_shipped_train_section_spells_out_the_defaults():
         ("gre_lambda: 1e-4", "gre_lambda: .nan", r"gre\.gre_lambda: found nan"),
         ("gre_lambda: 1e-4", "gre_lambda: .inf", r"gre\.gre_lambda: found inf"),
         ("gre_lambda: 1e-4", "lamb: 1e-4", r"gre\.lamb: unknown key; found 'lamb'.*gre_lambda"),
-        ("gre_lambda: 1e-4", "gre_gradient: exakt", r"gre_gradient: found 'exakt'; input should be 'exact' or 'released'"),
+        (
+            "gre_lambda: 1e-4",
+            "gre_gradient: exakt",
+            r"gre_gradient: found 'exakt'; input should be 'exact' or 'released'",
+        ),
         ("gre:", "gre.5:", r"found the name 'gre\.5'; letters, digits"),
         ("mixer: qmix}", "}", r"qmix: found \{\}; a mapping with a key mixer"),
         ("mixer: qmix}", "mixer: 'math:sqrt'}", r"'math:sqrt', which is not a subclass of marl_gre\.mixers\.Mixer"),

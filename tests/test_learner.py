@@ -15,13 +15,13 @@ from marl_gre.errors import NonFinite
 from marl_gre.learner import Batch, Learner
 from marl_gre.mixers import MIXERS, VDN
 
-N, A, O, S = 3, 4, 6, 5  # agents, actions, sizes of observation and state
+N, A, OBS, S = 3, 4, 6, 5  # agents, actions, sizes of observation and state
 
 
 def make_learner(name="qmix", dtype=torch.float64, **keys):
     torch.manual_seed(3)
     mixer_class = MIXERS[name]
-    agent = RecurrentAgent(O, A, N, hidden_dim=8).to(dtype)
+    agent = RecurrentAgent(OBS, A, N, hidden_dim=8).to(dtype)
     return Learner(agent, mixer_class(N, S, mixer_class.Config(**keys)).to(dtype), TrainConfig())
 
 
@@ -38,7 +38,7 @@ def make_batch(lengths=(5, 3), seed=0, dtype=torch.float64):
     terminated = np.zeros((batch, steps))
     terminated[np.arange(batch), np.array(lengths) - 1] = 1
     return Batch(
-        obs=torch.tensor(g.normal(size=(batch, steps + 1, N, O)) * real[..., None, None], dtype=dtype),
+        obs=torch.tensor(g.normal(size=(batch, steps + 1, N, OBS)) * real[..., None, None], dtype=dtype),
         state=torch.tensor(g.normal(size=(batch, steps + 1, S)) * real[..., None], dtype=dtype),
         action_mask=torch.tensor(action_mask * real[..., None, None].astype(np.int8)),
         actions=torch.tensor(actions * mask[..., None]),
@@ -228,7 +228,7 @@ def test_targets_follow_every_200_episodes():
 
 def test_one_step_of_acting_equals_the_unroll():
     torch.manual_seed(5)
-    agent = RecurrentAgent(O, A, N, hidden_dim=8).double()
+    agent = RecurrentAgent(OBS, A, N, hidden_dim=8).double()
     batch = make_batch((4, 4))
     unrolled = agent(batch.obs, batch.actions)
     hidden = torch.zeros(2 * N, 8, dtype=torch.float64)

@@ -1,0 +1,392 @@
+"""The training and evaluation jobs: determinism, published files, replay, locks, signals, commands."""
+
+import csv
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import envs
+from marl_gre.config import EvaluateConfig, load_params
+from marl_gre.credit import QUANTILES
+from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse
+from marl_gre.evaluate import evaluate_run
+from marl_gre.policy import Policy
+from marl_gre.replay import Replay, collate
+from marl_gre.rollout import play, play_greedily
+from marl_gre.run_dir import load_run, lock
+from marl_gre.seeding import Purpose, episode_seed, rng
+from marl_gre.train import Trainer, build_networks, train
+
+PARAMS = """
+run: {envs: [lumberjacks], algorithms: [qmix_gre], seeds: [0]}
+envs:
+  lumberjacks:
+    {env: lumberjacks_v0, kwargs: {max_steps: 20}, total_steps: 1000, test_interval_steps: 300, test_episodes: 5,
+     entropy_interval_steps: 200}
+  traffic:
+    {env: traffic_junction_v0, kwargs: {max_steps: 15, n_max: 5}, total_steps: 800, test_interval_steps: 300,
+     test_episodes: 5}
+algorithms:
+  vdn: {mixer: vdn}
+  qmix: {mixer: qmix}
+  qmix_simple: {mixer: qmix_simple}
+  qmix_gre: {mixer: qmix_gre}
+train: {hidden_dim: 16, batch_episodes: 8, device: cpu}
+"""
+FILES = ["entropy.csv", "provenance.json", "tests.csv", "train.json", "weights.safetensors"]
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    path.write_text(PARAMS)
+    return load_params(path)
+
+
+def run(params, folder, env="lumberjacks", algorithm="qmix_gre", seed=0):
+    train(params.run_config(env, algorithm, seed), folder / "out", folder / "work")
+    return folder / "out"
+
+
+def digest(folder):
+    """SHA-256 of everything but provenance, which holds times."""
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES if name != "provenance.json"
+    }
+
+
+def rows(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(params, tmp_path_factory):
+    return run(params, tmp_path_factory.mktemp("finished"))
+
+
+@pytest.mark.parametrize("env", ["lumberjacks", "traffic"])
+@pytest.mark.parametrize("algorithm", ["vdn", "qmix", "qmix_simple", "qmix_gre"])
+def test_same_seed_same_bits_other_seed_other_bits(params, tmp_path, env, algorithm):
+    one = digest(run(params, tmp_path / "a", env, algorithm))
+    assert one == digest(run(params, tmp_path / "b", env, algorithm))
+    other = digest(run(params, tmp_path / "c", env, algorithm, seed=1))
+    assert one["weights.safetensors"] != other["weights.safetensors"]
+
+
+def test_published_files(finished, params):
+    assert sorted(path.name for path in finished.iterdir()) == FILES
+    tests = rows(finished / "tests.csv")
+    # episodes of 20 steps: tests at 0, 300, 600, 900 and at the end
+    assert [int(row["due_steps"]) for row in tests] == [0, 300, 600, 900, 1000]
+    assert [int(row["env_steps"]) for row in tests] == [0, 300, 600, 900, 1000]
+    entropy = rows(finished / "entropy.csv")
+    # the first update follows episode 8, at 160 steps; its due label is 0
+    assert [int(row["due_steps"]) for row in entropy] == [0, 200, 400, 600, 800, 1000]
+    assert int(entropy[0]["env_steps"]) == 160
+    for row in entropy:
+        quantiles = [float(row[f"q{round(100 * q):03d}"]) for q in QUANTILES]
+        assert quantiles == sorted(quantiles)
+        assert quantiles[0] <= float(row["mean"]) <= quantiles[-1] <= 1 + 1e-6
+        assert float(row["released_mean"]) != float(row["mean"])
+    record = json.loads((finished / "train.json").read_text())
+    assert (record["env_steps"], record["episodes"], record["updates"]) == (1000, 50, 43)  # 50 - 7 before a full batch
+    returns = [float(row["episode_return_mean"]) for row in tests]
+    assert record["last_return"] == pytest.approx(returns[-1], rel=1e-8)
+    assert record["final_return"] == pytest.approx(np.mean(returns[-5:]), rel=1e-8)
+    assert record["config_hash"] == params.run_config("lumberjacks", "qmix_gre", 0).identity()
+
+
+def test_global_random_numbers_are_neither_read_nor_moved(params, tmp_path, finished):
+    random.seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    torch.manual_seed(99)
+    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    assert digest(run(params, tmp_path)) == digest(finished)
+    assert random.getstate() == before[0]
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "12345"])
+def test_hash_order_changes_nothing(params, tmp_path, finished, hash_seed):
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    command = [sys.executable, "-m", "marl_gre", "train", "--env", "lumberjacks", "--algorithm", "qmix_gre"]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert digest(tmp_path / "runs" / "lumberjacks" / "qmix_gre" / "0") == digest(finished)
+
+
+def test_measuring_more_often_changes_nothing_that_is_learned(params, tmp_path, finished):
+    often = params.envs["lumberjacks"].model_copy(update={"test_interval_steps": 100, "entropy_interval_steps": 20})
+    changed = params.model_copy(update={"envs": {"lumberjacks": often}})
+    assert digest(run(changed, tmp_path))["weights.safetensors"] == digest(finished)["weights.safetensors"]
+
+
+def test_evaluation_is_reproducible_and_on_other_episodes_than_the_tests(finished):
+    loaded = load_run(finished)
+    result = evaluate_run(loaded, EvaluateConfig(episodes=7))
+    assert result == evaluate_run(loaded, EvaluateConfig(episodes=7))
+    assert len(result["episodes"]) == 7
+    assert result["episode_return_mean"] == np.mean([episode["return"] for episode in result["episodes"]])
+    assert sum(result["credit_share_mean"]) == pytest.approx(1)
+    assert 0 <= result["entropy_mean"] <= 1
+    tests = {episode_seed(0, Purpose.TEST, i) for i in range(100)}
+    assert not tests & {episode["seed"] for episode in result["episodes"]}
+
+
+def test_all_algorithms_are_tested_on_the_same_episodes(params, tmp_path):
+    def first(algorithm):
+        return rows(run(params, tmp_path / algorithm, algorithm=algorithm) / "tests.csv")[0]
+
+    one, two = first("qmix"), first("qmix_gre")
+    assert one == two  # untrained agents with the same seed have the same weights and the same episodes
+
+
+def test_replay_gives_back_exactly_what_the_agents_saw(params):
+    """Observations, states, masks, actions and rewards recomputed from worlds, against a plain recording."""
+    config = params.run_config("traffic", "qmix", 0)
+    env = envs.make_vec("traffic_junction_v0", 1, autoreset=False, **config.env.kwargs)
+    agent, _ = build_networks(config, env)
+
+    class Recorder(Policy):
+        def begin(self, copies):
+            super().begin(copies)
+            self.seen, self.taken = [], []
+
+        def act(self, obs, action_mask, epsilon, noise):
+            self.seen.append((env.obs[0].copy(), env.state[0].copy(), env.action_mask[0].copy()))
+            self.taken.append(super().act(obs, action_mask, epsilon, noise)[0])
+            return self.taken[-1][None]
+
+    policy, episodes, recordings = Recorder(agent), [], []
+    for number in range(6):
+        noise = rng(0, Purpose.EXPLORE, number).random((env.episode_limit, 2, 1, env.n_agents))
+        episodes += play(env, policy, [number], 1.0 if number % 2 else 0.3, noise)
+        recordings.append((policy.seen, policy.taken))
+    batch = collate(episodes, env, timeout_is_terminal=True)
+    for i, (episode, (seen, taken)) in enumerate(zip(episodes, recordings, strict=True)):
+        length = episode.length
+        assert len(seen) == length
+        assert batch.mask[i].tolist() == [1.0] * length + [0.0] * (batch.mask.shape[1] - length)
+        for step, (obs, state, action_mask) in enumerate(seen):
+            assert np.array_equal(batch.obs[i, step].numpy(), obs)
+            assert np.array_equal(batch.state[i, step].numpy(), state)
+            assert np.array_equal(batch.action_mask[i, step].numpy(), action_mask)
+            assert np.array_equal(batch.actions[i, step].numpy(), taken[step])
+        assert np.array_equal(batch.reward[i, :length].numpy(), episode.reward.astype(np.float32))
+        assert batch.terminated[i].nonzero().flatten().tolist() == [length - 1]
+        assert not batch.obs[i, length + 1 :].any()
+        assert not batch.reward[i, length:].any()
+    free = collate(episodes, env, timeout_is_terminal=False)
+    assert free.terminated.sum(1).tolist() == [float(episode.terminated) for episode in episodes]
+
+
+def test_replay_keeps_the_newest_and_samples_without_repeats(params):
+    config = params.run_config("lumberjacks", "vdn", 0)
+    env = envs.make_vec("lumberjacks_v0", 8, autoreset=False, **config.env.kwargs)
+    agent, _ = build_networks(config, env)
+    episodes = play_greedily(env, Policy(agent), range(7))
+    assert [episode.seed for episode in episodes] == list(range(7))
+    replay = Replay(5)
+    for episode in episodes:
+        replay.add(episode)
+    assert sorted(episode.seed for episode in replay.episodes) == [2, 3, 4, 5, 6]
+    counts = np.zeros(7, int)
+    for draw in range(2000):
+        chosen = [episode.seed for episode in replay.sample(2, rng(0, Purpose.REPLAY, draw))]
+        assert len(set(chosen)) == 2
+        counts[chosen] += 1
+    # each of five: 2000 * 2/5 = 800 +- 5 standard deviations of sqrt(2000 * 0.4 * 0.6) = 22
+    assert (abs(counts[2:] - 800) < 5 * 22).all()
+
+
+def test_copies_played_together_equal_copies_played_alone(params):
+    """The rollout adds nothing of its own: worlds, actions and rewards do not depend on who plays beside."""
+    config = params.run_config("traffic", "qmix", 0)
+    agent, _ = build_networks(config, envs.make_vec("traffic_junction_v0", 1, **config.env.kwargs))
+    policy = Policy(agent.double())
+
+    class Float64(Policy):  # float64 leaves no argmax to the last bit of a float32 product
+        def act(self, obs, action_mask, epsilon, noise):
+            return super().act(obs.astype(np.float64), action_mask, epsilon, noise)
+
+        def begin(self, copies):
+            super().begin(copies)
+            self.hidden, self.previous = self.hidden.double(), self.previous.double()
+
+    policy = Float64(agent)
+    together = play_greedily(
+        envs.make_vec("traffic_junction_v0", 4, autoreset=False, **config.env.kwargs), policy, range(6)
+    )
+    alone = play_greedily(
+        envs.make_vec("traffic_junction_v0", 1, autoreset=False, **config.env.kwargs), policy, range(6)
+    )
+    for one, two in zip(together, alone, strict=True):
+        assert np.array_equal(one.actions, two.actions)
+        assert np.array_equal(one.reward, two.reward)
+        assert all(np.array_equal(one.world[name], two.world[name]) for name in one.world)
+        assert one.terminated == two.terminated
+
+
+def test_a_run_in_use_is_refused(params, tmp_path):
+    config = params.run_config("lumberjacks", "vdn", 0)
+    in_use = pytest.raises(RunInUse, match=f"trained by process {os.getpid()}")
+    with lock(tmp_path / "work" / config.identity()[:12]), in_use:
+        train(config, tmp_path / "out", tmp_path / "work")
+    assert not (tmp_path / "out").exists()
+    train(config, tmp_path / "out", tmp_path / "work")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_with_its_code_and_publishes_nothing(tmp_path, number, code):
+    (tmp_path / "params.yaml").write_text(PARAMS.replace("total_steps: 1000", "total_steps: 100000000"))
+    command = [sys.executable, "-m", "marl_gre", "train", "--env", "lumberjacks", "--algorithm", "qmix"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    lock_file = None
+    while not lock_file and process.poll() is None:  # the handlers are in place once the lock holds the pid
+        lock_file = next((path for path in tmp_path.glob("work/*/lock") if path.read_text()), None)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert errors.strip().splitlines()[-1] == f"error: stopped by {signal.Signals(number).name}."
+    assert "Traceback" not in errors
+    assert not (tmp_path / "runs").exists()
+
+
+class Broken(envs.vector.VectorEnv):
+    """Lumberjacks whose reward or step fails after some steps."""
+
+    def __init__(self, inner, how):
+        self.__dict__.update(inner.__dict__)
+        self.inner, self.how, self.steps = inner, how, 0
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def reset(self, seed=None, options=None):
+        self.inner.reset(seed, options)
+
+    def step(self, actions):
+        self.steps += 1
+        if self.how == "raise" and self.steps == 7:
+            raise RuntimeError("the game crashed")
+        self.inner.step(actions)
+        if self.how == "nan" and self.steps == 7:
+            self.inner.reward[0] = float("nan")
+
+    def observe(self, world):
+        return self.inner.observe(world)
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "message"),
+    [
+        ("raise", EnvironmentFailed, "seed 42: RuntimeError: the game crashed"),
+        ("nan", NonFinite, "reward that is not finite in the episode with seed 42"),
+    ],
+)
+def test_a_failing_environment_is_named_with_its_seed(params, how, error, message):
+    config = params.run_config("lumberjacks", "vdn", 0)
+    env = envs.make_vec("lumberjacks_v0", 1, autoreset=False, **config.env.kwargs)
+    agent, _ = build_networks(config, env)
+    with pytest.raises(error, match=message):
+        play(Broken(env, how), Policy(agent), [42])
+
+
+def test_runs_that_cannot_be_read(finished, tmp_path):
+    with pytest.raises(BadInput, match="no finished run here"):
+        load_run(tmp_path)
+    for name, content, message in (
+        ("train.json", b"{", "damaged"),
+        ("train.json", b"[]", "another file layout"),
+        ("weights.safetensors", b"\x00" * 20, "damaged"),
+    ):
+        for path in finished.iterdir():
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BadInput, match=message):
+            load_run(tmp_path)
+
+
+def test_a_trainer_without_the_second_agent(params):
+    """One agent: the entropy is an error as a loss and an empty value as a metric."""
+    lumberjacks = params.envs["lumberjacks"].model_copy(update={"kwargs": {"n_agents": 1, "max_steps": 20}})
+    single = params.model_copy(update={"envs": {"lumberjacks": lumberjacks}})
+    with pytest.raises(BadInput, match="qmix_gre on envs.lumberjacks: qmix_gre: found 1 agent"):
+        Trainer(single.run_config("lumberjacks", "qmix_gre", 0))
+    trainer = Trainer(single.run_config("lumberjacks", "qmix", 0))
+    for _ in trainer.run():
+        pass
+    assert np.isnan(trainer.entropies[-1]["mean"])
+
+
+def marl_gre(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "marl_gre", *map(str, arguments)], cwd=cwd, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--env", "lumberjack", "--algorithm", "qmix"], "error: env: found 'lumberjack'; did you mean"),
+        (["train", "--env", "lumberjacks", "--algorithm", "qmix", "--seed", "-1"], "error: seed: found -1"),
+        (["train"], "error: the following arguments are required: --env, --algorithm; see marl-gre train --help."),
+        (["fly"], "error: argument COMMAND: invalid choice: 'fly'"),
+        (["check", "--params", "none.yaml"], "error: none.yaml: cannot be read"),
+        (["evaluate", "nowhere"], "error: nowhere: no finished run here"),
+        (["play", "nowhere", "--episodes", "0"], "error: argument --episodes: found 0; 1 or more is allowed"),
+    ],
+)
+def test_mistakes_on_the_command_line(tmp_path, arguments, message):
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    done = marl_gre(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_check_finds_what_only_the_environment_can_know(tmp_path):
+    (tmp_path / "params.yaml").write_text(PARAMS.replace("kwargs: {max_steps: 20}", "kwargs: {max_step: 20}"))
+    done = marl_gre("check", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: envs.lumberjacks:")
+    assert "max_steps" in done.stderr
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    assert marl_gre("check", cwd=tmp_path).stdout == ("params.yaml: sound; 1 envs x 1 algorithms x 1 seeds = 1 runs.\n")
+
+
+def test_evaluate_and_play_a_run(finished, tmp_path):
+    done = marl_gre("evaluate", finished, "--episodes", 3, "--out", "result.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["algorithm"] == "qmix_gre"
+    assert len(json.loads((tmp_path / "result.json").read_text())["episodes"]) == 3
+    done = marl_gre("play", finished, "--gif", "episode.gif", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    from PIL import Image
+
+    with Image.open(tmp_path / "episode.gif") as gif:
+        assert gif.n_frames == 21  # the start and 20 steps
+
+
+def test_doctor_says_what_is_there(tmp_path):
+    done = marl_gre("doctor", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "lumberjacks_v0" in done.stdout
+
+
+def test_imports_are_silent_and_leave_torch_alone():
+    code = "import threading, marl_gre, envs, marl_gre.train; print(threading.active_count())"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert Path(envs.__file__).parent.name == "envs"
