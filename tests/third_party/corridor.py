@@ -76,11 +76,14 @@ class parallel_env(ParallelEnv):
         return np.array([1, cell > 0, cell < self.length - 1], np.int8)
 
     def state(self):
+        return self.view()
+
+    def view(self):
         cells = self.cells / (self.length - 1)
         return np.append(cells, self.steps / self.max_cycles).astype(np.float32)
 
     def observations(self):
         """Each agent sees its own cell first, then the others', then the time."""
-        whole = self.state()
+        whole = self.view()
         own = {agent: i for i, agent in enumerate(self.possible_agents)}
         return {agent: np.append(np.roll(whole[:-1], -i), whole[-1]) for agent, i in own.items()}

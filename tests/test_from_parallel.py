@@ -1,0 +1,402 @@
+"""Any PettingZoo parallel env as a VectorEnv: the contract, what is decided for third parties, the errors."""
+
+import sys
+
+import corridor
+import corridor_variants as variants
+import numpy as np
+import pytest
+
+import envs
+from envs.from_parallel import episode_seed, from_parallel_env
+
+OUTPUTS = ("obs", "state", "action_mask", "reward", "agent_reward", "terminated", "truncated")
+
+
+def random_actions(vec, rng):
+    """One available action for each agent of each copy."""
+    scores = rng.random(vec.action_mask.shape) * vec.action_mask
+    return scores.argmax(-1)
+
+
+def outputs(vec, copy):
+    values = {name: getattr(vec, name)[copy].copy() for name in OUTPUTS}
+    return values | {f"info {name}": value[copy].copy() for name, value in vec.info.items()}
+
+
+def assert_equal(found, expected):
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def test_sizes_names_and_dtypes():
+    vec = from_parallel_env(corridor.parallel_env, 4, n_agents=3, length=5)
+    assert (vec.num_envs, vec.n_agents, vec.n_actions, vec.obs_dim, vec.state_dim) == (4, 3, 3, 4, 4)
+    assert vec.episode_limit == 12
+    assert vec.agents == ["agent_0", "agent_1", "agent_2"]
+    assert vec.action_names == ["0", "1", "2"]
+    vec.reset(seed=0)
+    expected = {"obs": (4, 3, 4), "state": (4, 4), "action_mask": (4, 3, 3), "reward": (4,), "agent_reward": (4, 3)}
+    assert {name: getattr(vec, name).shape for name in expected} == expected
+    assert [getattr(vec, name).dtype for name in OUTPUTS] == [*["float32"] * 2, "int8", *["float64"] * 2, *["bool"] * 2]
+
+
+def test_an_episode_is_what_the_wrapped_env_plays():
+    vec, env = from_parallel_env(corridor.parallel_env, 1, autoreset=False), corridor.parallel_env()
+    vec.reset(seed=5)
+    observations, infos = env.reset(seed=5)
+    rng = np.random.default_rng(0)
+    while env.agents:
+        np.testing.assert_array_equal(vec.obs[0], list(observations.values()))
+        np.testing.assert_array_equal(vec.action_mask[0], [info["action_mask"] for info in infos.values()])
+        np.testing.assert_array_equal(vec.state[0], env.state())
+        actions = random_actions(vec, rng)
+        vec.step(actions)
+        observations, rewards, terminated, truncated, infos = env.step(dict(zip(env.agents, actions[0], strict=True)))
+        np.testing.assert_array_equal(vec.agent_reward[0], list(rewards.values()))
+        assert vec.reward[0] == sum(rewards.values())
+        assert (vec.terminated[0], vec.truncated[0]) == (terminated["agent_0"], truncated["agent_0"])
+    assert vec.terminated[0] != vec.truncated[0]
+
+
+def test_a_copy_of_a_batch_equals_a_single_env_through_many_episodes():
+    batch = from_parallel_env(variants.LeavesEarly, 3)
+    batch.reset(seed=[7, 2, 7])
+    singles = [from_parallel_env(variants.LeavesEarly, 1) for _ in range(3)]
+    for single, seed in zip(singles, (7, 2, 7), strict=True):
+        single.reset(seed=seed)
+    rng = np.random.default_rng(1)
+    for _ in range(100):
+        for copy, single in enumerate(singles):
+            assert_equal(outputs(batch, copy), outputs(single, 0))
+        actions = random_actions(batch, rng)
+        batch.step(actions)
+        for copy, single in enumerate(singles):
+            single.step(actions[copy : copy + 1])
+    assert sum(copy.episode for copy in batch._copies) > 20  # many restarts were compared
+
+
+def test_an_episode_is_a_function_of_seed_and_counter_only():
+    played, fresh = (from_parallel_env(corridor.parallel_env, 2) for _ in range(2))
+    played.reset(seed=3)
+    rng = np.random.default_rng(2)
+    while min(copy.episode for copy in played._copies) < 4:
+        played.step(random_actions(played, rng))
+    played.reset(seed=3)
+    fresh.reset(seed=3)
+    for _ in range(4):  # episodes 1 to 4 without having played episode 0
+        for vec in (played, fresh):
+            vec.reset()
+        for copy in range(2):
+            assert_equal(outputs(fresh, copy), outputs(played, copy))
+        actions = random_actions(played, rng)
+        played.step(actions)
+        fresh.step(actions)
+    assert_equal(outputs(fresh, 1), outputs(played, 1))
+
+
+def test_episode_seeds_differ_and_the_first_is_the_seed():
+    assert episode_seed(11, 0) == 11
+    seeds = {episode_seed(seed, episode) for seed in range(50) for episode in range(1, 50)}
+    # 2450 draws from 2**31 values: 2450**2 / 2 / 2**31 = 0.0014 equal pairs expected
+    assert len(seeds) == 50 * 49
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_the_first_reset_without_a_seed_uses_seed_0():
+    unseeded, seeded = (from_parallel_env(corridor.parallel_env, 2) for _ in range(2))
+    unseeded.reset()
+    seeded.reset(seed=0)
+    assert_equal(outputs(unseeded, 1), outputs(seeded, 1))
+
+
+def test_finished_copies_freeze_without_autoreset():
+    vec = from_parallel_env(corridor.parallel_env, 3, autoreset=False, length=40, max_cycles=4)
+    vec.reset(seed=0)
+    stay = np.zeros((3, 2), int)
+    for _ in range(4):
+        vec.step(stay)
+    frozen = [outputs(vec, copy) for copy in range(3)]
+    assert all(frame["truncated"] and frame["reward"] == -0.2 for frame in frozen)  # two agents pay 0.1
+    vec.step(stay + 99)
+    for copy in range(3):
+        assert_equal(outputs(vec, copy), frozen[copy] | {"reward": 0.0, "agent_reward": [0.0, 0.0]})
+    vec.reset()
+    assert not vec.truncated.any()
+
+
+def test_autoreset_keeps_the_last_outputs_and_starts_the_next_episode():
+    vec, kept = (from_parallel_env(corridor.parallel_env, 1, autoreset=on, max_cycles=4) for on in (True, False))
+    vec.reset(seed=1)
+    kept.reset(seed=1)
+    rng = np.random.default_rng(3)
+    while not (kept.terminated | kept.truncated)[0]:
+        actions = random_actions(kept, rng)
+        vec.step(actions)
+        kept.step(actions)
+    for name in ("obs", "state", "action_mask"):
+        np.testing.assert_array_equal(getattr(vec, f"final_{name}"), getattr(kept, name))
+    for name in ("reward", "terminated", "truncated"):
+        np.testing.assert_array_equal(getattr(vec, name), getattr(kept, name))
+    kept.reset()
+    np.testing.assert_array_equal(vec.obs, kept.obs)
+
+
+def test_the_world_is_the_stored_outputs():
+    vec = from_parallel_env(corridor.parallel_env, 2)
+    vec.reset(seed=0)
+    assert vec.observed == ("obs", "state", "action_mask")
+    assert vec.world.keys() == set(vec.observed)
+    stored = vec.get_world()
+    for found, name in zip(vec.observe(stored), vec.observed, strict=True):
+        np.testing.assert_array_equal(found, getattr(vec, name))
+        assert not np.shares_memory(found, stored[name])
+    replayed = {name: field[None, :, None] for name, field in stored.items()}  # any leading axes
+    assert vec.observe(replayed)[0].shape == (1, 2, 1, 2, 3)
+
+
+def test_an_illegal_action_is_replaced_and_counted_or_raises():
+    replaced, stayed = (from_parallel_env(corridor.parallel_env, 2) for _ in range(2))
+    for vec in (replaced, stayed):
+        vec.reset(seed=0)
+    illegal = np.where(replaced.obs[0, 0, 0] == 0, corridor.LEFT, 3)  # a masked action at the wall, or one too large
+    replaced.step([[illegal, -1], [0, 0]])
+    stayed.step([[0, 0], [0, 0]])
+    assert replaced.info["illegal_actions"].tolist() == [2, 0]
+    np.testing.assert_array_equal(replaced.obs, stayed.obs)
+    strict = from_parallel_env(corridor.parallel_env, 2, strict=True)
+    strict.reset(seed=0)
+    with pytest.raises(ValueError, match=r"illegal action -1 of agent_1 in copy 1; legal are \[0"):
+        strict.step([[0, 0], [0, -1]])
+
+
+def test_masks_of_dict_observations_and_a_state_made_of_observations():
+    dicts, infos = from_parallel_env(variants.DictObservations, 2), from_parallel_env(corridor.parallel_env, 2)
+    rng = np.random.default_rng(4)
+    for vec in (dicts, infos):
+        vec.reset(seed=0)
+    for _ in range(30):
+        np.testing.assert_array_equal(dicts.obs, infos.obs)
+        np.testing.assert_array_equal(dicts.action_mask, infos.action_mask)
+        np.testing.assert_array_equal(dicts.state, dicts.obs.reshape(2, 6))
+        actions = random_actions(infos, rng)
+        dicts.step(actions)
+        infos.step(actions)
+
+
+def test_pictures_are_flattened():
+    vec = from_parallel_env(variants.Pictures)
+    vec.reset(seed=0)
+    assert vec.obs.shape == (1, 2, 6)
+    assert vec.obs[0].sum(-1).tolist() == [2 * 255.0] * 2  # one white dot for each of two agents
+
+
+def test_actions_may_count_from_one_and_masks_may_be_absent():
+    vec = from_parallel_env(variants.NoMasks, 1, episode_limit=12, length=10)
+    vec.reset(seed=0)
+    assert vec.action_mask.all()
+    cells = vec.obs[0, :, 0].copy()
+    vec.step([[corridor.RIGHT, corridor.RIGHT]])
+    assert (vec.obs[0, :, 0] >= cells).all()  # one to the right, at most one blown back
+    assert vec.info["illegal_actions"][0] == 0
+
+
+def test_an_agent_that_leaves_early_keeps_an_empty_place():
+    vec = from_parallel_env(variants.LeavesEarly, 1, autoreset=False, n_agents=3, length=4)
+    alone = 0
+    for seed in range(20):
+        vec.reset(seed=seed)
+        while not (vec.terminated | vec.truncated)[0]:
+            vec.step(vec.action_mask.shape[-1] - 1 - vec.action_mask[..., ::-1].argmax(-1))  # right where possible
+            gone = vec.info["agent_done"][0]
+            if (vec.terminated | vec.truncated)[0]:
+                assert gone.all() or vec.truncated[0]
+                continue
+            alone += gone.any()
+            assert not vec.obs[0, gone].any()
+            assert vec.obs[0, ~gone].any(-1).all()
+            assert (vec.action_mask[0, gone] == [1, 0, 0]).all()
+            paid = vec.agent_reward[0]
+            assert set(paid[~gone]) == {-1.0}
+        assert vec.reward[0] == vec.agent_reward[0].sum()
+    assert alone > 20
+
+
+def test_the_end_is_a_truncation_if_the_limit_cut_anybody():
+    vec = from_parallel_env(variants.LeavesEarly, 1, autoreset=False, n_agents=2, length=4, max_cycles=8)
+    seen = set()
+    for seed in range(40):
+        vec.reset(seed=seed)
+        env = vec._copies[0].env.unwrapped
+        while not (vec.terminated | vec.truncated)[0]:
+            vec.step([[corridor.RIGHT, 0]] if seed % 2 else [[corridor.RIGHT, corridor.RIGHT]])
+        assert vec.truncated[0] == (len(env.gone) < 2)
+        assert vec.terminated[0] == (len(env.gone) == 2)
+        seen.add(bool(vec.truncated[0]))
+    assert seen == {True, False}
+
+
+def test_team_rewards():
+    factory, kwargs = variants.NoMasks, {"episode_limit": 12, "n_agents": 2}  # agents are paid 1 and 2
+    for team_reward, expected in (("sum", 3.0), ("mean", 1.5)):
+        vec = from_parallel_env(factory, team_reward=team_reward, **kwargs)
+        vec.reset(seed=0)
+        vec.step([[0, 0]])
+        assert vec.reward[0] == expected
+        assert vec.agent_reward[0].tolist() == [1.0, 2.0]
+    vec = from_parallel_env(corridor.parallel_env, team_reward="shared", length=9)
+    vec.reset(seed=0)
+    vec.step([[0, 0]])
+    assert vec.reward[0] == -0.1
+    vec = from_parallel_env(factory, team_reward="shared", **kwargs)
+    vec.reset(seed=0)
+    with pytest.raises(ValueError, match=r'team_reward="shared", but the agents got different rewards \[1.0, 2.0\]'):
+        vec.step([[0, 0]])
+    with pytest.raises(ValueError, match=r"unknown team_reward 'summ'; did you mean 'sum'\?"):
+        from_parallel_env(factory, team_reward="summ", **kwargs)
+
+
+def test_an_env_is_truncated_at_a_given_limit():
+    vec = from_parallel_env(corridor.parallel_env, autoreset=False, episode_limit=3, length=40, max_cycles=10)
+    vec.reset(seed=0)
+    for expected in (False, False, True):
+        vec.step([[0, 0]])
+        assert vec.truncated[0] == expected
+
+
+def test_make_vec_takes_a_third_party_factory():
+    vec = envs.make_vec("corridor:parallel_env", 2, length=6, team_reward="shared")
+    vec.reset(seed=0)
+    vec.step(np.zeros((2, 2), int))
+    assert envs.results_version("corridor:parallel_env") == 0
+
+
+def test_our_own_envs_pass_through_the_adapter_unchanged():
+    ours, wrapped = (
+        envs.make_vec("lumberjacks_v0"),
+        envs.make_vec("envs.lumberjacks_v0:parallel_env", team_reward="shared"),
+    )
+    rng = np.random.default_rng(5)
+    for vec in (ours, wrapped):
+        vec.reset(seed=4)
+    for _ in range(99):  # the first episode; later ones get other seeds
+        actions = rng.integers(ours.n_actions, size=(1, 2))
+        for vec in (ours, wrapped):
+            vec.step(actions)
+        for name in ("obs", "state", "action_mask", "reward", "terminated", "truncated"):
+            np.testing.assert_array_equal(getattr(wrapped, name), getattr(ours, name), err_msg=name)
+
+
+class Continuous(corridor.parallel_env):
+    def action_space(self, agent):
+        return self.state_space
+
+
+class Nobody(corridor.parallel_env):
+    possible_agents = property(lambda self: [], lambda self, value: None)
+
+
+class Vanishing(corridor.parallel_env):
+    def step(self, actions):
+        outputs = super().step(actions)
+        self.agents = self.agents[:1]
+        return outputs
+
+
+class Spoiled(corridor.parallel_env):
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def step(self, actions):
+        observations, rewards, *rest = super().step(actions)
+        if self.what == "observation":
+            observations["agent_0"][0] = np.nan
+        if self.what == "reward":
+            rewards["agent_1"] = np.inf
+        if self.what == "mask":
+            rest[-1]["agent_0"]["action_mask"][:] = 0
+        return observations, rewards, *rest
+
+    def state(self):
+        state = super().state()
+        return state + np.inf if self.what == "state" and self.steps else state
+
+
+class OtherStart(variants.DifferentSizes):
+    def __init__(self):
+        super().__init__()
+        self._action_spaces["agent_0"] = type(self._action_spaces["agent_0"])(3, start=1)
+
+
+@pytest.mark.parametrize(
+    ("factory", "kwargs", "message"),
+    [
+        (Continuous, {}, "the action space of agent_0 is Box.*; allowed: Discrete"),
+        (Nobody, {}, "the env has no possible_agents"),
+        (variants.NoMasks, {}, "longest episode is unknown .*: give the keyword episode_limit"),
+        (corridor.parallel_env, {"episode_limit": 0}, "episode_limit must be a whole number from 1 .*, found 0"),
+        (corridor.parallel_env, {"num_envs": 0}, "num_envs must be a whole number from 1 .*, found 0"),
+        (OtherStart, {}, r"must start at 0 to be padded; found .*Discrete\(3, start=1\)"),
+    ],
+)
+def test_an_env_that_cannot_be_used_is_refused_in_one_line(factory, kwargs, message):
+    with pytest.raises(ValueError, match=message) as failure:
+        from_parallel_env(factory, **kwargs)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "message"),
+    [
+        ("observation", FloatingPointError, r"an observation or state that is not finite \(copy 1\)"),
+        ("state", FloatingPointError, r"an observation or state that is not finite \(copy 1\)"),
+        ("reward", FloatingPointError, r"rewards that are not finite: \[-0.1, inf\]"),
+        ("mask", ValueError, "action_mask leaves agent_0 no legal action"),
+    ],
+)
+def test_unusable_outputs_raise_in_one_line(what, error, message):
+    made = iter(["nothing", what])
+    vec = from_parallel_env(lambda: Spoiled(next(made)), 2)
+    vec.reset(seed=0)
+    with pytest.raises(error, match=message):
+        vec.step(np.zeros((2, 2), int))
+
+
+def test_an_agent_that_vanishes_is_an_error():
+    vec = from_parallel_env(Vanishing, length=40)
+    vec.reset(seed=0)
+    with pytest.raises(RuntimeError, match="agent_1 left the env's agents without being terminated or truncated"):
+        vec.step([[0, 0]])
+
+
+@pytest.mark.parametrize("seed", ["7", -1, [1], [1, -1], 1.5, 2**32])
+def test_wrong_seeds_are_refused(seed):
+    vec = from_parallel_env(corridor.parallel_env, 2)
+    with pytest.raises(ValueError, match="seed"):
+        vec.reset(seed=seed)
+
+
+def test_wrong_actions_are_refused():
+    vec = from_parallel_env(corridor.parallel_env, 2)
+    with pytest.raises(RuntimeError, match="call reset"):
+        vec.step(np.zeros((2, 2), int))
+    vec.reset(seed=0)
+    for actions in (np.zeros((2, 3), int), np.zeros((2, 2))):
+        with pytest.raises(ValueError, match=r"actions must be whole numbers \(2, 2\), found"):
+            vec.step(actions)
+
+
+def test_different_sizes_without_supersuit_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supersuit", None)
+    with pytest.raises(ImportError, match=r'needs SuperSuit: pip install "marl-gre\[interop\]"'):
+        from_parallel_env(variants.DifferentSizes)
+
+
+def test_rendering_and_closing():
+    vec = from_parallel_env(corridor.parallel_env)
+    vec.reset(seed=0)
+    with pytest.raises(NotImplementedError):
+        vec.render()
+    vec.close()
+    vec.close()
