@@ -88,7 +88,7 @@ class Lumberjacks(GridWorld):
         self.tree_cutdown_reward = number("tree_cutdown_reward", tree_cutdown_reward)
         max_steps = whole("max_steps", max_steps, 1, MAX_STEPS)
         clipped = self.agent_view if self.border == "clipped" else (0, 0)
-        self._last_row, self._last_column = rows - 1 - clipped[0], columns - 1 - clipped[1]
+        self.last_row, self.last_column = rows - 1 - clipped[0], columns - 1 - clipped[1]
 
         self.n_actions = len(self.action_names)
         self.agents = [f"agent_{i}" for i in range(self.n_agents)]
@@ -119,7 +119,7 @@ class Lumberjacks(GridWorld):
         _advance(
             running,
             actions,
-            (self._last_row, self._last_column),
+            (self.last_row, self.last_column),
             (self.step_cost, self.tree_cutdown_reward),
             self.episode_limit,
             w["agent_pos"],
