@@ -40,7 +40,7 @@ class EnvUnderTest:
             return self.make_env()
         except Exception as error:
             raise ConformanceError(
-                f"the factory raised {one_line(error)}; it must build an env without arguments."
+                f"the factory, called without arguments, raised {one_line(error)}"
             ) from error
 
     def play(self, env: ParallelEnv, seed: int, episodes: int | None = None) -> list[list[Frame]]:

@@ -292,6 +292,6 @@ DEFECTS = {
     "ClosesOnce": r"close\(\) called twice raised RuntimeError: already closed",
     "ForgetsWhenPickled": "what is unpickled plays another episode",
     "RaisesInStep": "step raised KeyError: 'agent_9' on legal input",
-    "NeedsArguments": "the factory raised TypeError",
+    "NeedsArguments": "the factory, called without arguments, raised TypeError",
     "GymnasiumStyle": r"reset must return \(observations, infos\)",
 }

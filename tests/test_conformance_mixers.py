@@ -1,0 +1,23 @@
+"""The conformance kit over every registered mixer, in every variant of its config that changes the arithmetic."""
+
+import pytest
+
+from marl_gre.mixers import MIXERS
+from marl_gre.mixers.qmix import QMIXConfig
+from marl_gre.mixers.qmix_gre import QMIXGREConfig
+from marl_gre.testing import check_mixer
+
+VARIANTS = [
+    *((name, None) for name in MIXERS),
+    ("qmix", QMIXConfig(hypernet_layers=1)),
+    ("qmix", QMIXConfig(embed_dim=1, hypernet_dim=1)),
+    ("qmix_simple", QMIXConfig(hypernet_layers=1)),
+    ("qmix_gre", QMIXGREConfig(gre_lambda=1.0, hypernet_layers=1)),
+    ("qmix_gre", QMIXGREConfig(gre_gradient="released")),
+    ("qmix_gre", QMIXGREConfig(gre_lambda=0.0)),
+]
+
+
+@pytest.mark.parametrize(("name", "config"), VARIANTS, ids=str)
+def test_check_mixer(name, config):
+    check_mixer(MIXERS[name], config)
