@@ -1,0 +1,70 @@
+# What a user types. Needs python >= 3.11, pip, git and make; everything is installed into .venv.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export OMP_NUM_THREADS := 1
+
+.PHONY: help setup demo repro report test check slow clean distclean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo           set-up, then the pipeline on demo/params.yaml (minutes)"
+	@echo "make repro JOBS=N   set-up, then the pipeline on params.yaml, N runs at once (default: one per core)"
+	@echo "make report         tables and figures again, from the runs that are there"
+	@echo "make test           set-up, then linters, types and tests"
+	@echo "make slow           the slow tests"
+	@echo "make setup          only install; make clean: remove work files and the demo's results"
+	@echo "PYTHON=python3.12   another interpreter for .venv"
+
+setup: $(VENV)/.installed
+
+$(BIN)/python:
+	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "Making $(VENV) with $$($$python --version)"; exec $$python -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "error: no python >= 3.11 among: $(or $(PYTHON),python3 python3.13 python3.12 python3.11); say make PYTHON=/path/to/python ..." >&2; \
+	exit 2
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV) (about 1.5 GB, minutes the first time)"
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+# The tests also compare with other packages. ma-gym asks for an old Python and an old gym; the tests need neither.
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) -e '.[dev,interop]'
+	$(PIP) --no-deps --ignore-requires-python ma-gym
+	@touch $@
+
+# demo/ is a DVC project of its own with links to this one's dvc.yaml: what it makes is git-ignored.
+demo: $(VENV)/.installed
+	cd demo && $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
+
+repro: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
+
+report: $(VENV)/.installed
+	$(BIN)/python -m dvc repro --force --single-item aggregate
+
+check: $(VENV)/.installed
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	$(BIN)/python -m mypy
+
+test: $(VENV)/.installed-test check
+	$(BIN)/python -m pytest -q -m "not slow and not faults"
+
+slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -m "slow or faults"
+
+clean:
+	rm -rf work demo/work demo/results demo/dvc.lock demo/results_versions.yaml demo/.dvc/tmp .dvc/tmp
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+distclean: clean
+	rm -rf $(VENV)

@@ -1,0 +1,106 @@
+"""DVC stage: from the runs that params.yaml names to tables, figures, curves, a summary and an index.
+
+Gathers by the lists in params.yaml, never by what lies on disk. Everything is redrawn and appears at once.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import figures, tables
+from benchmarks.gather import Results, gather
+from benchmarks.layout import REPORT
+from marl_gre import stats
+from marl_gre.config import load_params
+from marl_gre.errors import run_cli
+from marl_gre.run_dir import publishing, write_json
+
+CURVES = {"returns": figures.RETURN, "entropy": figures.ENTROPY}
+CURVE_COLUMNS = ("env", "algorithm", "due_steps", "seeds", "mean", "min", "max", "iqm", "iqm_low", "iqm_high")
+
+
+def main() -> None:
+    """Write the report of the params file in the current folder."""
+    parser = argparse.ArgumentParser(description="Draw tables and figures from the runs of params.yaml.")
+    parser.add_argument("--params", default="params.yaml", type=Path)
+    results = gather(load_params(parser.parse_args().params))
+    with publishing(REPORT) as folder:
+        write_report(results, folder)
+    for (env, algorithm, seed), reason in results.missing.items():
+        print(f"missing: {env} {algorithm} seed {seed}: {reason}")
+
+
+def write_report(results: Results, folder: Path) -> None:
+    """Write all files of the report."""
+    for name in ("tables", "figures", "curves"):
+        (folder / name).mkdir()
+    for table in tables.TABLES:
+        content = table.fill(results)
+        (folder / "tables" / f"{table.name}.csv").write_text(tables.to_csv(content))
+        (folder / "tables" / f"{table.name}.md").write_text(tables.to_markdown(table.title, content))
+    drawn = figures.write(results, folder / "figures")
+    for name, metric in CURVES.items():
+        write_curves(results, metric, folder / "curves" / f"{name}.csv")
+    write_json(folder / "summary.json", summary(results))
+    (folder / "README.md").write_text(index(results, drawn))
+
+
+def write_curves(results: Results, metric: figures.Metric, path: Path) -> None:
+    """Write the lines of the figures as numbers: what `dvc plots` shows and what other plotting programs can read."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(CURVE_COLUMNS)
+        for env in results.params.run.envs:
+            for algorithm in results.params.run.algorithms:
+                runs = results.select(env, algorithm)
+                steps, curves = figures.aligned(runs, metric)
+                if not len(steps):
+                    continue
+                mean, least, most = figures.MEAN.band(results)(curves)
+                middle, low, high = figures.IQM.band(results)(curves)
+                for step, *values in np.stack([steps, mean, least, most, middle, low, high], axis=1).tolist():
+                    writer.writerow([env, algorithm, int(step), len(runs), *(f"{value:.6g}" for value in values)])
+
+
+def summary(results: Results) -> dict[str, Any]:
+    """Return the numbers that `dvc metrics` compares; what is missing has no entry."""
+    content: dict[str, Any] = {"runs": {"done": len(results.runs), "missing": len(results.missing)}}
+    for env in results.params.run.envs:
+        for algorithm in results.params.run.algorithms:
+            runs = results.select(env, algorithm)
+            if not runs:
+                continue
+            entry: dict[str, float] = {"seeds": len(runs)}
+            for score in (tables.FINAL_RETURN, tables.EVALUATION_RETURN):
+                values = [score.read(run) for run in runs]
+                entry[f"{score.name}_iqm"] = float(f"{stats.iqm(values):.6g}")
+            entropy = tables.entropy_percentiles(results, env, algorithm, "batch means", "exact", [50])
+            if entropy is not None:
+                entry["entropy_median"] = float(f"{entropy[0]:.6g}")
+            content.setdefault(env, {})[algorithm] = entry
+    return content
+
+
+def index(results: Results, drawn: dict[str, str]) -> str:
+    """Return the report's front page."""
+    total = len(results.runs) + len(results.missing)
+    lines = ["# Report", "", f"{len(results.runs)} of {total} runs.", ""]
+    lines += [f"**{text}**", ""] if (text := results.shortfall()) else []
+    if results.missing:
+        lines += ["## Missing runs", "", "| Environment | Algorithm | Seed | Why |", "| --- | --- | --- | --- |"]
+        lines += [f"| {env} | {name} | {seed} | {why} |" for (env, name, seed), why in results.missing.items()]
+        lines += ["", "Tables and figures hold the other runs only.", ""]
+    lines += ["## Tables", ""]
+    lines += [f"- [{table.title}](tables/{table.name}.md) ([CSV](tables/{table.name}.csv))" for table in tables.TABLES]
+    lines += ["", "## Figures", ""]
+    for name, title in drawn.items():
+        lines += [f"![{title}](figures/{name}.png)", "", f"[{name}.svg](figures/{name}.svg)", ""]
+    lines += ["The lines as numbers: " + ", ".join(f"[{name}](curves/{name}.csv)" for name in CURVES) + ".", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,312 @@
+"""Run the pipeline, several runs at once: what `make repro` and `make demo` call.
+
+DVC runs one stage at a time. Here every cell (one env, algorithm and seed: train, then evaluate) is a `dvc repro` of
+its own, several of them side by side; DVC's locks keep dvc.lock whole. One plain `dvc repro` at the end does the rest,
+so that the state of the project is the same as if DVC had run everything in turn.
+
+Where a cell runs is up to a `Backend`; another one would start the same commands on other machines and bring the
+cell's files and lock entries back.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from tqdm import tqdm
+
+from benchmarks import results_versions
+from benchmarks.layout import REPORT, WORK
+from marl_gre.config import Params, load_params
+from marl_gre.errors import BadInput, MarlGreError, Stopped, run_cli
+
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")  # without the flag DVC gives up on a lock after 3 s
+POLL_S = 0.2
+LINE_INTERVAL_S = 30.0
+TAIL_LINES = 15
+PROGRESS = re.compile(rb"(\d+)/(\d+) env steps")  # what the trainer logs
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to run: a name for people, a command, and the file for its output."""
+
+    name: str
+    command: tuple[str, ...]
+    log: Path
+
+    def tail(self) -> str:
+        """Return the last lines of the log."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(lines[-TAIL_LINES:])
+
+    def fraction(self) -> float:
+        """Return how much of the training is done according to the log, 0 to 1."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 2000))
+                found = PROGRESS.findall(file.read())
+        except OSError:
+            return 0.0
+        return min(int(found[-1][0]) / max(int(found[-1][1]), 1), 1.0) if found else 0.0
+
+
+class Job(Protocol):
+    """A task that was started."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+
+    def send(self, signal_number: int) -> None:
+        """Pass a signal to every process of the task."""
+
+
+class Backend(Protocol):
+    """Where tasks run."""
+
+    def start(self, task: Task) -> Job:
+        """Start a task."""
+
+
+class LocalJob:
+    """A task in a process group of its own on this machine."""
+
+    def __init__(self, task: Task):
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        with task.log.open("wb") as log:
+            self.process = subprocess.Popen(  # noqa: S603
+                task.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=stage_environment(),
+                start_new_session=True,
+            )
+
+    def poll(self) -> int | None:
+        """See Job."""
+        return self.process.poll()
+
+    def send(self, signal_number: int) -> None:
+        """See Job."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal_number)
+
+
+class LocalBackend:
+    """Runs tasks on this machine."""
+
+    def start(self, task: Task) -> LocalJob:
+        """See Backend."""
+        return LocalJob(task)
+
+
+def main() -> None:
+    """Run the pipeline of the params.yaml in the current folder."""
+    parser = argparse.ArgumentParser(description="Run the pipeline of the params.yaml here, several runs at once.")
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument("--jobs", type=int, default=cores, help="runs at once; default: one per core, %(default)s here")
+    jobs = parser.parse_args().jobs
+    if jobs < 1:
+        raise BadInput(f"--jobs: found {jobs}; 1 or more is allowed.")
+    params = load_params("params.yaml")
+    backend = LocalBackend()
+    with signals() as received:
+        # The file tells DVC about code whose results version was raised since it last looked.
+        results_versions.write(params)
+        run_alone(backend, Task("versions", (*DVC, "repro", "versions"), log_file("versions")), received)
+        cells = stale_cells(params, received)
+        total = len(params.run.envs) * len(params.run.algorithms) * len(params.run.seeds)
+        print(f"{total} runs: {total - len(cells)} up to date, {len(cells)} to do, {jobs} at once.", flush=True)
+        failed = run(backend, cells, jobs, received)
+        if failed:
+            report_failures(failed)
+        print("Tables and figures ...", flush=True)
+        run_alone(backend, Task("report", (*DVC, "repro"), log_file("report")), received)
+    report = REPORT.resolve()
+    for kind, pattern in (("Tables", "tables/*.md"), ("Figures", "figures/*.png"), ("All of it", "README.md")):
+        print(f"{kind}:", *(f"  {path}" for path in sorted(report.glob(pattern))), sep="\n")
+
+
+def log_file(name: str) -> Path:
+    """Return where a task's output goes."""
+    return WORK / "logs" / f"{name}.log"
+
+
+def stage_environment() -> dict[str, str]:
+    """Return the environment of a stage's process: this Python first on the path, one thread, no telemetry."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
+
+
+def stale_cells(params: Params, received: list[int]) -> list[Task]:
+    """Return the cells that DVC would run, seed by seed, so that early results cover everything."""
+    done = subprocess.run(  # noqa: S603
+        (*DVC, "status", "--json"), env=stage_environment(), capture_output=True, text=True
+    )
+    stop_if(received)
+    if done.returncode != 0:
+        raise MarlGreError(f"dvc status failed: {done.stderr.strip()}")
+    stale = {stage.partition("@")[2] for stage in json.loads(done.stdout)}
+    tasks = []
+    for seed in params.run.seeds:
+        for env in params.run.envs:
+            for algorithm in params.run.algorithms:
+                item = f"{env}-{algorithm}-{seed}"
+                if item in stale:
+                    # -s, single stages: without it each cell would also look at `versions`, lock that stage's file,
+                    # and stop the others ("is busy").
+                    command = (*DVC, "repro", "-s", f"train@{item}", f"evaluate@{item}")
+                    tasks.append(Task(f"{env} {algorithm} seed {seed}", command, log_file(item)))
+    return tasks
+
+
+def run(backend: Backend, tasks: Sequence[Task], jobs: int, received: list[int]) -> list[Task]:
+    """Run tasks, `jobs` at once, and return those that failed; one failure does not stop the others.
+
+    Raises:
+        Stopped: a signal came; every running task got it and has ended.
+    """
+    waiting, running, failed = deque(tasks), dict[Task, Job](), list[Task]()
+    display = Display(len(tasks))
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                task = waiting.popleft()
+                running[task] = backend.start(task)
+                display.started(task)
+            time.sleep(POLL_S)
+            for task, job in list(running.items()):
+                code = job.poll()
+                if code is not None:
+                    del running[task]
+                    failed += [task] if code else []
+                    display.finished(task, code)
+            display.refresh(running)
+            stop_if(received)
+    finally:
+        stop_all(list(running.values()), received)
+        display.close()
+    return failed
+
+
+def run_alone(backend: Backend, task: Task, received: list[int]) -> None:
+    """Run one task without display.
+
+    Raises:
+        MarlGreError: it failed; the end of its log is on stderr.
+        Stopped: a signal came, and the task has ended.
+    """
+    job = backend.start(task)
+    try:
+        while (code := job.poll()) is None:
+            time.sleep(POLL_S)
+            stop_if(received)
+    finally:
+        stop_all([job], received)
+    if code:
+        report_failures([task])
+
+
+def report_failures(failed: Sequence[Task]) -> None:
+    """Show the end of each failed task's log and raise an error that names them."""
+    for task in failed:
+        print(f"--- the end of {task.log}:\n{task.tail()}\n", file=sys.stderr)
+    names = "; ".join(f"{task.name} (log: {task.log})" for task in failed)
+    raise MarlGreError(f"failed: {names}. Repair the cause and run again; what is finished is kept.")
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying, so that no child is left behind.
+
+    A handler also matters to the children: a signal that is ignored stays ignored in them, a handled one does not.
+    """
+    received: list[int] = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, action in previous.items():
+            signal.signal(number, action)
+
+
+def stop_if(received: Sequence[int]) -> None:
+    """Raise Stopped if a signal came."""
+    if received:
+        name = signal.Signals(received[0]).name
+        raise Stopped(f"stopped by {name}; run the same command to go on, finished runs are kept.", received[0])
+
+
+def stop_all(jobs: Sequence[Job], received: Sequence[int]) -> None:
+    """End jobs and wait for them: SIGINT, on which DVC frees its locks; SIGKILL once a second signal came."""
+    for job in jobs:
+        job.send(signal.SIGINT)
+    while any(job.poll() is None for job in jobs):
+        if len(received) > 1:
+            for job in jobs:
+                job.send(signal.SIGKILL)
+        time.sleep(POLL_S)
+
+
+class Display:
+    """A bar with finished runs and the share of the running ones on a terminal, plain lines elsewhere."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.done = 0
+        self.starts: dict[Task, float] = {}
+        self.last_line = time.monotonic()
+        style = "{percentage:3.0f}% |{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}] {postfix}"
+        shown = total > 0 and sys.stderr.isatty()
+        self.bar = tqdm(total=total, bar_format=style, dynamic_ncols=True) if shown else None
+
+    def started(self, task: Task) -> None:
+        """Note the start of a task."""
+        self.starts[task] = time.monotonic()
+
+    def finished(self, task: Task, code: int) -> None:
+        """Say that a task ended."""
+        self.done += 1
+        wall_s = time.monotonic() - self.starts[task]
+        outcome = f"done in {wall_s:.0f} s" if code == 0 else f"FAILED after {wall_s:.0f} s, see {task.log}"
+        width = len(str(self.total))
+        tqdm.write(f"[{self.done:{width}d}/{self.total}] {task.name}: {outcome}", file=sys.stdout)
+        sys.stdout.flush()
+
+    def refresh(self, running: Iterable[Task]) -> None:
+        """Show how far the running tasks are."""
+        if self.bar is None and time.monotonic() - self.last_line < LINE_INTERVAL_S:
+            return
+        shares = {task: task.fraction() for task in running}
+        note = ", ".join(f"{task.name} {share:.0%}" for task, share in shares.items())
+        if self.bar is not None:
+            self.bar.n = self.done + sum(shares.values())
+            self.bar.set_postfix_str(note)
+        elif note:
+            self.last_line = time.monotonic()
+            print(f"running: {note}", flush=True)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+if __name__ == "__main__":
+    run_cli(main)

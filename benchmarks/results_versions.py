@@ -1,0 +1,57 @@
+"""DVC stage: check params.yaml and write results_versions.yaml, the version of each part that shapes the numbers.
+
+Runs are stale when their own config or one of these versions changed, not when a source file did. A matrix item of
+dvc.yaml is only a key, so the file lists the versions by the keys of params.yaml. Checking comes first and nothing is
+written after a mistake: the stages that would delete and remake results come after this one.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+import envs
+from marl_gre.config import TRAINER_RESULTS_VERSION, Params, load_params
+from marl_gre.errors import BadInput, run_cli
+
+HEADER = "# Written by `python -m benchmarks.results_versions` (the DVC stage `versions`); not edited by hand.\n"
+PATH = Path("results_versions.yaml")
+
+
+def results_versions(params: Params) -> dict[str, Any]:
+    """Return the results versions of everything declared in params.yaml.
+
+    Raises:
+        BadInput: an environment cannot be found.
+    """
+    try:
+        env_versions = {key: envs.results_version(config.env) for key, config in params.envs.items()}
+    except ValueError as error:
+        raise BadInput(f"envs: {error}") from error
+    return {
+        "trainer": TRAINER_RESULTS_VERSION,
+        "envs": env_versions,
+        "algorithms": {key: config.mixer_class.results_version for key, config in params.algorithms.items()},
+    }
+
+
+def write(params: Params, path: Path = PATH) -> None:
+    """Write the file, all at once."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with temporary.open("w") as file:
+        file.write(HEADER)
+        YAML().dump(results_versions(params), file)
+    temporary.replace(path)
+
+
+def main() -> None:
+    """Check the params file and write the versions."""
+    parser = argparse.ArgumentParser(description="Check params.yaml and write results_versions.yaml.")
+    parser.add_argument("--params", default="params.yaml", type=Path)
+    write(load_params(parser.parse_args().params))
+
+
+if __name__ == "__main__":
+    run_cli(main)
