@@ -1,7 +1,9 @@
 """Turns --env and --mixer into tests, one per name and check: test_env[package.module:parallel_env-outputs]."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from marl_gre.conformance.env_checks import ENV_CHECKS
 from marl_gre.conformance.env_play import EnvUnderTest
 from marl_gre.conformance.mixer_checks import MIXER_CHECKS, MixerUnderTest
 
-CHECKS = {"env": ENV_CHECKS, "mixer": MIXER_CHECKS}
+CHECKS: dict[str, dict[str, Callable[[Any], None]]] = {"env": ENV_CHECKS, "mixer": MIXER_CHECKS}
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -28,7 +28,7 @@ from marl_gre.conformance.kit import (
 def spaces(case: EnvUnderTest) -> None:
     """possible_agents is known, spaces are the same objects each time, actions Discrete, state() has a state_space."""
     env = case.make()
-    agents = getattr(env, "possible_agents", None)
+    agents: list[str] = getattr(env, "possible_agents", [])
     require(bool(agents), f"possible_agents is {agents!r}; it must list every agent before the first reset.")
     for agent in agents:
         for name in ("observation_space", "action_space"):
@@ -139,11 +139,11 @@ def action_masks(case: EnvUnderTest) -> None:
     for where, frame in case.frames() if masked else ():
         for agent in frame["agents"]:
             mask = mask_of(frame["observation"][agent], frame["info"].get(agent, {}))
-            require(
-                mask is not None,
-                f"the action_mask of {agent} is missing ({where}), though there are masks elsewhere: give one at "
-                "every step and at reset.",
-            )
+            if mask is None:
+                raise ConformanceError(
+                    f"the action_mask of {agent} is missing ({where}), though there are masks elsewhere: give one at "
+                    "every step and at reset."
+                )
             found = f"{getattr(mask, 'dtype', type(mask).__name__)} {list(np.shape(mask))}"
             size = [int(env.action_space(agent).n)]
             require(
@@ -228,9 +228,14 @@ def instances_are_separate(case: EnvUnderTest) -> None:
 
 def outputs_are_not_views(case: EnvUnderTest) -> None:
     """What the env returned stays as it was, and writing into it does not change the env."""
+    expected = list(case.episode(case.make(), 0, (0, 0)))
     raw: list[Frame] = []
-    env, expected = case.make(), list(case.episode(case.make(), 0, (0, 0)))
-    kept = list(case.episode(env, 0, (0, 0), keep=lambda frame: (raw.append(dict(frame)), copy.deepcopy(frame))[1]))
+
+    def keep_both(frame: Frame) -> Frame:
+        raw.append(dict(frame))
+        return copy.deepcopy(frame)
+
+    kept = list(case.episode(case.make(), 0, (0, 0), keep=keep_both))
     for step, (now, then) in enumerate(zip(raw, kept, strict=True)):
         difference = first_difference(now, then)
         require(
@@ -248,7 +253,7 @@ def outputs_are_not_views(case: EnvUnderTest) -> None:
 
 def scribbled(case: EnvUnderTest, seed: int) -> Iterator[Frame]:
     """Play an episode, spoiling every returned array and dict once the next action has been chosen."""
-    env, last = case.make(), []
+    last: list[Frame] = []
 
     def spoil(step: int, actions: dict) -> dict:
         for value in last.pop().values():
@@ -259,7 +264,7 @@ def scribbled(case: EnvUnderTest, seed: int) -> Iterator[Frame]:
         last.append({name: value for name, value in frame.items() if name != "agents"})
         return copy.deepcopy(frame)
 
-    yield from case.episode(env, seed, (seed, 0), spoil, keep)
+    yield from case.episode(case.make(), seed, (seed, 0), spoil, keep)
 
 
 def overwrite(value: Any) -> None:
@@ -299,21 +304,21 @@ def illegal_actions(case: EnvUnderTest) -> None:
     env = case.make()
     agent = env.possible_agents[0]
     space = env.action_space(agent)
-    plays = {}
+    length = len(case.reference(0)[0])  # standing still may take longer, or for ever
+    plays: dict[int, list[Frame]] = {}
     for action in (space.start - 1, space.start - 2, space.start + space.n, space.start + space.n + 1):
+        play = case.episode(case.make(), 0, (0, 0), always(agent, action))
         try:
-            plays[action] = list(
-                case.episode(case.make(), 0, (0, 0), lambda _, actions, a=action: force(actions, agent, np.int64(a)))
-            )
+            plays[action] = list(itertools.islice(play, length))
         except ConformanceError as error:
             if not raised_by_step(error):
                 raise
     for action, frames in plays.items():
         counted(frames[1], agent, f"action {action} of {agent}, outside {space},")
     for (one, first), (other, second) in itertools.pairwise(plays.items()):
-        without_info = [[{**frame, "info": None} for frame in frames] for frames in (first, second)]
+        outcomes = [[{**frame, "info": None} for frame in frames] for frames in (first, second)]
         require(
-            first_difference(*without_info) is None,
+            first_difference(outcomes[0], outcomes[1]) is None,
             f"an illegal action wraps around: {one} and {other} of {agent}, both outside {space}, act differently; "
             "replace every illegal action by the same legal one.",
         )
@@ -321,9 +326,14 @@ def illegal_actions(case: EnvUnderTest) -> None:
         masked_action_is_replaced(case, step, agent, action, mask)
 
 
-def force(actions: dict, agent: str, action: np.int64) -> dict:
+def always(agent: str, action: int) -> Callable[[int, dict], dict]:
+    """Return an override that sends one agent's action at every step."""
+    return lambda step, actions: force(actions, agent, action)
+
+
+def force(actions: dict, agent: str, action: int) -> dict:
     """Return the actions with one agent's replaced, if it is alive."""
-    return {name: action if name == agent else legal for name, legal in actions.items()}
+    return {name: np.int64(action) if name == agent else legal for name, legal in actions.items()}
 
 
 def raised_by_step(error: ConformanceError) -> bool:
@@ -362,7 +372,7 @@ def masked_action_is_replaced(case: EnvUnderTest, step: int, agent: str, action:
 
     def after(index: int) -> Frame:
         def override(now: int, actions: dict) -> dict:
-            return force(actions, agent, np.int64(start + index)) if now == step else actions
+            return force(actions, agent, start + index) if now == step else actions
 
         frames = case.episode(case.make(), 0, (0, 0), override)
         return next(itertools.islice(frames, step + 1, None))

@@ -39,9 +39,7 @@ class EnvUnderTest:
         try:
             return self.make_env()
         except Exception as error:
-            raise ConformanceError(
-                f"the factory, called without arguments, raised {one_line(error)}"
-            ) from error
+            raise ConformanceError(f"the factory, called without arguments, raised {one_line(error)}") from error
 
     def play(self, env: ParallelEnv, seed: int, episodes: int | None = None) -> list[list[Frame]]:
         """Play episodes: the first from reset(seed=seed), the others from reset() without a seed."""
@@ -82,8 +80,7 @@ class EnvUnderTest:
         """
         rng = np.random.default_rng(action_seed)
         observation, info = call("reset", env.reset, seed=seed)
-        nothing: dict = {}
-        frame = {"reward": nothing, "terminated": nothing, "truncated": nothing}
+        frame: Frame = {"reward": {}, "terminated": {}, "truncated": {}}
         for step in itertools.count():
             frame |= {"observation": observation, "info": info, "state": state_of(env), "agents": list(env.agents)}
             yield keep(frame)
@@ -138,10 +135,8 @@ def mask_of(observation: Any, info: dict) -> np.ndarray | None:
 
 def legal_action(rng: np.random.Generator, space: Space, mask: np.ndarray | None) -> np.int64:
     """Draw a legal action of a Discrete space uniformly; any action where the mask leaves none."""
-    require(
-        isinstance(space, Discrete),
-        f"the action space is {space}; this project plays envs with Discrete actions.",
-    )
+    if not isinstance(space, Discrete):
+        raise ConformanceError(f"the action space is {space}; this project plays envs with Discrete actions.")
     legal = np.flatnonzero(mask) if mask is not None and np.any(mask) else np.arange(space.n)
     return np.int64(space.start + legal[rng.integers(len(legal))])
 
