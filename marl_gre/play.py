@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import envs
 from envs.rendering import Window
 from envs.vector import VectorEnv
+from marl_gre.config import EnvConfig
 from marl_gre.errors import BadInput, StorageFailed
 from marl_gre.policy import Policy
 from marl_gre.rollout import make_env
@@ -31,7 +33,7 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
         StorageFailed: the GIF cannot be written.
     """
     finished = load_run(run)
-    env = make_env(finished.config.env_key, finished.config.env, 1)
+    env = make_env(finished.config.env_key, _drawing(finished.config.env), 1)
     agent, mixer = build_networks(finished.config, env)
     finished.load_into(agent, mixer)
     policy = Policy(agent)
@@ -68,11 +70,18 @@ def _window(title: str) -> Window:
         raise BadInput(f"{error} Or save the episode with --gif FILE.") from error
 
 
+def _drawing(config: EnvConfig) -> EnvConfig:
+    """Return the environment's config with pictures switched on; ours always draw, PettingZoo's must be told."""
+    if config.env in envs.ENVS:
+        return config
+    return config.model_copy(update={"kwargs": {"render_mode": "rgb_array", **config.kwargs}})
+
+
 def _render(env: VectorEnv, key: str) -> np.ndarray:
     try:
         return env.render(0)
-    except NotImplementedError as error:
-        raise BadInput(f"envs.{key}: this environment draws no pictures.") from error
+    except (NotImplementedError, RuntimeError) as error:
+        raise BadInput(f"envs.{key}: this environment draws no pictures ({error})") from error
 
 
 def _save_gif(path: Path, frames: list[np.ndarray], durations: list[int]) -> None:
