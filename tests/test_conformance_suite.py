@@ -30,6 +30,7 @@ def test_a_broken_env_and_a_broken_mixer_fail_with_their_defects(tmp_path):
     assert "not reproducible: two instances given the same seed and actions play different episodes" in run.stdout
     assert "steps are not independent: penalty of one step" in run.stdout
     assert "--mixer: found 'no_such_module:Mixer', which cannot be imported" in run.stdout
+    assert "Traceback" not in run.stdout
     assert "test_env[broken_envs:RandomFromStep2-outputs] PASSED" in run.stdout  # only what is broken fails
 
 

@@ -12,7 +12,9 @@ def test_env(env_case: EnvUnderTest, check: Callable[[EnvUnderTest], None]) -> N
     """The env keeps this promise."""
     try:
         check(env_case)
-    except ConformanceError as defect:
-        if defect.__cause__ is not None:  # the env itself raised: its traceback is what helps
+        return
+    except ConformanceError as error:
+        if error.__cause__ is not None:  # the env itself raised: its traceback is what helps
             raise
-        pytest.fail(str(defect), pytrace=False)
+        defect = str(error)
+    pytest.fail(defect, pytrace=False)

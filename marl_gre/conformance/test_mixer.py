@@ -12,7 +12,9 @@ def test_mixer(mixer_case: MixerUnderTest, check: Callable[[MixerUnderTest], Non
     """The mixer keeps this promise."""
     try:
         check(mixer_case)
-    except ConformanceError as defect:
-        if defect.__cause__ is not None:  # the mixer itself raised: its traceback is what helps
+        return
+    except ConformanceError as error:
+        if error.__cause__ is not None:  # the mixer itself raised: its traceback is what helps
             raise
-        pytest.fail(str(defect), pytrace=False)
+        defect = str(error)
+    pytest.fail(defect, pytrace=False)
