@@ -11,13 +11,13 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, Tuple
 
 import envs
-from envs.parallel import RENDER_MODES
+from envs.parallel import FRAMES_PER_SECOND, RENDER_MODES
 
 
 class JointEnv(gymnasium.Env):
     """One copy of a compiled environment as a Gymnasium environment."""
 
-    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 5}  # noqa: RUF012  (Gymnasium's own form)
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": FRAMES_PER_SECOND}  # noqa: RUF012  (Gymnasium's own form)
 
     def __init__(self, name: str, render_mode: str | None = None, **kwargs: Any):
         """Make the environment.

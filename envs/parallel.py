@@ -18,6 +18,7 @@ from envs.checks import choice
 from envs.core import CoreEnv
 
 RENDER_MODES = ("human", "rgb_array")
+FRAMES_PER_SECOND = 5  # of the window
 
 
 class CoreParallelEnv(ParallelEnv):
@@ -133,7 +134,7 @@ class CoreParallelEnv(ParallelEnv):
         if self._window is None:
             from envs.rendering import Window
 
-            self._window = Window(self.metadata["name"], self.metadata["render_fps"])
+            self._window = Window(self.metadata["name"], FRAMES_PER_SECOND)
         self._window.show(picture)
         return None
 
@@ -205,7 +206,12 @@ class MaskInObservation(BaseParallelWrapper):
 
 def metadata_of(name: str) -> dict[str, Any]:
     """Return PettingZoo's metadata of an environment."""
-    return {"name": name, "render_modes": list(RENDER_MODES), "is_parallelizable": True, "render_fps": 5}
+    return {
+        "name": name,
+        "render_modes": list(RENDER_MODES),
+        "is_parallelizable": True,
+        "render_fps": FRAMES_PER_SECOND,
+    }
 
 
 def aec_forms(parallel_env: Callable[..., ParallelEnv]) -> tuple[Callable[..., AECEnv], Callable[..., AECEnv]]:

@@ -1,0 +1,121 @@
+"""Pictures: the right form, everything visible, nothing else changed; and the window."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import envs
+from envs import rendering
+
+
+def color(name):
+    return [int(name[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def count(picture, name):
+    """Return how many pixels have exactly this colour."""
+    return int((picture == color(name)).all(axis=-1).sum())
+
+
+@pytest.mark.parametrize("name", envs.ENVS)
+def test_a_picture_is_an_image_of_constant_size(name):
+    vec = envs.make_vec(name, 2)
+    vec.reset(seed=0)
+    world = vec.get_world()
+    first = vec.render()
+    assert (first.dtype, first.ndim, first.shape[2]) == (np.uint8, 3, 3)
+    assert (vec.render(0) == first).all()
+    assert (vec.render(1) != first).any()
+    for key, value in world.items():
+        np.testing.assert_array_equal(value, vec.world[key])
+    vec.step(np.zeros((2, vec.n_agents), int))
+    assert vec.render().shape == first.shape
+    assert (vec.render() != first).any()
+
+
+def test_lumberjacks_shows_trees_agents_and_closed_cells():
+    trees = np.zeros((5, 5), int)
+    trees[0, 1], trees[3, 3] = 1, 2
+    options = {"agent_pos": [(0, 0), (2, 2)], "trees": trees}
+    vec = envs.make_vec("lumberjacks_v0", n_trees=0)
+    vec.reset(options=options)
+    picture = vec.render()
+    weak, strong = rendering.TREES
+    assert count(picture, weak) > 100
+    assert count(picture, strong) > 100
+    assert count(picture, rendering.AGENTS[0]) > 100
+    assert count(picture, rendering.AGENTS[1]) > 100
+    assert count(picture, rendering.CLOSED) > 1000
+    vec = envs.make_vec("lumberjacks_v1", n_trees=0)
+    vec.reset(options=options | {"trees": trees * (trees == 2)})
+    assert count(vec.render(), weak) == 0
+    assert count(vec.render(), rendering.CLOSED) == 0
+
+
+def test_traffic_junction_shows_routes_and_collisions():
+    vec = envs.make_vec("traffic_junction_v0", n_max=3, autoreset=False)
+    start = {
+        "pos": [(7, 0), (7, 1), (6, 13)],
+        "on_road": [1, 1, 1],
+        "route": [1, 2, 1],
+        "direction": [(0, 1), (0, 1), (0, -1)],
+    }
+    vec.reset(options=start)
+    straight, right, left = (rendering.ROUTES[route][1] for route in (1, 2, 3))
+    quiet = vec.render()
+    swatch = count(quiet, left)  # the legend shows each colour once
+    assert 0 < swatch < count(quiet, right) < count(quiet, straight)  # no car, one car, two cars
+    vec.step([[0, 1, 0]])  # car 0 runs into car 1
+    assert vec.info["collisions"][0] == 1
+    assert count(vec.render(), rendering.ALARM) > count(quiet, rendering.ALARM)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9, 10])
+@pytest.mark.parametrize("beside_tree", [True, False])
+def test_agents_in_one_cell_do_not_cover_each_other(count, beside_tree):
+    places = [rendering._place(n, count, beside_tree) for n in range(count)]
+    for n, (down, right, radius) in enumerate(places):
+        assert radius <= down <= 1 - radius
+        assert radius <= right <= 1 - radius
+        for other_down, other_right, other_radius in places[:n]:
+            assert np.hypot(down - other_down, right - other_right) >= radius + other_radius
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (40, 3)])
+def test_odd_sizes_can_be_drawn(size):
+    vec = envs.make_vec("lumberjacks_v1", grid_shape=size, n_agents=1, n_trees=0, agent_view=(0, 0))
+    vec.reset(seed=0)
+    assert vec.render().size > 0
+
+
+def test_human_mode_follows_the_episode(monkeypatch):
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr("envs.parallel.FRAMES_PER_SECOND", 1000)
+    env = envs.make("lumberjacks_v1", render_mode="human")
+    env.reset(seed=0)
+    first = pygame.surfarray.array3d(pygame.display.get_surface())
+    expected = env.core.render()
+    np.testing.assert_array_equal(first.transpose(1, 0, 2), expected)
+    env.step({"agent_0": 1, "agent_1": 1})
+    assert (pygame.surfarray.array3d(pygame.display.get_surface()) != first).any()
+    assert env.render() is None
+    env.close()
+    env.close()
+    env.reset(seed=0)  # opens a new window
+    env.close()
+
+
+def test_human_mode_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    env = envs.make("lumberjacks_v1", render_mode="human")
+    with pytest.raises(ImportError, match=r'pip install "marl-gre\[render\]"'):
+        env.reset(seed=0)
+
+
+def test_render_without_a_mode_warns():
+    env = envs.make("lumberjacks_v1")
+    env.reset(seed=0)
+    with pytest.warns(UserWarning, match="render_mode"):
+        assert env.render() is None
