@@ -1,7 +1,6 @@
-"""The conformance kit and PettingZoo's own tests over every registered environment."""
+"""The conformance kit over every registered environment; PettingZoo's own tests are in test_envs_faces.py."""
 
 import functools
-import warnings
 
 import pettingzoo
 import pytest
@@ -9,10 +8,6 @@ import pytest
 import envs
 from envs.parallel import MaskInObservation
 from marl_gre.testing import check_env
-
-with warnings.catch_warnings():  # PettingZoo's tests import one of its own envs by a deprecated name
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import pettingzoo.test
 
 BOTH = ("terminated", "truncated")
 SMALL_GRID = {"grid_shape": (2, 2), "n_trees": 2, "n_agents": 1, "agent_view": (0, 0), "max_steps": 6, "strict": True}
@@ -52,37 +47,7 @@ def test_the_form_with_masks_in_observations(name):
     check_env(lambda: MaskInObservation(envs.make(name)), ends=USUAL_ENDS[name], seeds=2, episodes=2)
 
 
-@pytest.fixture(params=envs.ENVS)
-def module(request):
-    return __import__(envs.ENVS[request.param], fromlist=["parallel_env"])
-
-
-def test_pettingzoo_parallel_api(module):
-    pettingzoo.test.parallel_api_test(module.parallel_env(), num_cycles=300)
-    pettingzoo.test.parallel_api_test(MaskInObservation(module.parallel_env()), num_cycles=300)
-
-
-# All-zero observations are legal here (cars that are not on the road) and only worth a warning to PettingZoo.
-@pytest.mark.filterwarnings("ignore:Observation numpy array is all zeros")
-def test_pettingzoo_api(module):
-    pettingzoo.test.api_test(module.env(), num_cycles=300)
-    pettingzoo.test.api_test(module.raw_env(), num_cycles=300)
-
-
-def test_pettingzoo_seeds(module):
-    pettingzoo.test.seed_test(module.env, num_cycles=300)
-    pettingzoo.test.parallel_seed_test(module.parallel_env, num_cycles=300)
-
-
-def test_pettingzoo_state(module):
-    pettingzoo.test.state_test(module.env(), module.parallel_env())
-
-
-def test_pettingzoo_max_cycles(module):
-    pettingzoo.test.max_cycles_test(module)
-
-
-def test_pettingzoo_registry(module):
-    name = module.parallel_env.metadata["name"]
+@pytest.mark.parametrize("name", envs.ENVS)
+def test_the_registered_form(name):
     public = "marl_gre/" + name.replace("_v", "-v")
     check_env(lambda: pettingzoo.make("parallel", public), ends=USUAL_ENDS[name], seeds=1, episodes=1)
