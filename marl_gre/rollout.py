@@ -85,10 +85,11 @@ def play(
                 break
         for name, recorded in world.items():
             recorded[np.arange(copies), length] = env.world[name]
-    except (ValueError, IndexError, KeyError, RuntimeError, TypeError, AttributeError) as error:
-        shown = ", ".join(str(seed) for seed in seeds[:5])
+    except FloatingPointError as error:  # what adapters of third-party environments raise
+        raise NonFinite(f"the environment failed in an episode with seed {_some(seeds)}: {error}") from error
+    except Exception as error:  # a third party's environment can raise anything
         raise EnvironmentFailed(
-            f"the environment failed in an episode with seed {shown}: {type(error).__name__}: {error}"
+            f"the environment failed in an episode with seed {_some(seeds)}: {type(error).__name__}: {error}"
         ) from error
     episodes = [
         Episode(
@@ -116,3 +117,8 @@ def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int]) -> list[
         padded = chunk + chunk[-1:] * (env.num_envs - len(chunk))
         episodes += play(env, policy, padded)[: len(chunk)]
     return episodes
+
+
+def _some(seeds: Sequence[int]) -> str:
+    """Return the first seeds, for messages."""
+    return ", ".join(str(seed) for seed in seeds[:5])

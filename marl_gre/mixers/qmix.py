@@ -5,7 +5,6 @@ https://arxiv.org/abs/1803.11485, and Eq. 1 of https://arxiv.org/abs/2202.04427.
 
 from typing import Literal, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -84,7 +83,7 @@ def exact_elu_derivative(x: Tensor) -> Tensor:
 
 def released_elu_derivative(x: Tensor) -> Tensor:
     """Return what the paper's released code uses for elu'(x): exp(elu(x)) below 0, so never under 1/e."""
-    return torch.where(x < 0, F.elu(x).exp(), 1.0)
+    return F.elu(x.clamp(max=0)).exp()  # clamped first: exp of a large x would turn gradients into inf * 0
 
 
 ELU_DERIVATIVES = {"exact": exact_elu_derivative, "released": released_elu_derivative}
