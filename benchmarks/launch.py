@@ -9,6 +9,7 @@ cell's files and lock entries back.
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -24,11 +25,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from benchmarks import results_versions
 from benchmarks.layout import REPORT, WORK
-from marl_gre.config import Params, load_params
 from marl_gre.errors import BadInput, MarlGreError, Stopped, run_cli
 
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")  # without the flag DVC gives up on a lock after 3 s
@@ -60,6 +60,10 @@ class Task:
         except OSError:
             return 0.0
         return min(int(found[-1][0]) / max(int(found[-1][1]), 1), 1.0) if found else 0.0
+
+
+class TaskFailed(Exception):
+    """A task ended with another exit code than 0."""
 
 
 class Job(Protocol):
@@ -120,20 +124,26 @@ def main() -> None:
     jobs = parser.parse_args().jobs
     if jobs < 1:
         raise BadInput(f"--jobs: found {jobs}; 1 or more is allowed.")
-    params = load_params("params.yaml")
     backend = LocalBackend()
     with signals() as received:
-        # The file tells DVC about code whose results version was raised since it last looked.
-        results_versions.write(params)
-        run_alone(backend, Task("versions", (*DVC, "repro", "versions"), log_file("versions")), received)
-        cells = stale_cells(params, received)
-        total = len(params.run.envs) * len(params.run.algorithms) * len(params.run.seeds)
+        # -f: also tells DVC about code whose results version was raised since it last looked.
+        gate = Task("versions", (*DVC, "repro", "-f", "versions"), log_file("versions"))
+        try:
+            run_alone(backend, gate, received)
+        except TaskFailed:
+            mistake = re.search(r"^error: (.*)$", gate.log.read_text(), re.MULTILINE)
+            raise BadInput(mistake[1] if mistake else f"params.yaml was refused:\n{gate.tail()}") from None
+        total, cells = stale_cells(received)
         print(f"{total} runs: {total - len(cells)} up to date, {len(cells)} to do, {jobs} at once.", flush=True)
         failed = run(backend, cells, jobs, received)
         if failed:
             report_failures(failed)
         print("Tables and figures ...", flush=True)
-        run_alone(backend, Task("report", (*DVC, "repro"), log_file("report")), received)
+        rest = Task("report", (*DVC, "repro"), log_file("report"))
+        try:
+            run_alone(backend, rest, received)
+        except TaskFailed:
+            report_failures([rest])
     report = REPORT.resolve()
     for kind, pattern in (("Tables", "tables/*.md"), ("Figures", "figures/*.png"), ("All of it", "README.md")):
         print(f"{kind}:", *(f"  {path}" for path in sorted(report.glob(pattern))), sep="\n")
@@ -150,8 +160,8 @@ def stage_environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
 
 
-def stale_cells(params: Params, received: list[int]) -> list[Task]:
-    """Return the cells that DVC would run, seed by seed, so that early results cover everything."""
+def stale_cells(received: list[int]) -> tuple[int, list[Task]]:
+    """Return the number of all cells, and those that DVC would run, seed by seed: early results cover everything."""
     done = subprocess.run(  # noqa: S603
         (*DVC, "status", "--json"), env=stage_environment(), capture_output=True, text=True
     )
@@ -159,17 +169,17 @@ def stale_cells(params: Params, received: list[int]) -> list[Task]:
     if done.returncode != 0:
         raise MarlGreError(f"dvc status failed: {done.stderr.strip()}")
     stale = {stage.partition("@")[2] for stage in json.loads(done.stdout)}
+    selected = YAML(typ="safe", pure=True).load(Path("params.yaml"))["run"]  # checked by the stage `versions`
+    items = list(itertools.product(selected["seeds"], selected["envs"], selected["algorithms"]))
     tasks = []
-    for seed in params.run.seeds:
-        for env in params.run.envs:
-            for algorithm in params.run.algorithms:
-                item = f"{env}-{algorithm}-{seed}"
-                if item in stale:
-                    # -s, single stages: without it each cell would also look at `versions`, lock that stage's file,
-                    # and stop the others ("is busy").
-                    command = (*DVC, "repro", "-s", f"train@{item}", f"evaluate@{item}")
-                    tasks.append(Task(f"{env} {algorithm} seed {seed}", command, log_file(item)))
-    return tasks
+    for seed, env, algorithm in items:
+        item = f"{env}-{algorithm}-{seed}"
+        if item in stale:
+            # -s, single stages: without it each cell would also look at `versions`, lock that stage's file, and stop
+            # the others ("is busy").
+            command = (*DVC, "repro", "-s", f"train@{item}", f"evaluate@{item}")
+            tasks.append(Task(f"{env} {algorithm} seed {seed}", command, log_file(item)))
+    return len(items), tasks
 
 
 def run(backend: Backend, tasks: Sequence[Task], jobs: int, received: list[int]) -> list[Task]:
@@ -205,7 +215,7 @@ def run_alone(backend: Backend, task: Task, received: list[int]) -> None:
     """Run one task without display.
 
     Raises:
-        MarlGreError: it failed; the end of its log is on stderr.
+        TaskFailed: it failed.
         Stopped: a signal came, and the task has ended.
     """
     job = backend.start(task)
@@ -216,7 +226,7 @@ def run_alone(backend: Backend, task: Task, received: list[int]) -> None:
     finally:
         stop_all([job], received)
     if code:
-        report_failures([task])
+        raise TaskFailed
 
 
 def report_failures(failed: Sequence[Task]) -> None:

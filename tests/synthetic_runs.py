@@ -16,7 +16,9 @@ def write_runs(params: Params, results: Path) -> None:
     for env in params.run.envs:
         for place, algorithm in enumerate(params.run.algorithms):
             for seed in params.run.seeds:
-                write_run(params, results, env, algorithm, seed, end=-50.0 + seed - 3 * place)
+                end = -50.0 + seed - 3 * place
+                write_run(params, results, env, algorithm, seed, end)
+                write_evaluation(params, results, env, algorithm, seed, value=end)
 
 
 def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int, end: float) -> None:
@@ -30,13 +32,12 @@ def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int
         mean = end - 150 * np.exp(-4 * due / total) + 3 * generator.normal()
         tests.append([due, due, due // 100, due // 100, mean, 5.0, 100.0])
     write_csv(folder / "tests.csv", TEST_COLUMNS, tests)
-    credit = config.algorithm.mixer
-    spread = {"vdn": 0.0, "qmix_simple": 0.0, "qmix": 0.02, "qmix_gre": 0.06}[credit]
+    spread = {"qmix": 0.02, "qmix_gre": 0.06}.get(config.algorithm.mixer, 0.0)
     rows = []
-    for due in range(3000, total + 1, config.env.entropy_interval_steps):
+    for due in range(min(3000, total), total + 1, config.env.entropy_interval_steps):
         low = 1 - spread * (1 + 0.1 * generator.normal())
         quantiles = [min(1.0, low + (1 - low) * q) for q in QUANTILES]
-        released = [*(["" for _ in range(22)] if spread == 0 else [np.mean(quantiles) + 0.001, *quantiles])]
+        released = [""] * 22 if spread == 0 else [np.mean(quantiles) + 0.001, *quantiles]
         rows.append([due, due, due // 100, np.mean(quantiles), *quantiles, *released])
     write_csv(folder / "entropy.csv", ENTROPY_COLUMNS, rows)
     returns = [row[4] for row in tests]
@@ -57,6 +58,10 @@ def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int
             "results_versions": config.results_versions(),
         },
     )
+
+
+def write_evaluation(params: Params, results: Path, env: str, algorithm: str, seed: int, value: float) -> None:
+    config = params.run_config(env, algorithm, seed)
     write_json(
         results / "evaluation" / env / algorithm / f"{seed}.json",
         {
@@ -65,12 +70,12 @@ def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int
             "algorithm": algorithm,
             "seed": seed,
             "config_hash": config.identity(),
-            "episodes": [{"seed": 1, "return": returns[-1], "length": 100, "terminated": False}],
-            "episode_return_mean": returns[-1],
-            "episode_return_iqm": returns[-1],
+            "episodes": [{"seed": 1, "return": value, "length": 100, "terminated": False}],
+            "episode_return_mean": value,
+            "episode_return_iqm": value,
             "credit_share_mean": [0.5, 0.5],
-            "entropy_mean": 1 - spread / 2,
-            "entropy_quantiles": {f"{q:g}": 1 - spread / 2 for q in QUANTILES},
+            "entropy_mean": 0.98,
+            "entropy_quantiles": {f"{q:g}": 0.98 for q in QUANTILES},
         },
     )
 
