@@ -204,17 +204,22 @@ def aligned(runs: Sequence[Run], metric: Metric) -> tuple[Array, Array]:
 def picture(results: Results, env: str, steps: int) -> np.ndarray | None:
     """Return an environment's picture after a few random steps, None where it cannot draw itself."""
     config = results.params.envs[env]
-    vector = envs.make_vec(config.env, 1, **config.kwargs)
+    ours = config.env in envs.ENVS
+    # ours draw at any time, a third party's usually in one mode only
+    kwargs: dict[str, Any] = config.kwargs if ours else {"render_mode": "rgb_array", **config.kwargs}
     try:
+        vector = envs.make_vec(config.env, 1, **kwargs)
         vector.reset(seed=SEED)
         for index in range(steps):
             draws = rng(SEED, Purpose.EXPLORE, index).random(vector.action_mask.shape)
             vector.step(np.where(vector.action_mask, draws, -1).argmax(-1))
-        return vector.render()
-    except NotImplementedError:
-        return None
-    finally:
+        image = vector.render()
         vector.close()
+    except Exception:
+        if ours:
+            raise
+        return None  # a third party's drawing may fail in any way, and is no reason to lose the report
+    return image
 
 
 def write(results: Results, folder: Path) -> dict[str, str]:

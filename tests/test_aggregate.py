@@ -1,0 +1,296 @@
+"""From runs on disk to the report, on made-up runs (tests/synthetic_runs.py)."""
+
+import csv
+import json
+import shutil
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_runs import write_runs
+
+from benchmarks import figures, tables
+from benchmarks.aggregate import main, summary, write_report
+from benchmarks.gather import Run, gather, paper_name, reference
+from marl_gre import stats
+from marl_gre.config import load_params
+from marl_gre.errors import BadInput
+
+PARAMS = """
+run: {envs: [lumber, traffic], algorithms: [vdn, qmix, simple, gre], seeds: [0, 1, 7]}
+envs:
+  lumber: {env: lumberjacks_v0, total_steps: 20000, test_interval_steps: 1000, entropy_interval_steps: 1000}
+  traffic:
+    env: traffic_junction_v0
+    kwargs: {n_max: 10}
+    total_steps: 20000
+    test_interval_steps: 1000
+    entropy_interval_steps: 1000
+algorithms:
+  vdn: {mixer: vdn}
+  qmix: {mixer: qmix}
+  simple: {mixer: qmix_simple}
+  gre: {mixer: qmix_gre, gre_lambda: 1e-3}
+report: {bootstrap_resamples: 200, titles: {lumber: Lumberjacks, qmix: QMIX}}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "params.yaml").write_text(PARAMS)
+    write_runs(load_params(folder / "params.yaml"), folder / "results")
+    return folder
+
+
+@pytest.fixture
+def here(made, tmp_path, monkeypatch):
+    """A folder with params.yaml and all its runs, the current one."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def results():
+    return gather(load_params("params.yaml"))
+
+
+def test_gather_reads_what_params_names_and_nothing_else(here):
+    Path("params.yaml").write_text(PARAMS.replace("seeds: [0, 1, 7]", "seeds: [7, 0, 9]"))
+    found = results()
+    assert [run.key for run in found.select("lumber", "vdn")] == [("lumber", "vdn", 7), ("lumber", "vdn", 0)]
+    assert found.missing == {
+        (env, name, 9): "not trained" for env in ("lumber", "traffic") for name in found.algorithms()
+    }
+    assert ("lumber", "vdn", 1) not in found.runs
+
+
+TRAIN, TESTS, ENTROPY = (f"runs/lumber/vdn/0/{name}" for name in ("train.json", "tests.csv", "entropy.csv"))
+EVALUATION = "evaluation/lumber/vdn/0.json"
+
+
+def swap(old: str, new: str):
+    return lambda text: text.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        (TRAIN, lambda text: text[:-5], "damaged"),
+        (TRAIN, swap('"schema": 1', '"schema": 2'), "schema 1 is read"),
+        (TRAIN, swap('"seed": 0, "env_steps"', '"seed": 1, "env_steps"'), "belongs elsewhere"),
+        (TRAIN, swap('"final_return": -', '"final_return": "x", "y": -'), "finite number"),
+        (TRAIN, swap('"final_return": -', '"final_return": NaN, "y": -'), "finite number"),
+        (TESTS, lambda text: "", "damaged"),
+        (TESTS, lambda text: text[:-30], "cut short"),
+        (TESTS, swap("due_steps", "steps"), "columns"),
+        (TESTS, swap(",100.0\n", ",nan\n"), "finite"),
+        (TESTS, lambda text: text + text.splitlines()[1] + "\n", "increase"),
+        (ENTROPY, swap(",1.0,", ",inf,"), "finite"),
+        (ENTROPY, swap(",1.0,", ",one,"), "damaged"),
+        (EVALUATION, lambda text: "[1]", "another file layout"),
+        (EVALUATION, lambda text: "[" * 100_000, "damaged"),
+    ],
+)
+def test_damaged_files_are_refused(here, name, damage, message):
+    file = here / "results" / name
+    text = file.read_text()
+    assert damage(text) != text
+    file.write_text(damage(text))
+    with pytest.raises(BadInput, match=message) as caught:
+        results()
+    stage = "evaluate" if "evaluation" in name else "train"
+    assert f"dvc repro -f -s {stage}@lumber-vdn-0" in str(caught.value)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_of_a_published_run_is_damage(here):
+    (here / "results/runs/lumber/vdn/0/tests.csv").unlink()
+    with pytest.raises(BadInput, match=r"tests\.csv: damaged"):
+        results()
+
+
+def test_runs_of_another_config_do_not_count(here):
+    Path("params.yaml").write_text(PARAMS.replace("gre_lambda: 1e-3", "gre_lambda: 2e-3"))
+    found = results()
+    reason = "trained with another config or version (algorithm.gre_lambda: 0.001 then, 0.002 now): run dvc repro"
+    assert found.missing == {(env, "gre", seed): reason for env in ("lumber", "traffic") for seed in (0, 1, 7)}
+
+
+def test_runs_of_another_version_do_not_count(here):
+    file = here / "results/runs/lumber/qmix/0/train.json"
+    file.write_text(file.read_text().replace('"trainer": 1', '"trainer": 0'))
+    assert "results versions" in results().missing["lumber", "qmix", 0]
+
+
+def test_a_setting_that_the_recorded_run_did_not_know_is_no_difference(here):
+    file = here / "results/runs/lumber/qmix/0/train.json"
+    record = json.loads(file.read_text())
+    del record["config"]["train"]["device"]
+    file.write_text(json.dumps(record))
+    assert ("lumber", "qmix", 0) in results().runs
+
+
+def test_evaluation_must_be_there_and_belong(here):
+    (here / "results/evaluation/lumber/qmix/0.json").unlink()
+    file = here / "results/evaluation/lumber/qmix/1.json"
+    file.write_text(file.read_text().replace('"config_hash": "', '"config_hash": "0'))
+    found = results()
+    assert found.missing["lumber", "qmix", 0] == "trained, not evaluated"
+    assert "another training" in found.missing["lumber", "qmix", 1]
+
+
+def test_table_1_is_measured(here):
+    content = tables.TABLES[0].fill(results())
+    verdicts = {row[0]: (row[2], row[4]) for row in content.rows}  # equal credits, uses the state
+    assert verdicts == {
+        "vdn": ("yes", "no"),
+        "qmix": ("no", "yes"),
+        "qmix_simple": ("yes", "yes"),
+        "qmix_gre": ("no", "yes"),
+    }
+
+
+def test_tables_2_3(here):
+    found = results()
+    content = tables.TABLES[1].fill(found)
+    rows = {(row[0], row[1]): row[2:7] for row in content.rows if row[1] != "difference to the paper"}
+    levels = [0.05, 0.25, 0.5, 0.75, 0.95]
+    runs = found.select("lumber", "qmix")
+    means = np.concatenate([run.entropy["mean"] for run in runs])
+    assert rows["Lumberjacks", "QMIX, batch means, exact derivative"] == np.quantile(means, levels).tolist()
+    # the made-up batches are linear between their lowest value and 1, so all their steps are known: pool fine samples
+    low = np.concatenate([run.entropy["q000"] for run in runs])
+    steps = np.concatenate([np.linspace(value, 1, 1001) for value in low])
+    single = rows["Lumberjacks", "QMIX, single steps, exact derivative"]
+    assert np.abs(single - np.quantile(steps, levels)).max() < 1e-4
+    assert rows["Lumberjacks", "paper"] == [0.972, 0.992, 0.997, 0.999, 1.0]
+    assert rows["MMM2", "ours: not run"] == [None] * 5
+    assert rows["traffic", "released code, batch means, exact derivative"][0] == 0.9617
+    ours, difference = content.rows[1], content.rows[2]
+    assert difference[2:7] == pytest.approx(np.subtract(ours[2:7], [0.972, 0.992, 0.997, 0.999, 1.0]))
+
+
+def test_every_paper_row_matches_known_environments():
+    paper = reference("paper")
+    assert set(paper["entropy_percentiles"]["values"]) == set(paper["environments"])
+    for values in paper["entropy_percentiles"]["values"].values():
+        assert values == sorted(values)
+        assert len(values) == 5
+    shipped = load_params(Path(__file__).parents[1] / "params.yaml")
+    assert paper_name(shipped, "lumberjacks_v0") == "Lumberjacks"
+    assert paper_name(shipped, "traffic_junction10_v1") == "TrafficJunction10"
+    assert paper_name(shipped, "traffic_junction4_v0") is None
+
+
+def test_scores(here):
+    found = results()
+    values = [run.record["final_return"] for run in found.select("lumber", "vdn")]
+    base = [run.record["final_return"] for run in found.select("lumber", "qmix")]
+    row = tables.summarise(found, tables.FINAL_RETURN, "lumber", "vdn")
+    assert (row.seeds, row.iqm, row.mean) == (3, stats.iqm(values), stats.mean(values))
+    assert (row.low, row.high) == stats.bootstrap_interval(values, resamples=200, confidence=0.95, seed=0)
+    assert row.better == stats.probability_of_improvement(values, base)
+    assert tables.summarise(found, tables.FINAL_RETURN, "lumber", "qmix").better is None
+    content = tables.TABLES[2].fill(found)
+    assert [r[-1] for r in content.rows[:4]] == [-56.2, -49.8, -49.6, -50.0]  # the released code's, by algorithm
+
+
+def test_missing_runs_are_shown_everywhere(here):
+    shutil.rmtree(here / "results/runs/lumber/qmix/7")
+    shutil.rmtree(here / "results/runs/traffic/vdn")
+    found = results()
+    report = here / "report"
+    report.mkdir()
+    write_report(found, report)
+    index = (report / "README.md").read_text()
+    assert "20 of 24 runs." in index
+    assert "| lumber | qmix | 7 | not trained |" in index
+    final = (report / "tables/final_return.md").read_text()
+    assert "| Lumberjacks | QMIX | 2 of 3, missing 7 |" in final
+    assert "| traffic | vdn | 0 of 3, missing 0, 1, 7 | missing |" in final
+    assert "vdn" not in summary(found)["traffic"]
+    assert "Missing runs: 4" in svg_text(report / "figures/figure_8.svg")
+    assert "QMIX (n = 2/3)" in svg_text(report / "figures/figure_8.svg")
+
+
+def test_report_without_any_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMS)
+    write_report(results(), tmp_path)
+    assert "0 of 24 runs." in Path("README.md").read_text()
+    assert json.loads(Path("summary.json").read_text()) == {"runs": {"done": 0, "missing": 24}}
+    assert "no runs" in svg_text(Path("figures/figure_4.svg"))
+
+
+def test_report_is_complete_and_repeats_byte_for_byte(here, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["aggregate"])
+    main()
+    report = here / "results/report"
+    first = {path.relative_to(report): path.read_bytes() for path in report.rglob("*") if path.is_file()}
+    names = {str(name) for name in first}
+    assert {"README.md", "summary.json", "curves/returns.csv", "curves/entropy.csv"} < names
+    for stem in ("table_1", "tables_2_3", "final_return", "evaluation_return"):
+        assert {f"tables/{stem}.csv", f"tables/{stem}.md"} < names
+    for stem in (
+        "figure_1",
+        "figures_3_7",
+        "figure_4",
+        "figure_4_iqm",
+        "figure_5",
+        "figure_6",
+        "figure_8",
+        "figure_8_iqm",
+    ):
+        assert {f"figures/{stem}.png", f"figures/{stem}.svg"} < names
+    index = first[Path("README.md")].decode()
+    assert all(name in index for name in names - {"README.md", "summary.json"})  # everything is linked
+    assert "20,000 of 200,000 environment steps, 3 of 5 seeds" in index
+    main()
+    assert {path.relative_to(report): path.read_bytes() for path in report.rglob("*") if path.is_file()} == first
+
+
+def test_tables_hold_the_same_in_csv_and_markdown(here):
+    for table in tables.TABLES:
+        content = table.fill(results())
+        rows = list(csv.reader(tables.to_csv(content).splitlines()))
+        lines = [line for line in tables.to_markdown(table.title, content).splitlines() if line.startswith("|")]
+        assert len(rows) == len(lines) - 1 == len(content.rows) + 1
+        assert {line.count("|") for line in lines} == {len(content.columns) + 1}
+
+
+def test_curves_align_on_common_steps(here):
+    found = results()
+    runs = found.select("lumber", "qmix")
+    short = {name: values[:-2] for name, values in runs[1].tests.items()}
+    cut = Run(runs[1].key, runs[1].record, short, runs[1].entropy, runs[1].evaluation)
+    steps, curves = figures.aligned([runs[0], cut], figures.RETURN)
+    assert steps.tolist() == list(range(0, 19000, 1000))  # 0 to 20,000 by 1,000 without the last two
+    assert curves.shape == (2, 19)
+    assert curves[0].tolist() == runs[0].tests["episode_return_mean"][:-2].tolist()
+    empty, _ = figures.aligned([], figures.RETURN)
+    assert len(empty) == 0
+
+
+def test_environment_without_pictures_keeps_the_report(here):
+    Path("params.yaml").write_text(PARAMS.replace("env: lumberjacks_v0", "env: 'third_party.corridor:parallel_env'"))
+    assert figures.picture(results(), "lumber", steps=2) is None
+
+
+def test_colours_are_told_apart_by_number():
+    # each algorithm of the shipped params has a (colour, line) of its own
+    shipped = load_params(Path(__file__).parents[1] / "params.yaml")
+    pairs = {
+        (figures.COLOURS[k % len(figures.COLOURS)], figures.STYLES[k % len(figures.STYLES)])
+        for k in range(len(shipped.algorithms))
+    }
+    assert len(pairs) == len(shipped.algorithms)
+
+
+def svg_text(path: Path) -> str:
+    """Return the comments of an SVG, where matplotlib leaves the text that it draws as shapes."""
+    parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))  # noqa: S314
+    root = ElementTree.parse(path, parser).getroot()  # noqa: S314
+    return "\n".join(node.text or "" for node in root.iter() if node.tag is ElementTree.Comment)
