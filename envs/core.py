@@ -12,9 +12,9 @@ from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from envs.checks import check_keywords, choice, flag, keywords_of, one_of, whole
+from envs.compiling import kernel
 from envs.vector import VectorEnv, World
 
 RUNNING, TERMINATED, TRUNCATED = 0, 1, 2  # values of world["ended"]
@@ -34,7 +34,7 @@ class Field(NamedTuple):
 class CoreEnv(VectorEnv):
     """A compiled VectorEnv; subclasses provide the hooks at the end of this class."""
 
-    noop: ClassVar[int]  # the action that replaces an illegal one
+    noops: ClassVar[tuple[int, ...]]  # the first of these that is available replaces an illegal action
     given: ClassVar[tuple[str, ...]]  # the options of reset() that together make a world to start from
     given_optional: ClassVar[tuple[str, ...]] = ()
     step_counters: ClassVar[tuple[str, ...]]  # info fields [E] that count what happened in a step
@@ -193,7 +193,7 @@ class CoreEnv(VectorEnv):
         np.equal(self.world["ended"], RUNNING, out=self._running)
         np.copyto(self._actions, asked, casting="unsafe")
         first = _replace_illegal(
-            self._actions, self.action_mask, self._running, self.noop, self.info["illegal_actions"]
+            self._actions, self.action_mask, self._running, self.noops, self.info["illegal_actions"]
         )
         if self.strict and first >= 0:
             copy, agent = divmod(first, self.n_agents)
@@ -308,8 +308,8 @@ def make_core(
     return core(num_envs, autoreset=autoreset, **kwargs)
 
 
-@njit(cache=True, nogil=True)
-def _replace_illegal(actions, mask, running, noop, illegal):
+@kernel
+def _replace_illegal(actions, mask, running, noops, illegal):
     """Replace illegal actions by the no-op, count them per copy, return the flat index of the first or -1."""
     copies, agents, n_actions = mask.shape
     first = -1
@@ -320,14 +320,17 @@ def _replace_illegal(actions, mask, running, noop, illegal):
         for i in range(agents):
             action = actions[e, i]
             if action < 0 or action >= n_actions or mask[e, i, action] == 0:
-                actions[e, i] = noop
+                for noop in noops:
+                    if mask[e, i, noop]:
+                        actions[e, i] = noop
+                        break
                 illegal[e] += 1
                 if first < 0:
                     first = e * agents + i
     return first
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _settle(running, ended, agent_reward, scale, reward, episode_return, terminated, truncated):
     """Sum the team rewards and set the flags; return the number of copies whose episode ended in this step."""
     just_ended = 0

@@ -7,10 +7,10 @@ The rules are ma-gym's (https://github.com/koulanurag/ma-gym, 0.0.14), written a
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from envs import randomness
 from envs.checks import choice, flag, number, pair, whole
+from envs.compiling import kernel
 from envs.core import MAX_STEPS, RUNNING, TERMINATED, TRUNCATED, Field
 from envs.gridworld import GridWorld
 from envs.vector import World
@@ -33,7 +33,7 @@ class Lumberjacks(GridWorld):
     """
 
     action_names = ["noop", "down", "left", "up", "right"]  # noqa: RUF012  (part of the VectorEnv contract)
-    noop = 0
+    noops = (0,)
     observed = ("agent_pos", "trees", "step")
     given = ("agent_pos", "trees")
     step_counters = ("trees_felled",)
@@ -134,7 +134,7 @@ class Lumberjacks(GridWorld):
         _look(which, world["agent_pos"], world["trees"], world["step"], self.episode_limit, self.agent_view, out)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _start(which, seed, episode, n_trees, agent_pos, trees):
     """Place agents and trees in different cells, uniformly; agents in row-major order."""
     copies, n_agents, _ = agent_pos.shape
@@ -157,7 +157,7 @@ def _start(which, seed, episode, n_trees, agent_pos, trees):
             trees[e, cell // columns, cell % columns] = 1 + randomness.below(n_agents, key, 0, STRENGTH, t)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _advance(running, actions, last, rewards, max_steps, agent_pos, trees, step, ended, agent_reward, felled):
     """Move the agents, let trees fall, pay rewards, end episodes."""
     copies, n_agents, _ = agent_pos.shape
@@ -205,7 +205,7 @@ def _advance(running, actions, last, rewards, max_steps, agent_pos, trees, step,
             ended[e] = RUNNING
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _look(which, agent_pos, trees, step, max_steps, view, out):
     """Write the agents' own observations side by side: out [M, N * own_dim and more]."""
     size, n_agents, _ = agent_pos.shape

@@ -8,6 +8,8 @@ The functions are compiled and meant to be called from kernels; purposes are sma
 
 from numba import njit, uint64
 
+from envs.compiling import kernel
+
 GAMMA = uint64(0x9E3779B97F4A7C15)
 MIX_1 = uint64(0xBF58476D1CE4E5B9)
 MIX_2 = uint64(0x94D049BB133111EB)
@@ -22,25 +24,25 @@ def absorb(state, number):
     return z ^ (z >> uint64(31))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def episode_key(seed, episode):
     """Return the 64-bit key of one episode, from which `bits` draws."""
     return absorb(absorb(uint64(0), seed), episode)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def bits(key, step, purpose, index):
     """Return 64 random bits for draw `index` of a purpose at a step of the episode with this key."""
     return absorb(absorb(absorb(key, step), purpose), index)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def uniform(key, step, purpose, index):
     """Return a random number in [0, 1), a multiple of 2**-53."""
     return (bits(key, step, purpose, index) >> uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def below(n, key, step, purpose, index):
     """Return a random whole number in 0..n-1, n below 2**31.
 
@@ -49,7 +51,7 @@ def below(n, key, step, purpose, index):
     return int((bits(key, step, purpose, index) >> uint64(32)) * uint64(n) >> uint64(32))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def shuffle(items, count, key, step, purpose):
     """Put a uniform random selection of `items`, in random order, into its first `count` places (Fisher-Yates)."""
     for place in range(count):

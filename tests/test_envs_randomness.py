@@ -1,5 +1,11 @@
 """Counter-based draws: known values, uniformity, independence of the counters."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numba import njit
@@ -73,3 +79,28 @@ def test_partial_shuffle_moves_only_what_it_selects():
     randomness.shuffle(items, 3, randomness.episode_key(0, 0), 0, 0)
     assert sorted(items.tolist()) == list(range(100))
     assert (items != np.arange(100)).sum() <= 6  # three swaps
+
+
+def test_compiled_kernels_follow_a_change_of_the_files_they_call(tmp_path):
+    # numba alone would go on with the machine code of before: mine.py itself does not change.
+    package = tmp_path / "envs"
+    shutil.copytree(Path(randomness.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "mine.py").write_text(
+        "from envs import randomness\n"
+        "from envs.compiling import kernel\n"
+        "@kernel\n"
+        "def draw():\n"
+        "    return randomness.below(1_000_000, 1, 2, 3, 4)\n"
+        "print(draw())\n"
+    )
+
+    def draw():
+        command = [sys.executable, tmp_path / "mine.py"]
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    first = draw()
+    assert draw() == first
+    source = (package / "randomness.py").read_text()
+    (package / "randomness.py").write_text(source.replace("GAMMA = uint64(0x9E37", "GAMMA = uint64(0x9E35"))
+    assert draw() != first

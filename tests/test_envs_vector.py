@@ -148,9 +148,12 @@ def test_autoreset_goes_on_with_the_next_episode(name):
     alone.reset(seed=3)
     episodes = np.zeros(4, int)
     kinds = set()
+    returns = np.zeros(4)
     for actions in random_actions(vec, 150):
         vec.step(actions)
         alone.step(actions)
+        returns += vec.reward
+        np.testing.assert_array_equal(alone.world["episode_return"], returns)
         for key in ("reward", "agent_reward", "terminated", "truncated"):
             np.testing.assert_array_equal(getattr(vec, key), getattr(alone, key))
         for key in vec.info:
@@ -163,6 +166,8 @@ def test_autoreset_goes_on_with_the_next_episode(name):
         for final, last in (("final_obs", "obs"), ("final_state", "state"), ("final_action_mask", "action_mask")):
             np.testing.assert_array_equal(getattr(vec, final)[done], getattr(alone, last)[done])
         episodes += done
+        returns[done] = 0
+        np.testing.assert_array_equal(vec.world["episode_return"], returns)
         assert vec.world["episode"].tolist() == episodes.tolist()
         assert not vec.world["step"][done].any()
         # The same by hand: the next episode of the finished copies, the others as they are.
@@ -267,7 +272,7 @@ def test_illegal_actions_become_the_noop_and_are_counted(name):
     twin.reset(seed=0)
     actions = np.zeros((2, vec.n_agents), int)
     actions[0, 0], actions[0, 1], actions[1, 1] = -1, vec.n_actions, 2**40
-    legal = np.where((actions < 0) | (actions >= vec.n_actions), vec.noop, actions)
+    legal = np.where((actions < 0) | (actions >= vec.n_actions), vec.noops[0], actions)
     vec.step(actions)
     twin.step(legal)
     assert vec.info["illegal_actions"].tolist() == [2, 1]
