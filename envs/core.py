@@ -86,7 +86,7 @@ class CoreEnv(VectorEnv):
         self._every_copy = np.ones(copies, bool)
         self._running = np.zeros(copies, bool)
         self._actions = np.zeros((copies, agents), np.int64)
-        self._reward_scale = 1.0 if team_reward == "sum" else 1.0 / agents
+        self._team_divisor = 1.0 if team_reward == "sum" else float(agents)
         self._started = False
 
     def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
@@ -127,7 +127,7 @@ class CoreEnv(VectorEnv):
             self._running,
             self.world["ended"],
             self.agent_reward,
-            self._reward_scale,
+            self._team_divisor,
             self.reward,
             self.world["episode_return"],
             self.terminated,
@@ -331,7 +331,7 @@ def _replace_illegal(actions, mask, running, noops, illegal):
 
 
 @kernel
-def _settle(running, ended, agent_reward, scale, reward, episode_return, terminated, truncated):
+def _settle(running, ended, agent_reward, divisor, reward, episode_return, terminated, truncated):
     """Sum the team rewards and set the flags; return the number of copies whose episode ended in this step."""
     just_ended = 0
     for e in range(running.size):
@@ -341,7 +341,7 @@ def _settle(running, ended, agent_reward, scale, reward, episode_return, termina
         total = 0.0
         for i in range(agent_reward.shape[1]):
             total += agent_reward[e, i]
-        reward[e] = total * scale
+        reward[e] = total / divisor
         episode_return[e] += reward[e]
         terminated[e] = ended[e] == TERMINATED
         truncated[e] = ended[e] == TRUNCATED

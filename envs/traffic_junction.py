@@ -169,7 +169,7 @@ class TrafficJunction(GridWorld):
         array = np.asarray(value)
         if name != "arrivals" or array.ndim not in (2, 3, 4) or array.dtype.kind not in "biuf":
             return super()._for_all_copies(name, value)
-        script = np.full((self.num_envs, *self.fields["arrivals"].shape), -1, array.dtype)
+        script = np.full((self.num_envs, *self.fields["arrivals"].shape), -1, np.result_type(array, np.int8))
         if array.ndim < 4:  # [T,4] or [E,T,4]: one arrival per step
             array = array[..., None, :]
         if array.ndim == 3:
@@ -195,7 +195,7 @@ class TrafficJunction(GridWorld):
         ):
             if wrong.any():
                 copy, car = np.argwhere(wrong)[0]
-                raise ValueError(f"{rule}; car {car} of copy {copy} has not.")
+                raise ValueError(f"{rule}; car {car} of copy {copy} breaks this.")
         if "arrivals" in world:
             arrivals = world["arrivals"]
             at_gate = (arrivals[..., None, 1:3] == self._gates[:, :2]).all(axis=-1).any(axis=-1)

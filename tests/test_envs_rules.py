@@ -308,7 +308,7 @@ def test_traffic_scripted_arrivals_at_several_gates():
 
 def test_team_reward_is_the_sum_or_the_mean():
     trees = [[0, 0, 0], [1, 0, 1]]
-    for team_reward, expected in (("sum", 38), ("mean", 19)):  # two agents with 19 each, as above
+    for team_reward, expected in (("sum", 38), ("mean", 19)):  # two agents with -1 + 2 * 10 = 19 each
         vec = lumberjacks("lumberjacks_v1", [(0, 0), (0, 2)], trees, team_reward=team_reward)
         vec.step([[DOWN, DOWN]])
         assert vec.reward[0] == expected

@@ -578,3 +578,11 @@ def test_context_manager_and_close():
     with envs.make_vec("lumberjacks_v1") as vec:
         vec.close()
     vec.close()
+
+
+def test_arrivals_of_any_number_type():
+    for dtype in (np.uint8, np.int64, np.float32):
+        vec = envs.make_vec("traffic_junction_v0", **CARS)
+        vec.reset(options=GOOD_CARS | {"arrivals": np.array([(1, 3, 2, 1)], dtype)})
+        vec.step([[1, 1]])
+        assert vec.world["pos"][0].tolist() == [[2, 0], [3, 2]]
