@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 import envs
-from marl_gre.errors import BadInput, one_of
+from envs.checks import one_of
+from marl_gre.errors import BadInput
 from marl_gre.mixers import MIXERS, Mixer, MixerConfig
 
 TRAINER_RESULTS_VERSION = 1
@@ -45,7 +46,7 @@ class EnvConfig(Section):
     @classmethod
     def _known(cls, env: str) -> str:
         if ":" not in env and env not in envs.ENVS:
-            raise ValueError(f"{one_of(env, sorted(envs.ENVS))}, or package.module:factory")
+            raise ValueError(one_of("environment", env, [*envs.ENVS, "package.module:factory"]))
         return env
 
 
@@ -152,7 +153,7 @@ class Params(Section):
                     )
             for name in getattr(self.run, kind):
                 if name not in declared:
-                    raise ValueError(f"run.{kind}: {one_of(name, list(declared))}")
+                    raise ValueError(f"run.{kind}: {one_of('name', name, declared)}")
         return self
 
     def run_config(self, env: str, algorithm: str, seed: int) -> "RunConfig":
@@ -162,9 +163,9 @@ class Params(Section):
             BadInput: env or algorithm is not declared, or the seed is negative.
         """
         if env not in self.envs:
-            raise BadInput(f"env: {one_of(env, list(self.envs))}")
+            raise BadInput(f"env: {one_of('name', env, self.envs)}")
         if algorithm not in self.algorithms:
-            raise BadInput(f"algorithm: {one_of(algorithm, list(self.algorithms))}")
+            raise BadInput(f"algorithm: {one_of('name', algorithm, self.algorithms)}")
         if not 0 <= seed < 2**32:
             raise BadInput(f"seed: found {seed}; 0 to 4294967295 is allowed.")
         return RunConfig(
@@ -252,7 +253,7 @@ def find_mixer(name: str) -> type[Mixer]:
         return MIXERS[name]
     module_name, colon, class_name = name.partition(":")
     if not colon:
-        raise ValueError(f"{one_of(name, list(MIXERS))}, or package.module:Class")
+        raise ValueError(one_of("mixer", name, [*MIXERS, "package.module:Class"]))
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
@@ -327,11 +328,11 @@ def _explain(error: ValidationError, extra_allowed: list[str] | None = None, mod
     match problem["type"]:
         case "extra_forbidden":
             allowed = [*(extra_allowed or []), *_fields_at(model, location[:-1])]
-            return f"{path}: unknown key; {one_of(location[-1], allowed)}."
+            return f"{path}: {one_of('key', location[-1], allowed)}"
         case "missing":
             return f"{path}: missing; add this key."
         case "value_error":
-            return f"{prefix}{problem['ctx']['error']}."
+            return f"{prefix}{str(problem['ctx']['error']).removesuffix('.')}."
         case _:
             return f"{prefix}found {found}; {_lower_first(problem['msg'])}."
 

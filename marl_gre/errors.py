@@ -13,7 +13,6 @@
 
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import NoReturn
 
 
@@ -59,13 +58,6 @@ class Stopped(MarlGreError):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.exit_code = 128 + signal_number
-
-
-def one_of(found: object, allowed: list[str]) -> str:
-    """Return "found X; did you mean Y? Allowed: ..." for an unknown name."""
-    close = get_close_matches(str(found), allowed, n=1, cutoff=0.4)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
-    return f"found {found!r}{hint} Allowed: {', '.join(allowed)}"
 
 
 def run_cli(main: Callable[[], None]) -> NoReturn:

@@ -52,14 +52,22 @@ def test_shipped_train_section_spells_out_the_defaults():
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("mixer: qmix}", "mixer: qmxi}", r"qmix\.mixer: found 'qmxi'; did you mean 'qmix'\? Allowed: vdn, qmix,"),
+        (
+            "mixer: qmix}",
+            "mixer: qmxi}",
+            r"qmix\.mixer: unknown mixer 'qmxi'; did you mean 'qmix'\? Allowed: vdn, qmix,",
+        ),
         (
             "env: lumberjacks_v0",
             "env: lumberjack",
-            r"envs\.lumberjacks_v0\.env: found 'lumberjack'; did you mean 'lumb",
+            r"envs\.lumberjacks_v0\.env: unknown environment 'lumberjack'; did you mean 'lumb",
         ),
-        ("envs: [lumberjacks_v0]", "envs: [lumber]", r"run\.envs: found 'lumber'; did you mean 'lumberjacks_v0'"),
-        ("algorithms: [qmix]", "algorithms: [qmax]", r"run\.algorithms: found 'qmax'; did you mean 'qmix'"),
+        (
+            "envs: [lumberjacks_v0]",
+            "envs: [lumber]",
+            r"run\.envs: unknown name 'lumber'; did you mean 'lumberjacks_v0'",
+        ),
+        ("algorithms: [qmix]", "algorithms: [qmax]", r"run\.algorithms: unknown name 'qmax'; did you mean 'qmix'"),
         ("seeds: [0]", "seeds: [0, 0]", r"run\.seeds: found 0 more than once"),
         ("seeds: [0]", "seeds: []", r"run\.seeds: found \[\]"),
         ("seeds: [0]", "seeds: [-1]", r"run\.seeds\.0: found -1; input should be greater than or equal to 0"),
@@ -71,7 +79,7 @@ def test_shipped_train_section_spells_out_the_defaults():
         ("gre_lambda: 1e-4", "gre_lambda: -1", r"gre\.gre_lambda: found -1"),
         ("gre_lambda: 1e-4", "gre_lambda: .nan", r"gre\.gre_lambda: found nan"),
         ("gre_lambda: 1e-4", "gre_lambda: .inf", r"gre\.gre_lambda: found inf"),
-        ("gre_lambda: 1e-4", "lamb: 1e-4", r"gre\.lamb: unknown key; found 'lamb'.*gre_lambda"),
+        ("gre_lambda: 1e-4", "lamb: 1e-4", r"gre\.lamb: unknown key 'lamb'.*gre_lambda"),
         (
             "gre_lambda: 1e-4",
             "gre_gradient: exakt",
@@ -94,9 +102,9 @@ def test_mistakes_name_the_key_what_was_found_and_what_is_allowed(tmp_path, old,
 
 
 def test_unknown_section_names_the_nearest(tmp_path):
-    with pytest.raises(BadInput, match=r"trian: unknown key; found 'trian'; did you mean 'train'\?"):
+    with pytest.raises(BadInput, match=r"trian: unknown key 'trian'; did you mean 'train'\?"):
         load(tmp_path, SMALL + "\ntrian: {lr: 1e-3}\n")
-    with pytest.raises(BadInput, match=r"train\.leaning_rate: unknown key.*Allowed: hidden_dim, lr,"):
+    with pytest.raises(BadInput, match=r"train\.leaning_rate: unknown key 'leaning_rate'.*Allowed: hidden_dim, lr,"):
         load(tmp_path, SMALL + "\ntrain: {leaning_rate: 1e-3}\n")
 
 
@@ -195,5 +203,5 @@ def test_a_record_gives_the_config_back(tmp_path):
 def test_runs_that_are_not_declared(tmp_path):
     params = load(tmp_path, SMALL)
     for arguments in (("x", "qmix", 0), ("lumberjacks_v0", "x", 0), ("lumberjacks_v0", "qmix", -1)):
-        with pytest.raises(BadInput, match="found"):
+        with pytest.raises(BadInput, match="found|unknown"):
             params.run_config(*arguments)

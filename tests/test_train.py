@@ -339,7 +339,10 @@ def marl_gre(*arguments, cwd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--env", "lumberjack", "--algorithm", "qmix"], "error: env: found 'lumberjack'; did you mean"),
+        (
+            ["train", "--env", "lumberjack", "--algorithm", "qmix"],
+            "error: env: unknown name 'lumberjack'; did you mean",
+        ),
         (["train", "--env", "lumberjacks", "--algorithm", "qmix", "--seed", "-1"], "error: seed: found -1"),
         (["train"], "error: the following arguments are required: --env, --algorithm; see marl-gre train --help."),
         (["fly"], "error: argument COMMAND: invalid choice: 'fly'"),
