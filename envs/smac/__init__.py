@@ -1,0 +1,1 @@
+"""The maps of SMAC (StarCraft Multi-Agent Challenge) without StarCraft II: data, interface and an embedded engine."""
