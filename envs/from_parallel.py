@@ -10,8 +10,7 @@ What third-party envs leave open is decided here, once:
 - Episode 0 of a seed is the env's own reset(seed=seed); later ones get seeds derived from (seed, episode).
 """
 
-from collections.abc import Callable, Sequence
-from numbers import Integral
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +19,8 @@ from pettingzoo import ParallelEnv
 from pettingzoo.utils import BaseParallelWrapper
 
 from envs.checks import choice, flag, whole
-from envs.vector import VectorEnv, World
-
-MAX_SEED = 2**32 - 1  # the largest that NumPy's older generators, common in third-party envs, take
+from envs.stored import Copy, StoredOutputs, episode_seed
+from envs.vector import VectorEnv
 
 
 def from_parallel_env(
@@ -127,29 +125,26 @@ def padded(env: ParallelEnv) -> ParallelEnv:
     return pad_action_space_v0(env) if len(n_actions) > 1 else env
 
 
-class Copy:
-    """One env of the batch and its episode's bookkeeping."""
+class WrappedEnv(Copy):
+    """One env of the batch, and which of its agents are still in the episode."""
 
     def __init__(self, env: ParallelEnv):
+        super().__init__()
         self.env = env
-        self.seed = 0
-        self.episode = -1
-        self.steps = 0
         self.live: set[str] = set()
-        self.running = False
 
     def begin(self, seed: int, episode: int, options: dict | None) -> tuple[dict, dict]:
         """Reset to an episode of a seed."""
-        self.seed, self.episode, self.steps, self.running = seed, episode, 0, True
+        self.start(seed, episode)
         observations, infos = self.env.reset(seed=episode_seed(seed, episode), options=options)
         self.live = set(self.env.agents)
         return observations, infos
 
 
-class FromParallel(VectorEnv):
+class FromParallel(StoredOutputs):
     """PettingZoo parallel envs behind the VectorEnv contract; see `from_parallel_env`."""
 
-    observed = ("obs", "state", "action_mask")
+    _copies: list[WrappedEnv]
 
     def __init__(
         self,
@@ -176,7 +171,7 @@ class FromParallel(VectorEnv):
         self._own_actions = (np.arange(self.n_actions) < [[space.n] for space in own]).astype(np.int8)  # [N, A]
         self.action_names = [str(action) for action in range(self.n_actions)]
         made = [first, *(factory(**kwargs) for _ in range(self.num_envs - 1))]
-        self._copies = [Copy(padded(FlatObservations(env))) for env in made]
+        self._copies = [WrappedEnv(padded(FlatObservations(env))) for env in made]
         self.obs_dim = int(self._copies[0].env.observation_space(self.agents[0]).shape[0])
         self._copies[0].begin(0, 0, None)
         state = own_state(self._copies[0].env)
@@ -184,77 +179,19 @@ class FromParallel(VectorEnv):
         self.state_dim = state.size if state is not None else self.n_agents * self.obs_dim
         self._allocate()
 
-    def _allocate(self) -> None:
-        e, n, a, o, s = self.num_envs, self.n_agents, self.n_actions, self.obs_dim, self.state_dim
-        self.obs, self.final_obs = np.zeros((2, e, n, o), np.float32)
-        self.state, self.final_state = np.zeros((2, e, s), np.float32)
-        self.action_mask, self.final_action_mask = np.zeros((2, e, n, a), np.int8)
-        self.reward, self.agent_reward = np.zeros(e), np.zeros((e, n))
-        self.terminated, self.truncated = np.zeros((2, e), bool)
-        self.info = {"illegal_actions": np.zeros(e, np.int64), "agent_done": np.zeros((e, n), bool)}
-        self.world = {"obs": self.obs, "state": self.state, "action_mask": self.action_mask}
-        self._started = False
+    def _begin(self, starts: dict[int, tuple[int, int]], options: dict[str, Any] | None) -> None:
+        for index, (seed, episode) in starts.items():
+            observations, infos = self._copies[index].begin(seed, episode, options)
+            self._write(index, observations, infos, self._copies[index].live)
 
-    def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
-        """See VectorEnv.reset."""
-        if seed is None:
-            starts = [(copy.seed, copy.episode + 1) for copy in self._copies]
-            if not self._started:
-                starts = [(index, 0) for index in range(self.num_envs)]
-        elif isinstance(seed, Integral):
-            base = whole("seed", seed, 0, MAX_SEED + 1 - self.num_envs)
-            starts = [(base + index, 0) for index in range(self.num_envs)]
-        elif not isinstance(seed, str) and np.shape(seed) == (self.num_envs,):
-            starts = [(whole(f"seed[{i}]", one, 0, MAX_SEED), 0) for i, one in enumerate(np.asarray(seed).tolist())]
-        else:
-            raise ValueError(f"seed must be a whole number or one per copy ({self.num_envs}), found {seed!r}.")
-        for output in (self.reward, self.agent_reward, self.terminated, self.truncated, *self.info.values()):
-            output[...] = 0
-        for index, (own_seed, episode) in enumerate(starts):
-            self._begin(index, own_seed, episode, options)
-        self._started = True
+    def _play(self, running: list[int], actions: np.ndarray) -> None:
+        for index in running:
+            self._step_copy(index, self._copies[index], actions[index])
 
-    def _begin(self, index: int, seed: int, episode: int, options: dict[str, Any] | None) -> None:
-        observations, infos = self._copies[index].begin(seed, episode, options)
-        self._write(index, observations, infos, self._copies[index].live)
-
-    def step(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
-        """See VectorEnv.step."""
-        if not self._started:
-            raise RuntimeError("step() before reset(): call reset() first.")
-        chosen = np.asarray(actions)
-        if chosen.shape != (self.num_envs, self.n_agents) or chosen.dtype.kind not in "iu":
-            raise ValueError(
-                f"actions must be whole numbers {(self.num_envs, self.n_agents)}, found {chosen.dtype} {chosen.shape}."
-            )
-        legal = self._legal(chosen)
-        for index, copy in enumerate(self._copies):
-            if copy.running:
-                self._step_copy(index, copy, legal[index])
-            else:
-                self.reward[index] = self.agent_reward[index] = 0
-
-    def _legal(self, chosen: np.ndarray) -> np.ndarray:
-        """Return the actions with every illegal one replaced by the lowest legal one, and count them."""
-        inside = (chosen >= 0) & (chosen < self.n_actions)
-        index = np.where(inside, chosen, 0)
-        available = np.take_along_axis(self.action_mask, index[..., None], axis=-1)[..., 0]
-        frozen = [not copy.running for copy in self._copies]
-        legal = (inside & (available == 1)) | np.array(frozen)[:, None]
-        self.info["illegal_actions"][:] = (~legal).sum(-1)
-        if self.strict and not legal.all():
-            copy, agent = np.argwhere(~legal)[0]
-            raise ValueError(
-                f"illegal action {chosen[copy, agent]} of {self.agents[agent]} in copy {copy}; "
-                f"legal are {np.flatnonzero(self.action_mask[copy, agent]).tolist()}."
-            )
-        return np.where(legal, chosen, self.action_mask.argmax(-1))
-
-    def _step_copy(self, index: int, copy: Copy, actions: np.ndarray) -> None:
+    def _step_copy(self, index: int, copy: WrappedEnv, actions: np.ndarray) -> None:
         before = copy.live
         sent = {agent: actions[i] + self._start[i] for i, agent in enumerate(self.agents) if agent in before}
         observations, rewards, terminations, truncations, infos = copy.env.step(sent)
-        copy.steps += 1
         terminated = {agent for agent in before if terminations.get(agent, False)}
         truncated = {agent for agent in before if truncations.get(agent, False)} - terminated
         copy.live = set(copy.env.agents) - terminated - truncated
@@ -269,10 +206,6 @@ class FromParallel(VectorEnv):
         self.truncated[index] = cut or (over and bool(truncated))
         self.terminated[index] = over and not self.truncated[index]
         copy.running = not over
-        if over and self.autoreset:
-            self.final_obs[index], self.final_state[index] = self.obs[index], self.state[index]
-            self.final_action_mask[index] = self.action_mask[index]
-            self._begin(index, copy.seed, copy.episode + 1, None)
 
     def _pay(self, index: int, agents: set[str], rewards: dict[str, float]) -> None:
         own = self.agent_reward[index]  # [N]
@@ -317,10 +250,6 @@ class FromParallel(VectorEnv):
             row[:n_own] &= np.asarray(mask)[:n_own] != 0
         return row
 
-    def observe(self, world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See VectorEnv.observe; the stored outputs are the world."""
-        return world["obs"].copy(), world["state"].copy(), world["action_mask"].copy()
-
     def render(self, index: int = 0) -> np.ndarray:
         """See VectorEnv.render."""
         picture = self._copies[index].env.render()
@@ -364,10 +293,3 @@ def own_state(env: ParallelEnv) -> np.ndarray | None:
         return np.asarray(env.state())
     except (NotImplementedError, AttributeError):
         return None
-
-
-def episode_seed(seed: int, episode: int) -> int:
-    """Return what the env is reset with: the seed itself for episode 0, 31 bits made from both for later ones."""
-    if episode == 0:
-        return seed
-    return int(np.random.SeedSequence(seed, spawn_key=(episode,)).generate_state(1)[0]) >> 1
