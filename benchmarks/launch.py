@@ -35,6 +35,7 @@ DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")  # without the flag DVC g
 POLL_S = 0.2
 LINE_INTERVAL_S = 30.0
 TAIL_LINES = 15
+NAMED_TASKS = 4  # on one line of progress
 PROGRESS = re.compile(rb"(\d+)/(\d+) env steps")  # what the trainer logs
 
 
@@ -282,7 +283,7 @@ class Display:
         self.done = 0
         self.starts: dict[Task, float] = {}
         self.last_line = time.monotonic()
-        style = "{percentage:3.0f}% |{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}] {postfix}"
+        style = "{percentage:3.0f}% |{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}]{postfix}"
         shown = total > 0 and sys.stderr.isatty()
         self.bar = tqdm(total=total, bar_format=style, dynamic_ncols=True) if shown else None
 
@@ -304,7 +305,8 @@ class Display:
         if self.bar is None and time.monotonic() - self.last_line < LINE_INTERVAL_S:
             return
         shares = {task: task.fraction() for task in running}
-        note = ", ".join(f"{task.name} {share:.0%}" for task, share in shares.items())
+        notes = [f"{task.name} {share:.0%}" for task, share in shares.items()]
+        note = ", ".join(notes if len(notes) <= NAMED_TASKS else [*notes[:NAMED_TASKS], "..."])
         if self.bar is not None:
             self.bar.n = self.done + sum(shares.values())
             self.bar.set_postfix_str(note)
