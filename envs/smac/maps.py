@@ -145,8 +145,19 @@ class Map:
 
     @property
     def pathable(self) -> np.ndarray:
-        """TERRAINS[terrain]."""
+        """Which cells can be walked, [x, y]."""
         return TERRAINS[self.terrain]
+
+    @cached_property
+    def height(self) -> np.ndarray:
+        """Height of the ground, 0 to 1, [x, y]: 0.5, and 0.75 on the plateau of the ravine.
+
+        SMAC reads StarCraft's own heights here; only where they differ is known, not their values.
+        """
+        height = np.full((SIZE, SIZE), 0.5)
+        if self.terrain == "ravine":
+            height[7:25, 13:21] = 0.75
+        return height
 
     @cached_property
     def starts(self) -> np.ndarray:
