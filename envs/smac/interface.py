@@ -401,31 +401,28 @@ def _widths(layout: Layout) -> tuple[int, int, int, int]:
 def _observe(which, unit_type, seen, last_actions, step, layout, obs, state, mask):
     """Write obs [M,A,O], state [M,S] and mask [M,A,n_actions] of the rows flagged in which [M]."""
     size, units = unit_type.shape
-    agents = layout.n_agents
-    life, shields = np.empty(units), np.empty(units)
+    life, shields, distance = np.empty(units), np.empty(units), np.empty((layout.n_agents, units))
     for m in range(size):
         if not which[m]:
             continue
+        # Slices are taken once: in loops over units they would cost more than what is done with them.
+        kinds, rows, last, out = unit_type[m], seen[m], last_actions[m], obs[m]
         for u in range(units):
-            kind = unit_type[m, u]
-            most = layout.shield[kind]
-            life[u] = seen[m, u, SEEN_HP] / layout.hp[kind]
-            shields[u] = seen[m, u, SEEN_SHIELD] / most if most > 0.0 else 0.0
+            most = layout.shield[kinds[u]]
+            life[u] = rows[u, SEEN_HP] / layout.hp[kinds[u]]
+            shields[u] = rows[u, SEEN_SHIELD] / most if most > 0.0 else 0.0
+        for i in range(layout.n_agents):
+            x, y = np.float64(rows[i, SEEN_X]), np.float64(rows[i, SEEN_Y])
+            for u in range(units):
+                dx, dy = rows[u, SEEN_X] - x, rows[u, SEEN_Y] - y
+                distance[i, u] = np.sqrt(dx * dx + dy * dy)
         time = step[m] / layout.episode_limit
-        for i in range(agents):
-            _write_mask(i, unit_type[m], seen[m], layout, mask[m, i])
-            _write_obs(i, unit_type[m], seen[m], life, shields, last_actions[m], time, layout, mask[m, i], obs[m, i])
+        _write_masks(kinds, rows, distance, layout, mask[m])
+        _write_obs(kinds, rows, distance, life, shields, last, time, layout, mask[m], out)
         if layout.flags.obs_instead_of_state:
-            state[m] = obs[m].ravel()
+            state[m] = out.ravel()
         else:
-            _write_state(unit_type[m], seen[m], life, shields, last_actions[m], time, layout, state[m])
-
-
-@njit(nogil=True, inline="always")
-def _distance(a, b):
-    """Return the distance of two rows of `seen`."""
-    dx, dy = np.float64(b[SEEN_X]) - a[SEEN_X], np.float64(b[SEEN_Y]) - a[SEEN_Y]
-    return np.sqrt(dx * dx + dy * dy)
+            _write_state(kinds, rows, life, shields, last, time, layout, state[m])
 
 
 @njit(nogil=True)
@@ -436,25 +433,25 @@ def _walkable(x, y, layout):
 
 
 @njit(nogil=True)
-def _write_mask(i, kinds, units, layout, out):
-    """Write which actions of agent i are legal."""
+def _write_masks(kinds, units, distance, layout, out):
+    """Write which actions of each agent are legal."""
+    agents, enemies, half = layout.n_agents, layout.n_enemies, layout.move_amount / 2.0
     out[:] = 0
-    me = units[i]
-    if me[SEEN_HP] <= 0.0:
-        out[NOOP] = 1
-        return
-    x, y, half = np.float64(me[SEEN_X]), np.float64(me[SEEN_Y]), layout.move_amount / 2.0
-    out[STOP] = 1
-    out[NORTH] = _walkable(x, y + half, layout)
-    out[SOUTH] = _walkable(x, y - half, layout)
-    out[EAST] = _walkable(x + half, y, layout)
-    out[WEST] = _walkable(x - half, y, layout)
-    heals = kinds[i] == MEDIVAC
-    first, count = (0, layout.n_agents) if heals else (layout.n_agents, layout.n_enemies)
-    for k in range(min(count, layout.n_enemies)):
-        other = units[first + k]
-        if other[SEEN_HP] > 0.0 and not (heals and kinds[k] == MEDIVAC):
-            out[FIRST_TARGET + k] = _distance(me, other) <= SHOOT_RANGE
+    for i in range(agents):
+        if units[i, SEEN_HP] <= 0.0:
+            out[i, NOOP] = 1
+            continue
+        x, y = np.float64(units[i, SEEN_X]), np.float64(units[i, SEEN_Y])
+        out[i, STOP] = 1
+        out[i, NORTH] = _walkable(x, y + half, layout)
+        out[i, SOUTH] = _walkable(x, y - half, layout)
+        out[i, EAST] = _walkable(x + half, y, layout)
+        out[i, WEST] = _walkable(x - half, y, layout)
+        heals = kinds[i] == MEDIVAC
+        first = 0 if heals else agents
+        for k in range(min(agents, enemies) if heals else enemies):
+            if units[first + k, SEEN_HP] > 0.0 and not (heals and kinds[k] == MEDIVAC):
+                out[i, FIRST_TARGET + k] = distance[i, first + k] <= SHOOT_RANGE
 
 
 @njit(nogil=True)
@@ -478,66 +475,64 @@ def _write_around(x, y, count, values, reach, out):
 
 
 @njit(nogil=True)
-def _write_obs(i, kinds, units, life, shields, last_actions, time, layout, legal, out):
-    """Write what agent i observes."""
+def _write_obs(kinds, units, distance, life, shields, last_actions, time, layout, legal, out):
+    """Write what each agent observes."""
     flags, agents, enemies, bits = layout.flags, layout.n_agents, layout.n_enemies, layout.type_bits
-    out[:] = 0.0
-    if flags.obs_timestep_number:
-        out[-1] = time
-    me = units[i]
-    if me[SEEN_HP] <= 0.0:
-        return
-    x, y = np.float64(me[SEEN_X]), np.float64(me[SEEN_Y])
-    for k in range(4):
-        out[k] = legal[NORTH + k]
-    at = 4
     reach = int(layout.move_amount)
-    if flags.obs_pathing_grid:
-        _write_around(x, y, N_PATHING, layout.pathable, reach, out[at:])
-        at += N_PATHING
-    if flags.obs_terrain_height:
-        _write_around(x, y, N_HEIGHT, layout.height, reach, out[at:])
-        at += N_HEIGHT
+    out[:] = 0.0
+    for i in range(agents):
+        if flags.obs_timestep_number:
+            out[i, -1] = time
+        if units[i, SEEN_HP] <= 0.0:
+            continue
+        x, y = np.float64(units[i, SEEN_X]), np.float64(units[i, SEEN_Y])
+        for k in range(4):
+            out[i, k] = legal[i, NORTH + k]
+        at = 4
+        if flags.obs_pathing_grid:
+            _write_around(x, y, N_PATHING, layout.pathable, reach, out[i, at:])
+            at += N_PATHING
+        if flags.obs_terrain_height:
+            _write_around(x, y, N_HEIGHT, layout.height, reach, out[i, at:])
+            at += N_HEIGHT
 
-    for pass_ in range(2):  # enemies, then the other agents
-        is_ally = pass_ == 1
-        first, count = (0, agents) if is_ally else (agents, enemies)
-        with_shields = layout.ally_shields if is_ally else layout.enemy_shields
-        width = 4 + bits + flags.obs_all_health * (1 + with_shields)
-        if is_ally and flags.obs_last_action:
-            width += FIRST_TARGET + enemies
-        for k in range(count):
-            if is_ally and k == i:
-                continue
-            u = first + k
-            distance = _distance(me, units[u])
-            if units[u, SEEN_HP] > 0.0 and distance < SIGHT_RANGE:
-                out[at] = 1.0 if is_ally else legal[FIRST_TARGET + k]
-                out[at + 1] = distance / SIGHT_RANGE
-                out[at + 2] = (units[u, SEEN_X] - x) / SIGHT_RANGE
-                out[at + 3] = (units[u, SEEN_Y] - y) / SIGHT_RANGE
-                put = at + 4
-                if flags.obs_all_health:
-                    out[put] = life[u]
-                    put += 1
-                    if with_shields:
-                        out[put] = shields[u]
+        for is_ally in (False, True):  # first the enemies, then the other agents
+            first, count = (0, agents) if is_ally else (agents, enemies)
+            with_shields = layout.ally_shields if is_ally else layout.enemy_shields
+            with_action = is_ally and flags.obs_last_action
+            width = 4 + bits + flags.obs_all_health * (1 + with_shields)
+            width += with_action * (FIRST_TARGET + enemies)
+            for k in range(count):
+                u = first + k
+                if u == i:
+                    continue
+                if units[u, SEEN_HP] > 0.0 and distance[i, u] < SIGHT_RANGE:
+                    out[i, at] = 1.0 if is_ally else legal[i, FIRST_TARGET + k]
+                    out[i, at + 1] = distance[i, u] / SIGHT_RANGE
+                    out[i, at + 2] = (units[u, SEEN_X] - x) / SIGHT_RANGE
+                    out[i, at + 3] = (units[u, SEEN_Y] - y) / SIGHT_RANGE
+                    put = at + 4
+                    if flags.obs_all_health:
+                        out[i, put] = life[u]
                         put += 1
-                if bits > 0:
-                    out[put + (layout.ally_bit[kinds[u]] if is_ally else layout.enemy_bit[kinds[u]])] = 1.0
-                    put += bits
-                if is_ally and flags.obs_last_action and last_actions[k] >= 0:
-                    out[put + last_actions[k]] = 1.0
-            at += width
+                        if with_shields:
+                            out[i, put] = shields[u]
+                            put += 1
+                    if bits > 0:
+                        out[i, put + (layout.ally_bit[kinds[u]] if is_ally else layout.enemy_bit[kinds[u]])] = 1.0
+                        put += bits
+                    if with_action and last_actions[k] >= 0:
+                        out[i, put + last_actions[k]] = 1.0
+                at += width
 
-    if flags.obs_own_health:
-        out[at] = life[i]
-        at += 1
-        if layout.ally_shields:
-            out[at] = shields[i]
+        if flags.obs_own_health:
+            out[i, at] = life[i]
             at += 1
-    if bits > 0:
-        out[at + layout.ally_bit[kinds[i]]] = 1.0
+            if layout.ally_shields:
+                out[i, at] = shields[i]
+                at += 1
+        if bits > 0:
+            out[i, at + layout.ally_bit[kinds[i]]] = 1.0
 
 
 @njit(nogil=True)
