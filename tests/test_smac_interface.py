@@ -383,6 +383,20 @@ def test_observations_as_state():
     np.testing.assert_array_equal(state, obs.ravel())
 
 
+def test_smacv2_options():
+    # Own place before the own kind: after hp and shield, x / 32 and y / 32.
+    ally, enemy, last = world("2s3z", {0: (10, 16), 2: (10, 17)}, {0: (12.1, 16), 1: (19.5, 16)})
+    face = interface("2s3z", obs_own_pos=True, use_unit_ranges=True)
+    assert face.obs_dim == 82
+    obs, _, mask = face.observe(ally, enemy, last)
+    np.testing.assert_allclose(obs[0, -6:], [1, 1, 10 / 32, 0.5, 1, 0], atol=TOLERANCE)
+    # A Stalker sees up to 10 and shoots up to 6; a Zealot sees up to 9 and strikes at 2 or less.
+    np.testing.assert_allclose(obs[0, 12:16], [0, 0.95, 0.95, 0], atol=TOLERANCE)
+    assert not obs[2, 12:20].any()
+    assert (mask[0, 6], mask[2, 6]) == (1, 0)
+    np.testing.assert_allclose(obs[2, 5], np.sqrt(2.1**2 + 1) / 9, atol=TOLERANCE)
+
+
 def test_any_leading_axes():
     face = interface("2s3z", obs_last_action=True)
     data = np.load(DATA / "smac_interface_2s3z.npz")

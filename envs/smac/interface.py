@@ -10,15 +10,37 @@ Stalkers and Zealots have each other's one-hot. Arithmetic is in float64, output
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numba import njit
 
 from envs.checks import flag, number
+from envs.compiling import kernel
 from envs.smac.maps import ENEMY_TYPE_BITS, SIZE, TYPE_BITS, Map
 from envs.smac.units import HP, MAX_COOLDOWN, MEDIVAC, SHIELD, TYPE_ID, UNIT_TABLE
 
 NOOP, STOP, NORTH, SOUTH, EAST, WEST, FIRST_TARGET = range(7)  # actions; FIRST_TARGET + k attacks (or heals) unit k
-SHOOT_RANGE = 6.0  # of every unit, in the mask
-SIGHT_RANGE = 9.0
+SHOOT_RANGE, SIGHT_RANGE = 6.0, 9.0  # of every unit, in the mask and in observations
+# The same in SMACv2 (https://github.com/oxwhirl/smacv2) with use_unit_ranges.
+SHOOT_RANGES = {
+    "stalker": 6.0,
+    "zealot": 2.0,
+    "colossus": 7.0,
+    "marine": 5.0,
+    "marauder": 6.0,
+    "medivac": 4.0,
+    "zergling": 2.0,
+    "baneling": 2.0,
+    "hydralisk": 5.0,
+}
+SIGHT_RANGES = {
+    "stalker": 10.0,
+    "zealot": 9.0,
+    "colossus": 10.0,
+    "marine": 9.0,
+    "marauder": 10.0,
+    "medivac": 11.0,
+    "zergling": 8.0,
+    "baneling": 8.0,
+    "hydralisk": 9.0,
+}
 N_PATHING, N_HEIGHT = 8, 9  # cells around an agent that obs_pathing_grid and obs_terrain_height show
 
 SEEN_X, SEEN_Y, SEEN_HP, SEEN_SHIELD, SEEN_COOLDOWN, SEEN_ENERGY = range(6)  # columns of world["seen"]
@@ -39,6 +61,9 @@ class Flags(NamedTuple):
         obs_instead_of_state: the state is all observations side by side.
         state_last_action: the state ends with everybody's last action.
         state_timestep_number: then with steps played / episode_limit.
+        obs_own_pos: the agent's own place, x / 32 and y / 32 (SMACv2).
+        use_unit_ranges: how far an agent may attack and how far it sees depend on its kind, SHOOT_RANGES and
+            SIGHT_RANGES, instead of 6 and 9 for all (SMACv2).
     """
 
     obs_all_health: bool = True
@@ -50,6 +75,8 @@ class Flags(NamedTuple):
     obs_instead_of_state: bool = False
     state_last_action: bool = True
     state_timestep_number: bool = False
+    obs_own_pos: bool = False
+    use_unit_ranges: bool = False
 
 
 class Layout(NamedTuple):
@@ -66,6 +93,8 @@ class Layout(NamedTuple):
     hp: np.ndarray  # [types] float64, greatest
     shield: np.ndarray
     max_cooldown: np.ndarray
+    shoot: np.ndarray  # [types] float64, ranges in masks
+    sight: np.ndarray  # and of observations
     pathable: np.ndarray  # [32, 32] bool
     height: np.ndarray  # [32, 32] float64
     move_amount: float
@@ -188,6 +217,8 @@ class Interface:
             hp=UNIT_TABLE[:, HP].copy(),
             shield=UNIT_TABLE[:, SHIELD].copy(),
             max_cooldown=UNIT_TABLE[:, MAX_COOLDOWN].copy(),
+            shoot=_by_type(SHOOT_RANGES if flags.use_unit_ranges else {}, SHOOT_RANGE),
+            sight=_by_type(SIGHT_RANGES if flags.use_unit_ranges else {}, SIGHT_RANGE),
             pathable=np.array(pathable, bool),
             height=np.array(height, np.float64),
             move_amount=float(move_amount),
@@ -263,7 +294,7 @@ class Interface:
         size = int(np.prod(lead))
         _observe(
             np.ones(size, bool),
-            kinds.astype(np.int8).reshape(size, units),
+            np.array(kinds, np.int8, order="C").reshape(size, units),
             seen.reshape(size, units, len(_SEEN_OF_FIELDS)),
             last.reshape(size, layout.n_agents),
             np.broadcast_to(step, lead).astype(np.int16).reshape(size),
@@ -337,7 +368,7 @@ def scale_of(rewards: Rewards, n_enemies: int, enemy_points: float) -> float:
     return (n_enemies * rewards.reward_death_value + rewards.reward_win + enemy_points) / rewards.reward_scale_rate
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def battle_reward_of(prev_hp, prev_shield, hp, shield, n_agents, rewards):
     """Return battle_reward of one copy from its units' [U] hp and shields before and after a step, agents first."""
     if rewards.reward_sparse:
@@ -363,7 +394,7 @@ def battle_reward_of(prev_hp, prev_shield, hp, shield, n_agents, rewards):
     return max(worth, 0.0) if rewards.reward_clamp else abs(worth)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def step_reward(battle, outcome, scale, rewards):
     """Return the team's reward of one step.
 
@@ -387,6 +418,10 @@ def _places(types: tuple[str, ...]) -> np.ndarray:
     return np.array([types.index(name) if name in types else 0 for name in TYPE_ID], np.int64)
 
 
+def _by_type(ranges: dict[str, float], default: float) -> np.ndarray:
+    return np.array([ranges.get(name, default) for name in TYPE_ID], np.float64)
+
+
 def _widths(layout: Layout) -> tuple[int, int, int, int]:
     """Return the number of entries of the moves, of an ally's row, of an enemy's row, and of the agent itself."""
     flags, bits = layout.flags, layout.type_bits
@@ -394,10 +429,11 @@ def _widths(layout: Layout) -> tuple[int, int, int, int]:
     enemy = 4 + bits + flags.obs_all_health * (1 + layout.enemy_shields)
     ally = 4 + bits + flags.obs_all_health * (1 + layout.ally_shields)
     ally += flags.obs_last_action * (FIRST_TARGET + layout.n_enemies)
-    return move, ally, enemy, bits + flags.obs_own_health * (1 + layout.ally_shields)
+    own = bits + flags.obs_own_health * (1 + layout.ally_shields) + 2 * flags.obs_own_pos
+    return move, ally, enemy, own
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _observe(which, unit_type, seen, last_actions, step, layout, obs, state, mask):
     """Write obs [M,A,O], state [M,S] and mask [M,A,n_actions] of the rows flagged in which [M]."""
     size, units = unit_type.shape
@@ -425,14 +461,14 @@ def _observe(which, unit_type, seen, last_actions, step, layout, obs, state, mas
             _write_state(kinds, rows, life, shields, last, time, layout, state[m])
 
 
-@njit(nogil=True)
+@kernel
 def _walkable(x, y, layout):
     """Return whether the cell of a point can be walked; like SMAC it rounds towards 0, so -0.5 is in cell 0."""
     column, row = int(x), int(y)
     return 0 <= column < SIZE and 0 <= row < SIZE and layout.pathable[column, row]
 
 
-@njit(nogil=True)
+@kernel
 def _write_masks(kinds, units, distance, layout, out):
     """Write which actions of each agent are legal."""
     agents, enemies, half = layout.n_agents, layout.n_enemies, layout.move_amount / 2.0
@@ -447,14 +483,14 @@ def _write_masks(kinds, units, distance, layout, out):
         out[i, SOUTH] = _walkable(x, y - half, layout)
         out[i, EAST] = _walkable(x + half, y, layout)
         out[i, WEST] = _walkable(x - half, y, layout)
-        heals = kinds[i] == MEDIVAC
+        heals, shoot = kinds[i] == MEDIVAC, layout.shoot[kinds[i]]
         first = 0 if heals else agents
         for k in range(min(agents, enemies) if heals else enemies):
             if units[first + k, SEEN_HP] > 0.0 and not (heals and kinds[k] == MEDIVAC):
-                out[i, FIRST_TARGET + k] = distance[i, first + k] <= SHOOT_RANGE
+                out[i, FIRST_TARGET + k] = distance[i, first + k] <= shoot
 
 
-@njit(nogil=True)
+@kernel
 def _around(k, reach):
     """Return cell k of those SMAC shows around an agent: N, S, E, W at twice the reach, NE, SW, SE, NW, its own."""
     if k < 4:
@@ -464,7 +500,7 @@ def _around(k, reach):
     return 0, 0
 
 
-@njit(nogil=True)
+@kernel
 def _write_around(x, y, count, values, reach, out):
     """Write the values [32, 32] of the first `count` cells around a point; outside the map SMAC puts 1."""
     for k in range(count):
@@ -474,7 +510,7 @@ def _write_around(x, y, count, values, reach, out):
         out[k] = values[column, row] if inside else 1.0
 
 
-@njit(nogil=True)
+@kernel
 def _write_obs(kinds, units, distance, life, shields, last_actions, time, layout, legal, out):
     """Write what each agent observes."""
     flags, agents, enemies, bits = layout.flags, layout.n_agents, layout.n_enemies, layout.type_bits
@@ -485,7 +521,7 @@ def _write_obs(kinds, units, distance, life, shields, last_actions, time, layout
             out[i, -1] = time
         if units[i, SEEN_HP] <= 0.0:
             continue
-        x, y = np.float64(units[i, SEEN_X]), np.float64(units[i, SEEN_Y])
+        x, y, sight = np.float64(units[i, SEEN_X]), np.float64(units[i, SEEN_Y]), layout.sight[kinds[i]]
         for k in range(4):
             out[i, k] = legal[i, NORTH + k]
         at = 4
@@ -506,11 +542,11 @@ def _write_obs(kinds, units, distance, life, shields, last_actions, time, layout
                 u = first + k
                 if u == i:
                     continue
-                if units[u, SEEN_HP] > 0.0 and distance[i, u] < SIGHT_RANGE:
+                if units[u, SEEN_HP] > 0.0 and distance[i, u] < sight:
                     out[i, at] = 1.0 if is_ally else legal[i, FIRST_TARGET + k]
-                    out[i, at + 1] = distance[i, u] / SIGHT_RANGE
-                    out[i, at + 2] = (units[u, SEEN_X] - x) / SIGHT_RANGE
-                    out[i, at + 3] = (units[u, SEEN_Y] - y) / SIGHT_RANGE
+                    out[i, at + 1] = distance[i, u] / sight
+                    out[i, at + 2] = (units[u, SEEN_X] - x) / sight
+                    out[i, at + 3] = (units[u, SEEN_Y] - y) / sight
                     put = at + 4
                     if flags.obs_all_health:
                         out[i, put] = life[u]
@@ -531,11 +567,15 @@ def _write_obs(kinds, units, distance, life, shields, last_actions, time, layout
             if layout.ally_shields:
                 out[i, at] = shields[i]
                 at += 1
+        if flags.obs_own_pos:
+            out[i, at] = x / SIZE
+            out[i, at + 1] = y / SIZE
+            at += 2
         if bits > 0:
             out[i, at + layout.ally_bit[kinds[i]]] = 1.0
 
 
-@njit(nogil=True)
+@kernel
 def _write_state(kinds, units, life, shields, last_actions, time, layout, out):
     """Write the global state."""
     flags, agents, enemies, bits = layout.flags, layout.n_agents, layout.n_enemies, layout.type_bits
