@@ -59,6 +59,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
     import torch
 
     import envs
+    from envs import starcraft
 
     print(f"marl-gre {__version__}, python {platform.python_version()}, torch {torch.__version__}")
     print(f"device: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu (no CUDA device)'}")
@@ -66,6 +67,10 @@ def _doctor(arguments: argparse.Namespace) -> None:
     for name, module, why in _OPTIONAL:
         found = importlib.util.find_spec(module) is not None
         print(f"{name}: {'ok' if found else f'missing; {why}'}")
+    print("SMAC, embedded engine: ok, needs nothing else")
+    for title, package in (("SMAC", "smac"), ("SMACv2", "smacv2")):
+        lacking = "; ".join(starcraft.missing(package))
+        print(f"{title} over StarCraft II: {f'missing; needs {lacking}' if lacking else 'ok (not started)'}")
 
 
 _OPTIONAL = [
