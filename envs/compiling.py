@@ -7,16 +7,40 @@ fingerprint of those shared files.
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from numba import njit
 
-SHARED = ("core.py", "randomness.py")  # files whose functions and constants kernels of other files use
-FINGERPRINT = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in SHARED)).hexdigest()[:12]
+# By package: files whose functions and constants kernels of other files use.
+SHARED = {
+    "envs": ("core.py", "randomness.py"),
+    "envs.smac": (
+        "combat.py",
+        "engine.py",
+        "interface.py",
+        "maps.py",
+        "movement.py",
+        "orders.py",
+        "pathing.py",
+        "units.py",
+    ),
+}
+
+
+@cache
+def _fingerprint(package: str) -> str:
+    """Return 12 hexadecimal digits of the contents of the shared files that kernels of a package use."""
+    here, digest = Path(__file__).parent, hashlib.sha256()
+    for other in SHARED:
+        if f"{package}.".startswith(f"{other}."):
+            for name in SHARED[other]:
+                digest.update(here.joinpath(*other.split(".")[1:], name).read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function on its first call; it releases the GIL and follows IEEE arithmetic strictly (no fastmath)."""
-    function.__qualname__ += f"_{FINGERPRINT}"  # numba names cache files by it
+    function.__qualname__ += f"_{_fingerprint(function.__module__.rpartition('.')[0])}"  # numba names cache files by it
     return njit(cache=True, nogil=True)(function)

@@ -38,6 +38,8 @@ class CoreEnv(VectorEnv):
     given: ClassVar[tuple[str, ...]]  # the options of reset() that together make a world to start from
     given_optional: ClassVar[tuple[str, ...]] = ()
     step_counters: ClassVar[tuple[str, ...]]  # info fields [E] that count what happened in a step
+    step_flags: ClassVar[tuple[str, ...]] = ()  # info fields [E] that tell whether something happened in a step
+    shared_reward: ClassVar[bool] = False  # whether every agent's reward is the team's already
     obs_low: float
     obs_high: float
 
@@ -57,7 +59,7 @@ class CoreEnv(VectorEnv):
             autoreset: whether finished copies restart by themselves.
             fields: the fields of the environment's own world.
             max_steps: time limit of an episode.
-            team_reward: "sum" or "mean" of the agents' rewards.
+            team_reward: "sum" or "mean" of the agents' rewards; without effect where they share one.
             strict: whether an illegal action raises.
         """
         self.num_envs = whole("num_envs", num_envs, 1, 2**24)
@@ -73,6 +75,7 @@ class CoreEnv(VectorEnv):
             "episode_return": Field((), np.float64, -LARGEST_RETURN, LARGEST_RETURN),
             **fields,
         }
+        self.option_fields = self.fields
         copies, agents = self.num_envs, self.n_agents
         self.world = {name: np.zeros((copies, *f.shape), f.dtype) for name, f in self.fields.items()}
         self.obs, self.state, self.action_mask = self._buffers((copies,))
@@ -82,12 +85,18 @@ class CoreEnv(VectorEnv):
         self.terminated = np.zeros(copies, bool)
         self.truncated = np.zeros(copies, bool)
         self.info = {name: np.zeros(copies, np.int64) for name in ("illegal_actions", *self.step_counters)}
+        self.info |= {name: np.zeros(copies, bool) for name in self.step_flags}
         self.info["agent_done"] = np.zeros((copies, agents), bool)
         self._every_copy = np.ones(copies, bool)
         self._running = np.zeros(copies, bool)
         self._actions = np.zeros((copies, agents), np.int64)
-        self._team_divisor = 1.0 if team_reward == "sum" else float(agents)
+        self._team_divisor = 0.0 if self.shared_reward else 1.0 if team_reward == "sum" else float(agents)
         self._started = False
+
+    @property
+    def state_bounds(self) -> tuple[float, float]:
+        """The least and the greatest number a state can have."""
+        return self.obs_low, self.obs_high
 
     def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
         """Restart all copies, as VectorEnv.reset describes.
@@ -119,7 +128,7 @@ class CoreEnv(VectorEnv):
             raise RuntimeError("step() before reset(): call reset() first.")
         self._take(actions)
         self.agent_reward.fill(0.0)
-        for name in self.step_counters:
+        for name in (*self.step_counters, *self.step_flags):
             self.info[name].fill(0)
         self._advance(self._running, self._actions)
         self._observe_into(self.world, self._running, self.obs, self.state, self.action_mask)
@@ -168,7 +177,7 @@ class CoreEnv(VectorEnv):
             raise ValueError(f"the world lacks {missing[0]!r}; it needs {', '.join(self.fields)}.")
         if unknown := [name for name in world if name not in self.fields]:
             raise ValueError(one_of("field of the world:", unknown[0], self.fields))
-        checked = {name: self._check_field(name, world[name]) for name in self.fields}
+        checked = {name: self._check_field(name, field, world[name]) for name, field in self.fields.items()}
         self._check_world(checked)
         for name, value in checked.items():
             self.world[name][:] = value
@@ -225,7 +234,7 @@ class CoreEnv(VectorEnv):
         self.agent_reward.fill(0.0)
         np.equal(self.world["ended"], TERMINATED, out=self.terminated)
         np.equal(self.world["ended"], TRUNCATED, out=self.truncated)
-        for name in ("illegal_actions", *self.step_counters):
+        for name in ("illegal_actions", *self.step_counters, *self.step_flags):
             self.info[name].fill(0)
         self._write_agent_done(self.info["agent_done"])
 
@@ -241,25 +250,25 @@ class CoreEnv(VectorEnv):
             return {}
         if missing := [name for name in self.given if name not in found]:
             raise ValueError(f"options with {', '.join(found)} need {missing[0]!r} too.")
-        start = {name: self._check_field(name, self._for_all_copies(name, found[name])) for name in found}
+        fields = self.option_fields
+        start = {name: self._check_field(name, fields[name], self._for_all_copies(name, found[name])) for name in found}
         self._check_world(start)
         return start
 
     def _for_all_copies(self, name: str, value: object) -> np.ndarray:
         """Give an option in the shape of one copy a leading axis [E]."""
         array = np.asarray(value)
-        if array.ndim == len(self.fields[name].shape):
+        if array.ndim == len(self.option_fields[name].shape):
             return np.broadcast_to(array, (self.num_envs, *array.shape))
         return array
 
-    def _check_field(self, name: str, value: object) -> np.ndarray:
+    def _check_field(self, name: str, field: Field, value: object) -> np.ndarray:
         """Return a field [E, ...] in its dtype after checking its shape and every value."""
-        field = self.fields[name]
         array, shape = np.asarray(value), (self.num_envs, *field.shape)
         if array.shape != shape or array.dtype.kind not in "biuf":
             raise ValueError(f"{name} must be numbers of shape {shape}, found {array.dtype} of shape {array.shape}.")
         good = (array >= field.low) & (array <= field.high)
-        if array.dtype.kind == "f" and field.dtype is not np.float64:
+        if array.dtype.kind == "f" and np.dtype(field.dtype).kind != "f":
             good &= array == np.floor(array)
         if not good.all():
             where = tuple(int(i) for i in np.argwhere(~good)[0])
@@ -332,7 +341,7 @@ def _replace_illegal(actions, mask, running, noops, illegal):
 
 @kernel
 def _settle(running, ended, agent_reward, divisor, reward, episode_return, terminated, truncated):
-    """Sum the team rewards and set the flags; return the number of copies whose episode ended in this step."""
+    """Sum the team rewards (divisor 0: take the first) and set the flags; return how many episodes ended now."""
     just_ended = 0
     for e in range(running.size):
         reward[e] = 0.0
@@ -341,7 +350,7 @@ def _settle(running, ended, agent_reward, divisor, reward, episode_return, termi
         total = 0.0
         for i in range(agent_reward.shape[1]):
             total += agent_reward[e, i]
-        reward[e] = total / divisor
+        reward[e] = total / divisor if divisor > 0.0 else agent_reward[e, 0]
         episode_return[e] += reward[e]
         terminated[e] = ended[e] == TERMINATED
         truncated[e] = ended[e] == TRUNCATED

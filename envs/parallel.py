@@ -58,7 +58,7 @@ class CoreParallelEnv(ParallelEnv):
         low, high = core.obs_low, core.obs_high
         self.observation_spaces = {a: Box(low, high, (core.obs_dim,), np.float32) for a in core.agents}
         self.action_spaces = {a: Discrete(core.n_actions) for a in core.agents}
-        self.state_space = Box(low, high, (core.state_dim,), np.float32)
+        self.state_space = Box(*core.state_bounds, (core.state_dim,), np.float32)
         self._window: Any = None
 
     def observation_space(self, agent: str) -> Box:
