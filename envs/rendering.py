@@ -26,8 +26,8 @@ ROUTES = {1: ("straight", "#3b7dd8"), 2: ("right", "#e08a1e"), 3: ("left", "#9b5
 class Canvas:
     """A grid of square cells with a line of text above and below; coordinates are (row, column) in cells."""
 
-    def __init__(self, rows: int, columns: int):
-        self.cell = max(12, min(64, 672 // max(rows, columns)))
+    def __init__(self, rows: int, columns: int, largest: int = 672):
+        self.cell = max(12, min(64, largest // max(rows, columns)))
         self.width, self.height = max(columns * self.cell, 320), rows * self.cell + 2 * BAR
         self._left = (self.width - columns * self.cell) / 2
         self._image = Image.new("RGB", (self.width * SCALE, self.height * SCALE), PAPER)
