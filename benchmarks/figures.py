@@ -28,7 +28,6 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 STYLES = ("-", "--", "-.", ":")
 LOOK = {"font.size": 9, "axes.titlesize": 10, "figure.titlesize": 11, "lines.linewidth": 1.5, "legend.fontsize": 9}
 PANEL_INCHES = (3.9, 2.7)
-PANELS_PER_ROW = 3
 LINE_MARGIN = 0.03
 """Of an axis, so that a line on its end is seen."""
 SEED = 0
@@ -107,7 +106,7 @@ class Curves:
             figure, panels = _panels(results)
             for place, (env, axes) in enumerate(zip(results.params.run.envs, panels, strict=True)):
                 self._panel(results, summary, env, axes)
-                if place % PANELS_PER_ROW == 0:
+                if place % _columns(len(panels)) == 0:
                     axes.set_ylabel(self.metric.label)
             figure.suptitle(self.title)
             self._legend(results, summary, figure)
@@ -238,7 +237,7 @@ def write(results: Results, folder: Path) -> dict[str, str]:
 def _panels(results: Results) -> tuple[Figure, list[Axes]]:
     """Return a figure with one panel per environment."""
     count = len(results.params.run.envs)
-    columns = min(count, PANELS_PER_ROW)
+    columns = _columns(count)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(max(PANEL_INCHES[0] * columns, 6), PANEL_INCHES[1] * rows + 1.2), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -248,6 +247,11 @@ def _panels(results: Results) -> tuple[Figure, list[Axes]]:
         panel.grid(color="0.9", linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
     return figure, list(axes[:count])
+
+
+def _columns(count: int) -> int:
+    """Return how many panels stand side by side: three, but four as two by two."""
+    return 2 if count == 4 else min(count, 3)
 
 
 def _style(results: Results, algorithm: str) -> dict[str, Any]:
