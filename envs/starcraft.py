@@ -158,7 +158,7 @@ class StarCraft(StoredOutputs):
     """
 
     backend: ClassVar[str] = "starcraft"
-    obs_low, obs_high = -math.inf, math.inf  # cooldowns in the state exceed 1
+    obs_low, obs_high = state_bounds = -math.inf, math.inf  # cooldowns exceed 1, SMACv2 has more of its own
     _copies: list[Game]
 
     def __init__(

@@ -12,7 +12,6 @@ import random
 import signal
 import socket
 import struct
-import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -215,7 +214,7 @@ def work(connected: socket.socket, env_class: str, options: dict[str, Any]) -> N
     if hasattr(os, "setsid"):
         os.setsid()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.dup2(sys.stderr.fileno(), 1)  # the game's chatter must not mix with the parent's own output
+    os.dup2(2, 1)  # the game's chatter must not mix with the parent's own output
     channel = Channel(connected)
     battle = None
     try:
