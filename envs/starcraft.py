@@ -154,7 +154,7 @@ class StarCraft(StoredOutputs):
     """StarCraft II games behind the VectorEnv contract; see `vector_env`.
 
     Info, besides what every VectorEnv has, each [E] and kept while a copy is frozen: battle_won, episode_limit,
-    dead_allies, dead_enemies (-1 where the package does not count them), game_restarts. agent_done [E,N]: dead.
+    dead_allies, dead_enemies (-1 where the package does not count them), game_restarts. agent_done [E,N]: dead, or the episode over.
     """
 
     backend: ClassVar[str] = "starcraft"
@@ -230,6 +230,7 @@ class StarCraft(StoredOutputs):
             if crashed:
                 self.truncated[index] = True
                 self.info["battle_won"][index] = self.info["episode_limit"][index] = 0
+                self.info["agent_done"][index] = True
             else:
                 self._write(index, answer)
                 self._write_step(index, answer)
@@ -256,7 +257,7 @@ class StarCraft(StoredOutputs):
         self.truncated[index] = answer["episode_limit"]
         self.terminated[index] = answer["terminated"] and not answer["episode_limit"]
         dead = self.action_mask[index, :, 0] == 1  # the no-op is for the dead
-        self.info["agent_done"][index] = dead
+        self.info["agent_done"][index] = dead | answer["terminated"]
         self.info["dead_allies"][index] = dead.sum()
         for name in ("battle_won", "dead_enemies", "episode_limit"):
             self.info[name][index] = answer[name]
