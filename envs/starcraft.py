@@ -154,7 +154,8 @@ class StarCraft(StoredOutputs):
     """StarCraft II games behind the VectorEnv contract; see `vector_env`.
 
     Info, besides what every VectorEnv has, each [E] and kept while a copy is frozen: battle_won, episode_limit,
-    dead_allies, dead_enemies (-1 where the package does not count them), game_restarts. agent_done [E,N]: dead, or the episode over.
+    dead_allies, dead_enemies (-1 where the package does not count them), game_restarts.
+    agent_done [E,N]: dead, or the episode over.
     """
 
     backend: ClassVar[str] = "starcraft"
