@@ -3,9 +3,13 @@
 One set of weights for all agents; the input of agent i is [observation, one-hot previous action, one-hot i].
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from marl_gre.gru import unroll
 
 
 class RecurrentAgent(nn.Module):
@@ -28,26 +32,25 @@ class RecurrentAgent(nn.Module):
         self.fc2 = nn.Linear(hidden_dim, n_actions)
         self.register_buffer("agent_ids", torch.eye(n_agents), persistent=False)
 
-    def forward(self, obs: Tensor, actions: Tensor) -> Tensor:
-        """Return the values of all actions at every step of whole episodes.
+    def forward(self, obs: Tensor, actions: Tensor, episodes: Sequence[int]) -> Tensor:
+        """Return the values of all actions at every step of whole episodes, packed as in `learner.Batch`.
 
         Args:
-            obs: [B,T+1,N,O].
-            actions: actions taken, int64 [B,T,N].
+            obs: [P,N,O].
+            actions: the actions taken, int64 [Q,N].
+            episodes: how many episodes have a step at each time [T+1].
 
         Returns:
-            agent_qs [B,T+1,N,A].
+            agent_qs [P,N,A].
         """
-        batch, steps, n_agents, _ = obs.shape
-        one_hot = F.one_hot(actions, self.n_actions).to(obs.dtype)  # [B, T, N, A]
-        previous = F.pad(one_hot, (0, 0, 0, 0, 1, 0))  # zeros before the first step
-        ids = self.agent_ids.expand(batch, steps, n_agents, n_agents)
-        inputs = torch.cat((obs, previous, ids), dim=-1)
-        x = F.relu(self.fc1(inputs))  # [B, T+1, N, H]
-        x = x.transpose(0, 1).reshape(steps, batch * n_agents, self.hidden_dim)
-        hidden, _ = self.rnn(x)  # from a zero hidden state
-        agent_qs = self.fc2(hidden)  # [T+1, B*N, A]
-        return agent_qs.view(steps, batch, n_agents, self.n_actions).transpose(0, 1)
+        obs_weight, action_weight, id_weight = self.fc1.weight.split((obs.shape[-1], self.n_actions, self.n_agents), 1)
+        x = (
+            F.linear(obs, obs_weight, self.fc1.bias) + id_weight.t()
+        )  # one-hot inputs select columns: no wide concatenation
+        x = torch.cat((x[: episodes[0]], x[episodes[0] :] + F.embedding(actions, action_weight.t())))
+        x = F.relu(x).view(-1, self.hidden_dim)  # [P*N, H]
+        hidden = unroll(self.rnn, x, [count * self.n_agents for count in episodes])
+        return self.fc2(hidden).view(*obs.shape[:2], self.n_actions)
 
     def step(self, obs: Tensor, previous: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values of all actions at one step, for acting.

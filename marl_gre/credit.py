@@ -64,13 +64,8 @@ def credit_entropy(credits: Tensor, eps: float = 1e-8) -> Tensor:
     return -(shares * shares.log()).sum(-1) / math.log(n_agents)
 
 
-def entropy_statistics(entropy: Tensor, mask: Tensor) -> tuple[float, list[float]]:
-    """Return the mean and the `QUANTILES` of the entropies of the real steps.
-
-    Args:
-        entropy: [B,T].
-        mask: 1 = real step, 0 = padding [B,T].
-    """
-    values = entropy[mask.bool()].double()
+def entropy_statistics(entropy: Tensor) -> tuple[float, list[float]]:
+    """Return the mean and the `QUANTILES` of the steps' entropies [Q]."""
+    values = entropy.double()
     points = torch.tensor(QUANTILES, dtype=values.dtype, device=values.device)
     return values.mean().item(), torch.quantile(values, points).tolist()

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from marl_gre.config import EvaluateConfig
-from marl_gre.credit import QUANTILES, credit_entropy, credits, entropy_statistics
+from marl_gre.credit import QUANTILES, credit_entropy, entropy_statistics
 from marl_gre.learner import Learner
 from marl_gre.policy import Policy
 from marl_gre.replay import collate
@@ -45,14 +45,13 @@ def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
     returns = np.array([episode.episode_return for episode in episodes])
 
     batch = collate(episodes, env, run.config.train.timeout_is_terminal).to(device)
-    gradient = credits(mixer, learner.chosen_qs(batch), batch.state[:, :-1])  # [B, T, N]
+    gradient = learner.credits(batch).double()  # [Q, N]
     entropy_mean, entropy_quantiles = None, None
     if env.n_agents > 1:  # undefined for one agent
-        entropy_mean, values = entropy_statistics(credit_entropy(gradient), batch.mask)
+        entropy_mean, values = entropy_statistics(credit_entropy(gradient))
         entropy_quantiles = {f"{q:g}": value for q, value in zip(QUANTILES, values, strict=True)}
-    steps = gradient[batch.mask.bool()].double()  # [real steps, N]
-    total = steps.sum(-1, keepdim=True)
-    shares = torch.where(total > 0, steps / total, 1 / env.n_agents).mean(0)
+    total = gradient.sum(-1, keepdim=True)
+    shares = torch.where(total > 0, gradient / total, 1 / env.n_agents).mean(0)
     return {
         "schema": SCHEMA,
         "env": run.config.env_key,

@@ -4,7 +4,7 @@ The learner asks its mixer one question: `q_tot, penalty = mixer(chosen_qs, stat
 """
 
 import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +18,25 @@ from marl_gre.mixers import QMIX, Mixer
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded episodes; observations, states and masks have one step more than actions and rewards."""
+    """B whole episodes without padding: all first steps, then all second ones, ..., the longest episode first.
 
-    obs: Tensor  # [B, T+1, N, O]
-    state: Tensor  # [B, T+1, S]
-    action_mask: Tensor  # [B, T+1, N, A], 1 = available
-    actions: Tensor  # [B, T, N], int64
-    reward: Tensor  # [B, T], team reward
-    terminated: Tensor  # [B, T], 1 where nothing follows for the TD target
-    mask: Tensor  # [B, T], 1 = real step, 0 = padding
+    P counts all steps and what followed the last ones, Q the steps in which an action was taken, so P = Q + B. What
+    follows action q is row B + q of the packed arrays.
+    """
+
+    obs: Tensor  # [P, N, O]
+    state: Tensor  # [P, S]
+    action_mask: Tensor  # [P, N, A], 1 = available
+    actions: Tensor  # [Q, N], int64
+    reward: Tensor  # [Q], team reward
+    terminated: Tensor  # [Q], 1 where nothing follows for the TD target
+    now: Tensor  # [Q], int64: the row in which each action was taken
+    episodes: tuple[int, ...]  # [T+1]: how many episodes have a row at each time
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on that device."""
-        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Batch(**tensors, episodes=self.episodes)
 
 
 @dataclass(frozen=True)
@@ -69,24 +75,25 @@ class Learner:
         self.last_target_update = 0  # in episodes
 
     def update(self, batch: Batch) -> Update:
-        """Take one gradient step on masked_mean(td_error**2) + masked_mean(penalty).
+        """Take one gradient step on mean(td_error**2) + mean(penalty), over all steps of the batch.
 
         Raises:
             NonFinite: the loss or the gradient is NaN or infinite; the parameters are left as they were.
         """
-        agent_qs = self.agent(batch.obs, batch.actions)  # [B, T+1, N, A]
-        chosen_qs = take(agent_qs[:, :-1], batch.actions)  # [B, T, N]
-        q_tot, penalty = self.mixer(chosen_qs, batch.state[:, :-1])  # [B, T]
+        first = batch.episodes[0]
+        agent_qs = self.agent(batch.obs, batch.actions, batch.episodes)  # [P, N, A]
+        chosen_qs = take(agent_qs[batch.now], batch.actions)  # [Q, N]
+        q_tot, penalty = mix(self.mixer, chosen_qs, batch.state[batch.now])  # [Q]
 
         with torch.no_grad():
-            target_qs = self.target_agent(batch.obs, batch.actions)
-            next_qs = losses.double_q(agent_qs[:, 1:], target_qs[:, 1:], batch.action_mask[:, 1:])  # [B, T, N]
-            next_q_tot, _ = self.target_mixer(next_qs, batch.state[:, 1:])
+            target_qs = self.target_agent(batch.obs, batch.actions, batch.episodes)[first:]
+            next_qs = losses.double_q(agent_qs[first:], target_qs, batch.action_mask[first:])  # [Q, N]
+            next_q_tot, _ = mix(self.target_mixer, next_qs, batch.state[first:])
             target = losses.td_target(batch.reward, batch.terminated, next_q_tot, self.config.gamma)
 
         td_error = q_tot - target
-        td_loss = losses.masked_mean(td_error**2, batch.mask)
-        mean_penalty = losses.masked_mean(penalty, batch.mask)
+        td_loss = (td_error**2).mean()
+        mean_penalty = penalty.mean()
         loss = td_loss + mean_penalty
 
         self.optimizer.zero_grad()
@@ -104,13 +111,17 @@ class Learner:
             td_loss=td_loss.detach(),
             penalty=mean_penalty.detach(),
             grad_norm=grad_norm.detach(),
-            td_error_abs=losses.masked_mean(td_error.detach().abs(), batch.mask),
-            q_tot_mean=losses.masked_mean(q_tot.detach(), batch.mask),
-            target_mean=losses.masked_mean(target, batch.mask),
+            td_error_abs=td_error.detach().abs().mean(),
+            q_tot_mean=q_tot.detach().mean(),
+            target_mean=target.mean(),
         )
 
+    def credits(self, batch: Batch) -> Tensor:
+        """Return dq_tot/dq_i [Q,N] under the current weights, by automatic differentiation."""
+        return credits(self.mixer, *self._mixed(batch)).squeeze(0)
+
     def credit_entropies(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the normalised credit entropy [B,T] of every step under the current weights.
+        """Return the normalised credit entropy [Q] of every step under the current weights.
 
         Returns:
             "exact" for every mixer, by automatic differentiation; "released" (the ELU derivative of the paper's
@@ -118,18 +129,18 @@ class Learner:
         """
         if batch.actions.shape[-1] < 2:
             return {}
-        state = batch.state[:, :-1]
-        chosen_qs = self.chosen_qs(batch)
-        entropies = {"exact": credit_entropy(credits(self.mixer, chosen_qs, state))}
+        chosen_qs, state = self._mixed(batch)
+        gradients = {"exact": credits(self.mixer, chosen_qs, state)}
         if isinstance(self.mixer, QMIX):
             with torch.no_grad():
-                entropies["released"] = credit_entropy(self.mixer.credits(chosen_qs, state, "released"))
-        return entropies
+                gradients["released"] = self.mixer.credits(chosen_qs, state, "released")
+        return {name: credit_entropy(gradient).squeeze(0) for name, gradient in gradients.items()}
 
     @torch.no_grad()
-    def chosen_qs(self, batch: Batch) -> Tensor:
-        """Return the values [B,T,N] of the actions taken, under the current weights."""
-        return take(self.agent(batch.obs, batch.actions)[:, :-1], batch.actions)
+    def _mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what the mixer is given for this batch: chosen_qs [1,Q,N] and state [1,Q,S]."""
+        agent_qs = self.agent(batch.obs, batch.actions, batch.episodes)
+        return take(agent_qs[batch.now], batch.actions).unsqueeze(0), batch.state[batch.now].unsqueeze(0)
 
     def maybe_update_targets(self, episode: int) -> None:
         """Copy the online weights to the target networks every `target_update_episodes` episodes.
@@ -142,6 +153,12 @@ class Learner:
             self.target_agent.load_state_dict(self.agent.state_dict())
             self.target_mixer.load_state_dict(self.mixer.state_dict())
             self.last_target_update = episode
+
+
+def mix(mixer: Mixer, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Return q_tot [Q] and penalty [Q] for packed steps; a mixer's batch and time axes are [1, Q]."""
+    q_tot, penalty = mixer(chosen_qs.unsqueeze(0), state.unsqueeze(0))
+    return q_tot.squeeze(0), penalty.squeeze(0)
 
 
 def take(agent_qs: Tensor, actions: Tensor) -> Tensor:

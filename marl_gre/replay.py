@@ -35,36 +35,37 @@ class Replay:
 
 
 def collate(episodes: list[Episode], env: VectorEnv, timeout_is_terminal: bool) -> Batch:
-    """Return the episodes as one padded batch, cut to the longest.
+    """Return the episodes as one packed batch.
 
     Args:
         episodes: B of them.
         env: whose `observe` turns their worlds into observations.
         timeout_is_terminal: whether the time limit ends the TD target like a true end.
     """
+    episodes = sorted(episodes, key=lambda episode: -episode.length)  # stable
     lengths = np.array([episode.length for episode in episodes])
-    batch, steps = len(episodes), int(lengths.max())
-    world = {name: np.concatenate([episode.world[name] for episode in episodes]) for name in env.observed}
-    real = np.arange(steps + 1) <= lengths[:, None]  # [B, T+1]; the last one is what followed the last action
+    time = np.arange(lengths[0] + 1)[:, None]
+    has_row, has_action = time <= lengths, time < lengths  # [T+1, B]
 
-    def padded(values: np.ndarray, where: np.ndarray) -> torch.Tensor:
-        if where.all():
-            return torch.from_numpy(values.reshape(*where.shape, *values.shape[1:]))
-        out = np.zeros((*where.shape, *values.shape[1:]), values.dtype)
-        out[where] = values
-        return torch.from_numpy(out)
+    def packed(name: str) -> np.ndarray:
+        values = np.concatenate([episode.world[name] for episode in episodes])
+        starts = np.cumsum(lengths + 1) - (lengths + 1)
+        return values[(starts + time)[has_row]]
 
-    obs, state, action_mask = (padded(values, real) for values in env.observe(world))
-    mask = torch.from_numpy(real[:, 1:].astype(np.float32))  # [B, T]
-    terminated = torch.zeros(batch, steps)
-    for i, episode in enumerate(episodes):
-        terminated[i, episode.length - 1] = float(episode.terminated or timeout_is_terminal)
+    def of_actions(values: list[np.ndarray], dtype: type) -> torch.Tensor:
+        starts = np.cumsum(lengths) - lengths
+        return torch.from_numpy(np.concatenate(values)[(starts + time)[has_action]].astype(dtype))
+
+    ends = [np.arange(e.length) == e.length - 1 if e.terminated or timeout_is_terminal else np.zeros(e.length)
+            for e in episodes]  # fmt: skip
+    obs, state, action_mask = env.observe({name: packed(name) for name in env.observed})
     return Batch(
-        obs=obs,
-        state=state,
-        action_mask=action_mask,
-        actions=padded(np.concatenate([episode.actions for episode in episodes]).astype(np.int64), real[:, 1:]),
-        reward=padded(np.concatenate([episode.reward for episode in episodes]).astype(np.float32), real[:, 1:]),
-        terminated=terminated,
-        mask=mask,
+        obs=torch.from_numpy(obs),
+        state=torch.from_numpy(state),
+        action_mask=torch.from_numpy(action_mask),
+        actions=of_actions([episode.actions for episode in episodes], np.int64),
+        reward=of_actions([episode.reward for episode in episodes], np.float32),
+        terminated=of_actions(ends, np.float32),
+        now=torch.from_numpy(np.flatnonzero(has_action[has_row])),
+        episodes=tuple(has_row.sum(1).tolist()),
     )

@@ -115,8 +115,7 @@ class Trainer:
         if self.env_steps >= self.entropy_due:
             due = self.env_steps // interval * interval
             statistics = {
-                name: entropy_statistics(entropy, batch.mask)
-                for name, entropy in self.learner.credit_entropies(batch).items()
+                name: entropy_statistics(entropy) for name, entropy in self.learner.credit_entropies(batch).items()
             }
             self.entropies.append(_entropy_row(due, self.env_steps, self.updates, statistics))
             self.entropy_due = due + interval

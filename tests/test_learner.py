@@ -6,13 +6,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from packing import packed
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from marl_gre import losses
 from marl_gre.agents import RecurrentAgent
 from marl_gre.config import TrainConfig
 from marl_gre.errors import NonFinite
-from marl_gre.learner import Batch, Learner
+from marl_gre.gru import unroll
+from marl_gre.learner import Learner
 from marl_gre.mixers import MIXERS, VDN
 
 N, A, OBS, S = 3, 4, 6, 5  # agents, actions, sizes of observation and state
@@ -25,7 +28,7 @@ def make_learner(name="qmix", dtype=torch.float64, **keys):
     return Learner(agent, mixer_class(N, S, mixer_class.Config(**keys)).to(dtype), TrainConfig())
 
 
-def make_batch(lengths=(5, 3), seed=0, dtype=torch.float64):
+def make_padded(lengths=(5, 3), seed=0, dtype=torch.float64):
     g = np.random.default_rng(seed)
     batch, steps = len(lengths), max(lengths)
     mask = np.arange(steps) < np.array(lengths)[:, None]
@@ -37,15 +40,19 @@ def make_batch(lengths=(5, 3), seed=0, dtype=torch.float64):
         actions[index] = g.choice(np.flatnonzero(action_mask[index]))
     terminated = np.zeros((batch, steps))
     terminated[np.arange(batch), np.array(lengths) - 1] = 1
-    return Batch(
-        obs=torch.tensor(g.normal(size=(batch, steps + 1, N, OBS)) * real[..., None, None], dtype=dtype),
-        state=torch.tensor(g.normal(size=(batch, steps + 1, S)) * real[..., None], dtype=dtype),
-        action_mask=torch.tensor(action_mask * real[..., None, None].astype(np.int8)),
-        actions=torch.tensor(actions * mask[..., None]),
-        reward=torch.tensor(g.normal(size=(batch, steps)) * mask, dtype=dtype),
-        terminated=torch.tensor(terminated, dtype=dtype),
-        mask=torch.tensor(mask.astype(float), dtype=dtype),
-    )
+    return {
+        "obs": torch.tensor(g.normal(size=(batch, steps + 1, N, OBS)) * real[..., None, None], dtype=dtype),
+        "state": torch.tensor(g.normal(size=(batch, steps + 1, S)) * real[..., None], dtype=dtype),
+        "action_mask": torch.tensor(action_mask * real[..., None, None].astype(np.int8)),
+        "actions": torch.tensor(actions * mask[..., None]),
+        "reward": torch.tensor(g.normal(size=(batch, steps)) * mask, dtype=dtype),
+        "terminated": torch.tensor(terminated, dtype=dtype),
+        "mask": torch.tensor(mask.astype(float), dtype=dtype),
+    }
+
+
+def make_batch(lengths=(5, 3), seed=0, dtype=torch.float64):
+    return packed(**make_padded(lengths, seed, dtype))
 
 
 def weights(learner):
@@ -62,8 +69,9 @@ class Table(nn.Module):
         super().__init__()
         self.values = nn.Parameter(torch.tensor(values, dtype=torch.float64))
 
-    def forward(self, obs, actions):
-        return self.values.expand(obs.shape[0], *self.values.shape)
+    def forward(self, obs, actions, episodes):
+        assert set(episodes) == {1}  # one episode: packed row = time step
+        return self.values
 
 
 def three_steps(terminated_at_end):
@@ -77,7 +85,7 @@ def three_steps(terminated_at_end):
     target = [[[1.0, 1.0]], [[2.0, 3.0]], [[4.0, 99.0]], [[8.0, 9.0]]]
     learner = Learner(Table(online), VDN(1, 1, VDN.Config()), TrainConfig(gamma=0.5))
     learner.target_agent = Table(target)
-    batch = Batch(
+    batch = packed(
         obs=torch.zeros(1, 4, 1, 1, dtype=torch.float64),
         state=torch.zeros(1, 4, 1, dtype=torch.float64),
         action_mask=torch.tensor([[[[1, 1]], [[1, 1]], [[1, 0]], [[1, 1]]]]),
@@ -113,22 +121,25 @@ def test_only_the_values_of_taken_actions_move():
     assert moved.tolist() == [[True, False], [False, True], [True, False], [False, False]]
 
 
-@pytest.mark.parametrize("name", list(MIXERS))
-@pytest.mark.parametrize("garbage", [1.0, -1e6])
-def test_padding_changes_nothing_bit_for_bit(name, garbage):
-    clean, batch = make_learner(name), make_batch((5, 3))
-    dirty = copy.deepcopy(batch)
-    dirty.obs[1, 4:] = garbage  # steps 0 to 3 of the second episode are real (its last observation follows step 2)
-    dirty.state[1, 4:] = garbage
-    dirty.reward[1, 3:] = garbage
-    dirty.terminated[1, 3:] = 1
-    dirty.actions[1, 3:] = A - 1
-    dirty.action_mask[1, 4:] = 1
-    other = copy.deepcopy(clean)
-    for _ in range(3):
-        assert clean.update(batch).loss.equal(other.update(dirty).loss)
-    for key, value in weights(clean).items():
-        assert torch.equal(value, weights(other)[key]), key
+def test_a_batch_is_its_episodes():
+    """Loss and values of a batch are those of its episodes alone; nothing is padded, nothing leaks between them."""
+    padded = make_padded((5, 3, 3, 1))
+    whole = make_learner().update(packed(**padded)).loss
+    alone = []
+    for i, length in enumerate((5, 3, 3, 1)):
+        one = packed(**{name: values[i : i + 1] for name, values in padded.items()})
+        assert len(one.reward) == length
+        assert len(one.obs) == length + 1
+        alone.append(length * make_learner().update(one).loss)
+    torch.testing.assert_close(whole, sum(alone) / 12, rtol=1e-12, atol=0)  # 5 + 3 + 3 + 1 = 12 steps
+
+
+def test_order_of_episodes_changes_only_the_order_of_sums():
+    padded = make_padded((4, 4, 2))
+    turned = {name: values.flip(0) for name, values in padded.items()}
+    one, two = make_learner().update(packed(**padded)), make_learner().update(packed(**turned))
+    torch.testing.assert_close(one.loss, two.loss, rtol=1e-12, atol=0)
+    torch.testing.assert_close(one.grad_norm, two.grad_norm, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("name", list(MIXERS))
@@ -143,19 +154,6 @@ def test_values_of_unavailable_actions_change_nothing(name):
     one, two = clean.update(batch), other.update(batch)
     assert one.loss.equal(two.loss)
     assert one.grad_norm.equal(two.grad_norm)
-
-
-def test_longer_padding_gives_the_same_loss():
-    """The same episodes in a wider batch: the padded width is no part of the loss."""
-    narrow, wide = make_batch((5, 3)), make_batch((5, 3, 9))
-    for name in ("obs", "state", "action_mask", "actions", "reward", "terminated", "mask"):
-        target, source = getattr(wide, name), getattr(narrow, name)
-        target[:2] = 0
-        target[:2, : source.shape[1]] = source
-    wide = Batch(**{name: getattr(wide, name)[:2] for name in wide.__dataclass_fields__})
-    one, two = make_learner().update(narrow), make_learner().update(wide)
-    torch.testing.assert_close(one.loss, two.loss, rtol=1e-12, atol=0)
-    torch.testing.assert_close(one.grad_norm, two.grad_norm, rtol=1e-12, atol=0)
 
 
 def test_lambda_zero_is_qmix_bit_for_bit():
@@ -184,12 +182,12 @@ def test_penalty_leaves_the_agents_gradient_alone():
 
 def test_entropies_of_every_algorithm_come_through_one_path():
     batch = make_batch()
-    real = batch.mask.bool()
     for name in MIXERS:
         learner = make_learner(name)
         entropies = learner.credit_entropies(batch)
         assert list(entropies) == (["exact", "released"] if name in ("qmix", "qmix_gre") else ["exact"])
-        values = entropies["exact"][real]
+        values = entropies["exact"]
+        assert values.shape == batch.reward.shape
         assert ((values >= 0) & (values <= 1 + 1e-12)).all()
         if name in ("vdn", "qmix_simple"):
             assert (values - 1).abs().max() <= 4 * torch.finfo(torch.float64).eps
@@ -197,7 +195,7 @@ def test_entropies_of_every_algorithm_come_through_one_path():
 
 def test_numbers_that_are_not_finite_stop_before_the_step():
     learner, batch = make_learner(), make_batch()
-    batch.reward[0, 0] = math.inf
+    batch.reward[0] = math.inf
     before = weights(learner)
     with pytest.raises(NonFinite, match="lower train.lr"):
         learner.update(batch)
@@ -229,20 +227,32 @@ def test_targets_follow_every_200_episodes():
 def test_one_step_of_acting_equals_the_unroll():
     torch.manual_seed(5)
     agent = RecurrentAgent(OBS, A, N, hidden_dim=8).double()
-    batch = make_batch((4, 4))
-    unrolled = agent(batch.obs, batch.actions)
+    padded = make_padded((4, 4))
+    batch = packed(**padded)
+    unrolled = agent(batch.obs, batch.actions, batch.episodes).view(5, 2, N, A)
     hidden = torch.zeros(2 * N, 8, dtype=torch.float64)
     previous = torch.zeros(2, N, A, dtype=torch.float64)
     for step in range(5):
-        agent_qs, hidden = agent.step(batch.obs[:, step], previous, hidden)
-        torch.testing.assert_close(agent_qs, unrolled[:, step], rtol=1e-12, atol=1e-14)
+        agent_qs, hidden = agent.step(padded["obs"][:, step], previous, hidden)
+        torch.testing.assert_close(agent_qs, unrolled[step], rtol=1e-12, atol=1e-14)
         if step < 4:
-            previous = nn.functional.one_hot(batch.actions[:, step], A).double()
+            previous = nn.functional.one_hot(padded["actions"][:, step], A).double()
 
 
-def test_masked_mean_and_double_q_by_hand():
-    mask = torch.tensor([[1.0, 1.0, 0.0]])
-    assert losses.masked_mean(torch.tensor([[2.0, 4.0, 100.0]]), mask) == 3.0  # (2 + 4) / 2
+@pytest.mark.parametrize("rows", [[6, 6, 5, 3, 1], [2], [1, 1, 1], [4, 4]])
+def test_unroll_equals_torchs_gru_and_so_do_its_gradients(rows):
+    torch.manual_seed(0)
+    gru = nn.GRU(5, 4).double()
+    inputs = torch.randn(sum(rows), 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(sum(rows), 4, dtype=torch.float64)
+    results = []
+    for hidden in (unroll(gru, inputs, rows), gru(PackedSequence(inputs, torch.tensor(rows)))[0].data):
+        results.append((hidden, *torch.autograd.grad((hidden * weight).sum(), [inputs, *gru.parameters()])))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
+
+
+def test_double_q_and_td_target_by_hand():
     online = torch.tensor([1.0, 3.0, 2.0])
     target = torch.tensor([10.0, 20.0, 30.0])
     assert losses.double_q(online, target, torch.tensor([1, 1, 1])) == 20.0  # best online is action 1

@@ -87,14 +87,11 @@ def test_entropy_of_one_agent_is_an_error():
         make("qmix_gre", n_agents=1)
 
 
-def test_entropy_statistics_leave_padding_out():
-    entropy = torch.tensor([[0.0, 0.5, 9.0], [1.0, 9.0, 9.0]])
-    mask = torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    mean, quantiles = entropy_statistics(entropy, mask)
-    assert mean == 0.5  # (0 + 0.5 + 1) / 3
-    assert quantiles[0] == 0.0
-    assert quantiles[10] == 0.5
-    assert quantiles[20] == 1.0
+def test_entropy_statistics():
+    mean, quantiles = entropy_statistics(torch.tensor([0.0, 1.0, 0.5]))
+    assert mean == 0.5
+    assert (quantiles[0], quantiles[10], quantiles[20]) == (0.0, 0.5, 1.0)
+    assert quantiles[5] == 0.25  # half way from 0 to 0.5
     assert len(quantiles) == 21
 
 
