@@ -287,15 +287,6 @@ def test_cooldowns_may_exceed_one():
     assert state[1] == pytest.approx(1.528)
 
 
-def test_greatest_state_entry():
-    # Longest attack in loops over SMAC's constant, rounded up: Hydralisk (13.28 + 3.33 + 2) / 10, Baneling (13.33 + 2)
-    # / 1, Marauder (24 + 2) / 25, Zealot (19.2 + 2) / 22.
-    assert interface("6h_vs_8z").state_high == 2
-    assert interface("bane_vs_bane").state_high == 16
-    assert interface("MMM").state_high == 2
-    assert interface("so_many_baneling").state_high == 1
-
-
 # Kinds by the place of their bit, read off SMAC's code: agents by rank of StarCraft's id of SMAC's own units, enemies
 # by StarCraft's ids (Zealot 73, Stalker 74).
 ORDERS = {

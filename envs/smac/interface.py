@@ -7,7 +7,6 @@ Stalkers and Zealots have each other's one-hot. Arithmetic is in float64, output
 `Interface.observe` works on arrays anybody can write down; `Interface.observe_into` is the same on the engine's world.
 """
 
-import math
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -15,18 +14,7 @@ import numpy as np
 from envs.checks import flag, number
 from envs.compiling import kernel
 from envs.smac.maps import ENEMY_TYPE_BITS, SIZE, TYPE_BITS, Map
-from envs.smac.units import (
-    DAMAGE_POINT,
-    DELAY_HIGH,
-    HP,
-    MAX_COOLDOWN,
-    MEDIVAC,
-    PERIOD,
-    SHIELD,
-    TYPE_ID,
-    TYPE_NAMES,
-    UNIT_TABLE,
-)
+from envs.smac.units import HP, MAX_COOLDOWN, MEDIVAC, SHIELD, TYPE_ID, UNIT_TABLE
 
 NOOP, STOP, NORTH, SOUTH, EAST, WEST, FIRST_TARGET = range(7)  # actions; FIRST_TARGET + k attacks (or heals) unit k
 SHOOT_RANGE, SIGHT_RANGE = 6.0, 9.0  # of every unit, in the mask and in observations
@@ -183,7 +171,6 @@ class Interface:
     Attributes:
         obs_dim, state_dim, n_actions: sizes of one agent's observation, of the state, of one agent's mask.
         action_names: in the order of the mask.
-        state_high: no entry of a state is greater in play: weapons may take longer than SMAC's constants say.
         layout: what the kernels need.
     """
 
@@ -240,7 +227,6 @@ class Interface:
         self.action_names = ["no-op", "stop", "north", "south", "east", "west"]
         self.action_names += [f"attack_{k}" for k in range(n_enemies)]
         self.obs_dim, self.state_dim = sizes(self.layout)
-        self.state_high = _longest_cooldown(ally_types or (TYPE_NAMES[self.unit_type[0]],))
 
     @classmethod
     def of_map(cls, found: Map, *, move_amount: float = 2.0, flags: Flags | None = None) -> Self:
@@ -424,13 +410,6 @@ def step_reward(battle, outcome, scale, rewards):
     elif outcome < 0:
         battle += rewards.reward_defeat
     return battle / scale
-
-
-def _longest_cooldown(types: tuple[str, ...]) -> float:
-    """Return the longest time a weapon of these kinds may need, in SMAC's constants, and at least 1."""
-    rows = UNIT_TABLE[[TYPE_ID[name] for name in types]]
-    longest = (rows[:, PERIOD] + rows[:, DAMAGE_POINT] + DELAY_HIGH) / rows[:, MAX_COOLDOWN]
-    return max(1.0, math.ceil(longest.max()))
 
 
 def _places(types: tuple[str, ...]) -> np.ndarray:

@@ -128,7 +128,7 @@ DELAY_LOW, DELAY_HIGH = _loops(-0.0625), _loops(0.125)  # every attack's period 
 CALL_FOR_HELP_RANGE, CALL_FOR_HELP_PERIOD = 4.0, _loops(2.0)
 ZERG_REGEN = _per_loop(0.2734)
 
-# The order of this table gives the type ids; within a race it is the order in which SMAC numbers agents.
+# The order of this table gives the type ids; within a race SMAC and SMACv2 number agents in this order.
 UNITS: dict[str, Unit] = {
     "colossus": Unit(
         race="P",
@@ -254,18 +254,6 @@ UNITS: dict[str, Unit] = {
             fires_moving=True,
         ),
     ),
-    "zergling": Unit(
-        race="Z",
-        hp=35,
-        armor=0,
-        speed=_per_loop(2.9531),
-        radius=0.375,
-        separation=0.375,
-        attributes=("light", "biological"),
-        max_cooldown=11,
-        life_regen=ZERG_REGEN,
-        weapon=Weapon(damage=5, range=0.1, period=_loops(0.696), damage_point=_loops(0.167)),
-    ),
     "hydralisk": Unit(
         race="Z",
         hp=80,
@@ -284,6 +272,18 @@ UNITS: dict[str, Unit] = {
             missile_speed=_per_loop(40.0),
             hits_air=True,
         ),
+    ),
+    "zergling": Unit(
+        race="Z",
+        hp=35,
+        armor=0,
+        speed=_per_loop(2.9531),
+        radius=0.375,
+        separation=0.375,
+        attributes=("light", "biological"),
+        max_cooldown=11,
+        life_regen=ZERG_REGEN,
+        weapon=Weapon(damage=5, range=0.1, period=_loops(0.696), damage_point=_loops(0.167)),
     ),
     "spine_crawler": Unit(
         race="Z",
