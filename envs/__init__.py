@@ -2,7 +2,8 @@
 
 `ENVS` lists them. `make` gives the PettingZoo parallel form, `make_vec` the batched form (`envs.vector.VectorEnv`).
 Importing this package registers every id with PettingZoo and Gymnasium (`marl_gre/lumberjacks-v0`, ...), so that
-`gymnasium.make("envs:marl_gre/lumberjacks-v0")` needs no other import; the compiled parts load on first use.
+`gymnasium.make("envs:marl_gre/lumberjacks-v0")` needs no other import; the compiled parts load on first use. Each
+SMAC map and scenario also has an id of its own: `smac/3s5z_v0` for PettingZoo, `smac/3s5z-v0` for Gymnasium.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import gymnasium
 import pettingzoo
 
 from envs.checks import one_of
+from envs.smac.maps import MAPS, SCENARIOS
 
 if TYPE_CHECKING:
     from pettingzoo import ParallelEnv
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 ENVS: dict[str, str] = {
     "lumberjacks_v0": "envs.lumberjacks_v0",
     "lumberjacks_v1": "envs.lumberjacks_v1",
+    "smac_v0": "envs.smac_v0",
     "traffic_junction_v0": "envs.traffic_junction_v0",
     "traffic_junction_v1": "envs.traffic_junction_v1",
 }
@@ -92,18 +95,28 @@ def _find(name: str) -> tuple[ModuleType, str]:
     return module, factory
 
 
+def _register(public_id: str, pettingzoo_id: str, name: str, **kwargs: Any) -> None:
+    """Register an environment of ENVS, with keywords, under ids; the entry points are strings and load on first use."""
+    if public_id in gymnasium.registry:
+        return  # this package was reloaded
+    # Gymnasium's checker expects one number as reward, here it is a list.
+    gymnasium.register(
+        public_id,
+        entry_point="envs.gymnasium_env:JointEnv",
+        disable_env_checker=True,
+        kwargs={"name": name, **kwargs},
+    )
+    pettingzoo.register("parallel", pettingzoo_id, entry_point=f"{ENVS[name]}:parallel_env", kwargs=kwargs)
+    pettingzoo.register("aec", pettingzoo_id, entry_point=f"{ENVS[name]}:env", kwargs=kwargs)
+
+
 def _register_all() -> None:
-    """Register every id with Gymnasium and PettingZoo; the entry points are strings and load on first use."""
-    for name, module in ENVS.items():
+    """Register every id with Gymnasium and PettingZoo."""
+    for name in ENVS:
         public_id = "marl_gre/" + name.replace("_v", "-v")
-        if public_id in gymnasium.registry:
-            continue  # this package was reloaded
-        # Gymnasium's checker expects one number as reward, here it is a list.
-        gymnasium.register(
-            public_id, entry_point="envs.gymnasium_env:JointEnv", disable_env_checker=True, kwargs={"name": name}
-        )
-        pettingzoo.register("parallel", public_id, entry_point=f"{module}:parallel_env")
-        pettingzoo.register("aec", public_id, entry_point=f"{module}:env")
+        _register(public_id, public_id, name)
+    for map_name in (*MAPS, *SCENARIOS):
+        _register(f"smac/{map_name}-v0", f"smac/{map_name}_v0", "smac_v0", map_name=map_name)
 
 
 _register_all()

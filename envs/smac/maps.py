@@ -1,4 +1,4 @@
-"""The 23 SMAC maps: who fights whom, from where, on which ground, for how long.
+"""The 23 SMAC maps and SMACv2's scenarios: who fights whom, from where, on which ground, for how long.
 
 A world is 32 x 32; x grows to the east, y to the north. Groups of units are created at one point each, in the order
 given; StarCraft II spreads them around it in a way nobody documents, here they stand on a small grid.
@@ -32,6 +32,9 @@ TYPE_BITS: dict[str, tuple[str, ...]] = {
     "colossi_stalkers_zealots": ("colossus", "stalker", "zealot"),
     "bane": ("baneling", "zergling"),
     "MMM": ("marauder", "marine", "medivac"),
+    "protoss_gen": ("stalker", "zealot", "colossus"),
+    "terran_gen": ("marine", "marauder", "medivac"),
+    "zerg_gen": ("zergling", "hydralisk", "baneling"),
 }
 ENEMY_TYPE_BITS = TYPE_BITS | {"stalkers_and_zealots": ("zealot", "stalker")}
 
@@ -166,6 +169,39 @@ class Map:
         return np.concatenate([allies, _starts(self.enemies, self.terrain, -1)])
 
 
+@dataclass(frozen=True)
+class Scenario(Map):
+    """A map whose units and starts are drawn anew for each episode (scenarios.py), as in SMACv2.
+
+    What the class Map says about units holds for a team of the first kind only; it gives the numbers of both sides.
+
+    Attributes:
+        weights: probability of each kind of TYPE_BITS[map_type].
+        helpers: kinds that never make up a whole team.
+        reflect: probability that the enemies start as a mirror image of the agents, instead of around them.
+    """
+
+    weights: tuple[float, ...] = ()
+    helpers: tuple[str, ...] = ()
+    reflect: float = 0.5
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that are drawn."""
+        return TYPE_BITS[self.map_type]
+
+    @property
+    def has_medivacs(self) -> bool:
+        """Whether a side that has only Medivacs left has lost."""
+        return "medivac" in self.kinds
+
+    @property
+    def enemy_points(self) -> float:
+        """Expected hit points and shield points of all enemies together."""
+        each = sum(w * (UNITS[name].hp + UNITS[name].shield) for name, w in zip(self.kinds, self.weights, strict=True))
+        return self.n_enemies * each
+
+
 def grid_layout(radii: list[float], point: Point, facing: int = 1, columns: int = 0) -> np.ndarray:
     """Return positions [n, 2] of a group on a grid around a point.
 
@@ -236,14 +272,14 @@ def _shift_inside(pathable: np.ndarray, places: np.ndarray, radii: np.ndarray) -
 
 
 def map_named(name: object) -> Map:
-    """Return the map of that name.
+    """Return the map or scenario of that name.
 
     Raises:
         ValueError: there is none; the message names the nearest.
     """
-    if name not in MAPS:
-        raise ValueError(one_of("map_name", name, MAPS))
-    return MAPS[str(name)]
+    if name not in MAPS and name not in SCENARIOS:
+        raise ValueError(one_of("map_name", name, [*MAPS, *SCENARIOS]))
+    return (MAPS | SCENARIOS)[str(name)]
 
 
 def _terrain(*blocks: tuple[int, int, int, int]) -> np.ndarray:
@@ -417,4 +453,33 @@ MAPS: dict[str, Map] = {
             terrain="ravine",
         ),
     )
+}
+
+# SMACv2's configurations (https://github.com/oxwhirl/smacv2): team weights, helpers, and sizes (agents, enemies).
+_RACES: dict[str, tuple[tuple[float, ...], tuple[str, ...]]] = {
+    "protoss": ((0.45, 0.45, 0.1), ()),
+    "terran": ((0.45, 0.45, 0.1), ("medivac",)),
+    "zerg": ((0.45, 0.45, 0.1), ("baneling",)),
+}
+_SIZES = ((5, 5), (10, 10), (10, 11), (20, 20), (20, 23))
+
+
+def _scenario(race: str, allies: int, enemies: int) -> Scenario:
+    weights, helpers = _RACES[race]
+    map_type = f"{race}_gen"
+    first = TYPE_BITS[map_type][0]
+    return Scenario(
+        f"{race}_{allies}_vs_{enemies}",
+        _side(WEST, **{first: allies}),
+        _side(EAST, **{first: enemies}),
+        200,
+        map_type,
+        terrain="open",
+        weights=weights,
+        helpers=helpers,
+    )
+
+
+SCENARIOS: dict[str, Scenario] = {
+    found.name: found for race in _RACES for size in _SIZES for found in (_scenario(race, *size),)
 }
