@@ -19,11 +19,11 @@ from envs.smac.interface import NOOP, STOP, Interface, make_flags, make_rewards,
 from envs.smac.maps import LAYOUTS, SIZE, map_named
 from envs.smac.orders import SENT_NOWHERE, SENT_TO_POINT, SENT_TO_UNITS
 from envs.smac.pathing import terrain_named
-from envs.smac.units import HP, MAX_ENERGY, SHIELD, UNIT_TABLE
+from envs.smac.units import HP, MAX_COOLDOWN, MAX_ENERGY, SHIELD, UNIT_TABLE
 from envs.vector import World
 
 SENT = {"point": SENT_TO_POINT, "segment": SENT_TO_POINT, "units": SENT_TO_UNITS, "none": SENT_NOWHERE}
-LONGEST = 1000.0  # loops; no timer of a given world may be longer
+LONGEST, LONGEST_COOLDOWN = 1000.0, 100.0  # loops; no timer of a given world may be longer
 
 
 class SMAC(CoreEnv):
@@ -109,6 +109,7 @@ class SMAC(CoreEnv):
             ValueError: a value cannot be used.
         """
         self.map = found = map_named(map_name)
+        self.map_name = found.name
         limit = found.episode_limit if max_steps is None else whole("max_steps", max_steps, 1, MAX_STEPS)
         self.spawn_layout = choice("spawn_layout", spawn_layout, LAYOUTS)
         self.threads = whole("threads", threads, 1, 64)
@@ -172,8 +173,8 @@ class SMAC(CoreEnv):
 
     @property
     def state_bounds(self) -> tuple[float, float]:
-        """The least and the greatest number a state can have."""
-        return self.obs_low, max(self.obs_high, self.interface.state_high)
+        """The least and the greatest number a state can have: cooldowns may exceed the constants that divide them."""
+        return self.obs_low, LONGEST_COOLDOWN / UNIT_TABLE[self.map.unit_type[: self.n_agents], MAX_COOLDOWN].min()
 
     def render(self, index: int = 0) -> np.ndarray:
         """Return a picture of copy `index`, [height, width, 3] uint8."""
@@ -202,7 +203,7 @@ class SMAC(CoreEnv):
             "hp": Field((units,), np.float64, 0.0, UNIT_TABLE[:, HP].max()),
             "shield": Field((units,), np.float64, 0.0, UNIT_TABLE[:, SHIELD].max()),
             "energy": Field((units,), np.float64, 0.0, UNIT_TABLE[:, MAX_ENERGY].max()),
-            "cooldown": Field((units,), np.float64, -1.0, LONGEST),
+            "cooldown": Field((units,), np.float64, -1.0, LONGEST_COOLDOWN),
             "windup": Field((units,), np.float64, -1.0, LONGEST),
             "shield_timer": Field((units,), np.float64, 0.0, LONGEST),
             "target": someone,
@@ -224,7 +225,8 @@ class SMAC(CoreEnv):
         """Return the fields of a world given to reset(): hp_max and shield_max must be those of the units."""
         most = UNIT_TABLE[self.map.unit_type]
         hp, shield, zero = most[:, HP], most[:, SHIELD], np.zeros(len(most))
-        high = np.stack([zero + SIZE, zero + SIZE, hp, hp, shield, shield, zero + LONGEST, most[:, MAX_ENERGY]], -1)
+        size, cooldown = zero + SIZE, zero + LONGEST_COOLDOWN
+        high = np.stack([size, size, hp, hp, shield, shield, cooldown, most[:, MAX_ENERGY]], -1)
         low = np.stack([zero, zero, zero, hp, zero, shield, zero, zero], -1)
         agents = self.n_agents
         return {
