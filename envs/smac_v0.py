@@ -1,17 +1,18 @@
 """The SMAC maps, and random scenarios like SMACv2's, in an embedded engine or in the real StarCraft II.
 
-`backend="embedded"` (default) needs nothing else; keywords: smac/core.py. `backend="starcraft"` plays the same maps
-with the same interface in the game; keywords: starcraft.py.
+`backend="embedded"` (default) needs nothing else; keywords: smac/core.py, and for scenarios ("terran_5_vs_5", ...)
+start_positions, see smac/scenarios.py; their observations have SMACv2's defaults. `backend="starcraft"` plays the same
+maps with the same interface in the game; keywords: starcraft.py.
 """
 
 from typing import Any
 
 from envs.checks import check_keywords, choice, keywords_of
-from envs.core import make_core
 from envs.parallel import CoreParallelEnv, aec_forms, metadata_of
 from envs.smac.core import SMAC
 from envs.smac.interface import Flags, Rewards
-from envs.smac.maps import map_named
+from envs.smac.maps import Scenario, map_named
+from envs.smac.scenarios import SMACScenario
 from envs.vector import VectorEnv
 
 RESULTS_VERSION = 1  # raised whenever results of the embedded engine change
@@ -32,6 +33,8 @@ GAME_ONLY = (
     "step_timeout_s",
     "start_timeout_s",
 )
+# What SMACv2's configurations choose differently from SMAC's defaults; and it pays max(sum, 0), not |sum|.
+SMACV2 = {"obs_own_pos": True, "use_unit_ranges": True}
 BOTH = {"map_name", "move_amount", "strict", *Flags._fields, *Rewards._fields} - {"reward_clamp"}
 
 
@@ -52,9 +55,10 @@ def vector_env(
         ValueError: unknown map or backend, or a value cannot be used, or an option belongs to the other backend.
         TypeError: unknown keyword.
     """
-    map_named(map_name)
+    found = map_named(map_name)
+    random = isinstance(found, Scenario)
     choice("backend", backend, BACKENDS)
-    embedded = keywords_of(SMAC)
+    embedded = [name for name in keywords_of(SMAC) if name not in ("num_envs", "autoreset")] + ["start_positions"]
     others = GAME_ONLY if backend == "embedded" else sorted(set(embedded) - BOTH)
     if misplaced := [name for name in kwargs if name in others]:
         other = BACKENDS[backend == "embedded"]
@@ -63,9 +67,13 @@ def vector_env(
         from envs import starcraft
 
         return starcraft.vector_env(map_name, num_envs, autoreset, **kwargs)
-    names = [name for name in embedded if name not in ("num_envs", "autoreset")]
-    check_keywords("smac_v0", kwargs, [*names, "backend"])
-    return make_core(SMAC, "smac_v0", num_envs, autoreset=autoreset, map_name=map_name, **kwargs)
+    check_keywords("smac_v0", kwargs, [*embedded, "backend"])
+    if random:
+        kwargs = {**SMACV2, "reward_clamp": kwargs.get("reward_only_positive", True), **kwargs}
+        return SMACScenario(num_envs, autoreset=autoreset, map_name=map_name, **kwargs)
+    if "start_positions" in kwargs:
+        raise ValueError(f"start_positions is an option of scenarios; {map_name} always starts from the same places.")
+    return SMAC(num_envs, autoreset=autoreset, map_name=map_name, **kwargs)
 
 
 class parallel_env(CoreParallelEnv):

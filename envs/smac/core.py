@@ -64,6 +64,8 @@ class SMAC(CoreEnv):
         obs_instead_of_state: bool = False,
         state_last_action: bool = True,
         state_timestep_number: bool = False,
+        obs_own_pos: bool = False,
+        use_unit_ranges: bool = False,
         reward_sparse: bool = False,
         reward_only_positive: bool = True,
         reward_death_value: float = 10.0,
@@ -96,7 +98,8 @@ class SMAC(CoreEnv):
             max_steps: time limit, 1 to 32767 steps; the map's if None.
             move_amount: how far a move goes; SMAC's is 2.
             obs_all_health, obs_own_health, obs_last_action, obs_pathing_grid, obs_terrain_height, obs_timestep_number,
-                obs_instead_of_state, state_last_action, state_timestep_number: what is observed, see interface.Flags.
+                obs_instead_of_state, state_last_action, state_timestep_number, obs_own_pos, use_unit_ranges: what is
+                observed, see interface.Flags.
             reward_sparse, reward_only_positive, reward_death_value, reward_win, reward_defeat, reward_negative_scale,
                 reward_scale, reward_scale_rate, reward_clamp: how the team is paid, see interface.Rewards.
             spawn_layout: "grid", always the same start, or "grid_jitter", with shifts of up to 0.1 in x and y.
@@ -126,6 +129,8 @@ class SMAC(CoreEnv):
                 obs_instead_of_state=obs_instead_of_state,
                 state_last_action=state_last_action,
                 state_timestep_number=state_timestep_number,
+                obs_own_pos=obs_own_pos,
+                use_unit_ranges=use_unit_ranges,
             ),
         )
         rewards = make_rewards(
@@ -176,11 +181,13 @@ class SMAC(CoreEnv):
         """The least and the greatest number a state can have: cooldowns may exceed the constants that divide them."""
         return self.obs_low, LONGEST_COOLDOWN / UNIT_TABLE[self.map.unit_type[: self.n_agents], MAX_COOLDOWN].min()
 
-    def render(self, index: int = 0) -> np.ndarray:
-        """Return a picture of copy `index`, [height, width, 3] uint8."""
+    def render(self, index: int = 0, agent: int | None = None) -> np.ndarray:
+        """Return a picture of copy `index`, [height, width, 3] uint8, with the sight of an agent if one is given."""
         from envs.smac.rendering import draw_smac
 
-        return draw_smac(self, index)
+        if agent is not None:
+            whole("agent", agent, 0, self.n_agents - 1)
+        return draw_smac(self, index, agent)
 
     def close(self) -> None:
         """Release the threads; safe to call twice."""

@@ -332,6 +332,6 @@ def _outcome(u, setup):
         return DRAWN
     if allies == 0 or (setup.medivac_rule and allies == ally_medivacs):
         return LOST
-    if enemies == 0 or (setup.medivac_rule and enemies == 1 and enemy_medivacs == 1):
+    if enemies == 0 or (setup.medivac_rule and enemies == enemy_medivacs):
         return WON
     return GOES_ON
