@@ -18,23 +18,23 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from benchmarks.layout import REPORT, WORK
-from marl_gre.errors import BadInput, MarlGreError, Stopped, run_cli
+from marl_gre.errors import BadInput, MarlGreError, run_cli
+from marl_gre.signals import noted, stop_if
 
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")  # without the flag DVC gives up on a lock after 3 s
 POLL_S = 0.2
 LINE_INTERVAL_S = 30.0
 TAIL_LINES = 15
+ADVICE = "run the same command to go on, finished runs are kept."
 NAMED_TASKS = 4  # on one line of progress
 PROGRESS = re.compile(rb"(\d+)/(\d+) env steps")  # what the trainer logs
 
@@ -126,7 +126,7 @@ def main() -> None:
     if jobs < 1:
         raise BadInput(f"--jobs: found {jobs}; 1 or more is allowed.")
     backend = LocalBackend()
-    with signals() as received:
+    with noted() as received:
         # -f: also tells DVC about code whose results version was raised since it last looked.
         gate = Task("versions", (*DVC, "repro", "-f", "versions"), log_file("versions"))
         try:
@@ -166,7 +166,7 @@ def stale_cells(received: list[int]) -> tuple[int, list[Task]]:
     done = subprocess.run(  # noqa: S603
         (*DVC, "status", "--json"), env=stage_environment(), capture_output=True, text=True
     )
-    stop_if(received)
+    stop_if(received, ADVICE)
     if done.returncode != 0:
         raise MarlGreError(f"dvc status failed: {done.stderr.strip()}")
     stale = {stage.partition("@")[2] for stage in json.loads(done.stdout)}
@@ -205,7 +205,7 @@ def run(backend: Backend, tasks: Sequence[Task], jobs: int, received: list[int])
                     failed += [task] if code else []
                     display.finished(task, code)
             display.refresh(running)
-            stop_if(received)
+            stop_if(received, ADVICE)
     finally:
         stop_all(list(running.values()), received)
         display.close()
@@ -223,7 +223,7 @@ def run_alone(backend: Backend, task: Task, received: list[int]) -> None:
     try:
         while (code := job.poll()) is None:
             time.sleep(POLL_S)
-            stop_if(received)
+            stop_if(received, ADVICE)
     finally:
         stop_all([job], received)
     if code:
@@ -236,32 +236,6 @@ def report_failures(failed: Sequence[Task]) -> None:
         print(f"--- the end of {task.log}:\n{task.tail()}\n", file=sys.stderr)
     names = "; ".join(f"{task.name} (log: {task.log})" for task in failed)
     raise MarlGreError(f"failed: {names}. Repair the cause and run again; what is finished is kept.")
-
-
-@contextmanager
-def signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying, so that no child is left behind.
-
-    A handler also matters to the children: a signal that is ignored stays ignored in them, a handled one does not.
-    """
-    received: list[int] = []
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, action in previous.items():
-            signal.signal(number, action)
-
-
-def stop_if(received: Sequence[int]) -> None:
-    """Raise Stopped if a signal came."""
-    if received:
-        name = signal.Signals(received[0]).name
-        raise Stopped(f"stopped by {name}; run the same command to go on, finished runs are kept.", received[0])
 
 
 def stop_all(jobs: Sequence[Job], received: Sequence[int]) -> None:

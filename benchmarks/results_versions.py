@@ -47,10 +47,14 @@ def write(params: Params, path: Path = PATH) -> None:
 
 
 def main() -> None:
-    """Check the params file and write the versions."""
+    """Check the params file, down to making each selected environment and network once, and write the versions."""
+    from marl_gre.check import check_runnable  # brings torch, which `write` alone does not need
+
     parser = argparse.ArgumentParser(description="Check params.yaml and write results_versions.yaml.")
     parser.add_argument("--params", default="params.yaml", type=Path)
-    write(load_params(parser.parse_args().params))
+    params = load_params(parser.parse_args().params)
+    check_runnable(params)
+    write(params)
 
 
 if __name__ == "__main__":

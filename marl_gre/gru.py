@@ -30,7 +30,7 @@ def unroll(gru: nn.GRU, inputs: Tensor, rows: Sequence[int]) -> Tensor:
 
 
 class _Unroll(torch.autograd.Function):
-    """r, z = sigmoid(i + h), n = tanh(i + r h), h' = n + z (h - n) with i = W_ih x + b_ih and h = W_hh h + b_hh by gate."""
+    """r, z = sigmoid(i + k), n = tanh(i + r k), h' = n + z (h - n), where i = W_ih x + b_ih and k = W_hh h + b_hh."""
 
     @staticmethod
     def forward(

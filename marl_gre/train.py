@@ -4,22 +4,19 @@ One episode, then one gradient step once the replay holds a batch; a greedy test
 `test_interval_steps` is reached, the first before any training.
 """
 
-import os
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import torch
 
 from envs.vector import VectorEnv
+from marl_gre import signals
 from marl_gre.agents import RecurrentAgent
 from marl_gre.config import RunConfig
 from marl_gre.credit import QUANTILES, entropy_statistics
-from marl_gre.errors import BadInput, Stopped
+from marl_gre.errors import BadInput
 from marl_gre.learner import Learner
 from marl_gre.mixers import Mixer
 from marl_gre.policy import Policy, epsilon_at
@@ -47,14 +44,14 @@ def train(config: RunConfig, out: Path, work: Path) -> None:
     """
     started = time.monotonic()
     torch.set_num_threads(1)  # two threads on two busy cores are several times slower than one
-    with stop_signals() as check_stop, lock(work / config.identity()[:12]):
+    with signals.noted() as received, lock(work / config.identity()[:12]):
         trainer = Trainer(config)
         title = f"train {config.env_key} {config.algorithm_key} seed {config.seed}"
         progress = Progress(config.env.total_steps, title, "env steps")
         try:
             for note in trainer.run():
                 progress.update(trainer.env_steps, note)
-                check_stop()
+                signals.stop_if(received, "run the same command to start this run again.")
         finally:
             progress.close()
         with publishing(out) as folder:
@@ -187,28 +184,6 @@ def build_networks(config: RunConfig, env: VectorEnv) -> tuple[RecurrentAgent, M
         except ValueError as error:
             raise BadInput(f"algorithms.{config.algorithm_key} on envs.{config.env_key}: {error}") from error
     return agent, mixer
-
-
-@contextmanager
-def stop_signals() -> Iterator:
-    """Give a function that raises Stopped once SIGINT or SIGTERM came; a second signal acts at once."""
-    received: list[int] = []
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        if received:
-            os._exit(128 + number)
-        received.append(number)
-
-    def check() -> None:
-        if received:
-            raise Stopped(f"stopped by {signal.Signals(received[0]).name}.", received[0])
-
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield check
-    finally:
-        for number, action in previous.items():
-            signal.signal(number, action)
 
 
 def _entropy_row(due: int, env_steps: int, updates: int, statistics: dict[str, tuple[float, list[float]]]) -> Row:

@@ -1,0 +1,33 @@
+"""Being asked to stop: SIGINT and SIGTERM are noted, and acted on where nothing is half done."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from marl_gre.errors import Stopped
+
+
+@contextmanager
+def noted() -> Iterator[list[int]]:
+    """Collect the SIGINT and SIGTERM that arrive in the block, in a list that the block may look at.
+
+    A handler also matters to child processes: a signal that is ignored stays ignored in them, a handled one does not.
+    """
+    received: list[int] = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, action in previous.items():
+            signal.signal(number, action)
+
+
+def stop_if(received: Sequence[int], advice: str) -> None:
+    """Raise Stopped if a signal came; the advice tells the user how to go on."""
+    if received:
+        raise Stopped(f"stopped by {signal.Signals(received[0]).name}; {advice}", received[0])
