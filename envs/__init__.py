@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 ENVS: dict[str, str] = {
     "lumberjacks_v0": "envs.lumberjacks_v0",
     "lumberjacks_v1": "envs.lumberjacks_v1",
-    "smac_v0": "envs.smac_v0",
     "traffic_junction_v0": "envs.traffic_junction_v0",
     "traffic_junction_v1": "envs.traffic_junction_v1",
+    "smac_v0": "envs.smac_v0",
 }
 
 

@@ -39,7 +39,6 @@ class CoreEnv(VectorEnv):
     given_optional: ClassVar[tuple[str, ...]] = ()
     step_counters: ClassVar[tuple[str, ...]]  # info fields [E] that count what happened in a step
     step_flags: ClassVar[tuple[str, ...]] = ()  # info fields [E] that tell whether something happened in a step
-    shared_reward: ClassVar[bool] = False  # whether every agent's reward is the team's already
     obs_low: float
     obs_high: float
 

@@ -53,12 +53,15 @@ class JointEnv(gymnasium.Env):
             action: one action for each agent, in their order.
 
         Returns:
-            Each agent's observation, each agent's own reward, terminated, truncated, info.
+            Each agent's observation, each agent's own reward (an equal part of it where they share one), terminated,
+            truncated, info.
         """
         agents = self._env.possible_agents
         observations, _, terminated, truncated, _ = self._env.step(dict(zip(agents, action, strict=True)))
-        rewards = self.core.agent_reward[0].tolist()
-        return tuple(observations.values()), rewards, terminated[agents[0]], truncated[agents[0]], self._info()
+        rewards = self.core.agent_reward[0]
+        if self.core.shared_reward:
+            rewards = rewards / self.n_agents
+        return tuple(observations.values()), rewards.tolist(), terminated[agents[0]], truncated[agents[0]], self._info()
 
     def state(self) -> np.ndarray:
         """Return the global state, [S] float32."""

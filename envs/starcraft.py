@@ -159,6 +159,7 @@ class StarCraft(StoredOutputs):
     """
 
     backend: ClassVar[str] = "starcraft"
+    shared_reward: ClassVar[bool] = True
     obs_low, obs_high = state_bounds = -math.inf, math.inf  # cooldowns exceed 1, SMACv2 has more of its own
     _copies: list[Game]
 

@@ -6,7 +6,7 @@ core.py, any PettingZoo parallel environment through from_parallel.py.
 
 import abc
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -25,13 +25,17 @@ class VectorEnv(abc.ABC):
         agents: PettingZoo names of the agents, in the order of axis N.
         action_names: names of the actions, in the order of axis A.
         autoreset: whether finished copies restart by themselves.
+        backend: what plays: "native" for environments as such, "embedded" for this package's engine in place of a
+            game, "starcraft" for the game. Results carry it.
         obs, state, action_mask: [E,N,O] float32, [E,S] float32 and [E,N,A] int8 (1 = available), what the agents
             face now. These and all outputs below are preallocated and overwritten by reset and step: copy what
             you keep, and do not write into them (`state` may share memory with `obs`).
         reward: [E] float64, team reward of the last step.
         agent_reward: [E,N] float64, the environment's own reward of each agent in the last step.
+        shared_reward: whether every agent's reward is the team's already, so that they must not be added up.
         terminated, truncated: [E] bool, whether the last step ended the episode truly or by the time limit, never both.
-        info: numeric diagnostics of the last step, each [E,...]; "illegal_actions" always.
+        info: numeric diagnostics of the last step, each [E,...]; "illegal_actions" always, "battle_won" where there is
+            something to win (1 in the step that wins).
         final_obs, final_state, final_action_mask: with autoreset, the outputs after the last step of the episode, for
             the copies whose last step ended one; other rows hold older values.
         world: the live complete world, each field [E,...]; write to it through set_world only.
@@ -47,6 +51,7 @@ class VectorEnv(abc.ABC):
     agents: list[str]
     action_names: list[str]
     autoreset: bool
+    backend: str = "native"
     obs: np.ndarray
     state: np.ndarray
     action_mask: np.ndarray
@@ -60,6 +65,7 @@ class VectorEnv(abc.ABC):
     final_action_mask: np.ndarray
     world: World
     observed: tuple[str, ...]
+    shared_reward: ClassVar[bool] = False
 
     @abc.abstractmethod
     def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:

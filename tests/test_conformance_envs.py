@@ -27,6 +27,11 @@ CASES = [
     ),
     ("traffic_junction_v0", {"n_max": 10, "max_steps": 52}, BOTH),
     ("traffic_junction_v1", {"n_max": 10, "max_steps": 37}, BOTH),
+    # Random agents lose long before the time limit; a limit at the usual length of their episodes gives both ends.
+    ("smac_v0", {}, ("terminated",)),
+    ("smac_v0", {"map_name": "3m", "max_steps": 27, "strict": True}, BOTH),
+    ("smac_v0", {"map_name": "MMM2", "obs_last_action": True, "reward_only_positive": False}, ("terminated",)),
+    ("smac_v0", {"map_name": "zerg_5_vs_5"}, ("terminated",)),
 ]
 USUAL_ENDS = {name: ends for name, kwargs, ends in CASES if not kwargs}
 

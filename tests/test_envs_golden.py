@@ -97,6 +97,6 @@ def playing_digest(name):
     return digest.hexdigest()[:16]
 
 
-@pytest.mark.parametrize("name", envs.ENVS)
+@pytest.mark.parametrize("name", [name for name, _ in PINNED])
 def test_results_version_pins_results(name):
     assert playing_digest(name) == PINNED[name, envs.results_version(name)]

@@ -180,7 +180,7 @@ def _draw_unit(view: View, world: dict[str, np.ndarray], i: int, n_agents: int, 
     edge = {"outline": INK, "width": 0.12} if chosen else {"outline": PAPER, "width": 0.04}
     canvas.disc(row, column, radius, fill=color, **edge)
     label = f"{LETTERS[name]}{number}"
-    canvas.text(row, column, label, min(2.1 * radius / (0.62 * len(label) + 0.25), 0.62))
+    canvas.text(row, column, label, min(2.1 * radius / (0.7 * len(label) + 0.3), 0.62))
 
 
 def _draw_bars(view: View, world: dict[str, np.ndarray], i: int) -> None:
