@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs import randomness
-from envs.compiling import kernel
+from envs.compiling import inner_kernel
 from envs.smac.orders import NO_WINDUP, NOBODY, square_distance, within
 from envs.smac.units import (
     ARMOR,
@@ -48,7 +48,7 @@ FIRST, DELAY = 10, 11  # purposes of random draws
 LEAST_HP = 2.0**-10  # a unit with less is dead, so that it is dead in float32 too
 
 
-@kernel
+@inner_kernel
 def fight(u, n_agents, table, knobs, key, loop, dying):
     """Let missiles arrive, attacks take effect and Medivacs heal, unit by unit from a random first one.
 
@@ -84,7 +84,7 @@ def fight(u, n_agents, table, knobs, key, loop, dying):
             _burst_all(u, n_agents, table, knobs, dying)
 
 
-@kernel
+@inner_kernel
 def _attack(u, i, target, n_agents, table, knobs, key, loop, dying):
     """Carry out the attack that unit i has wound up."""
     kind = u.unit_type[i]
@@ -109,7 +109,7 @@ def _attack(u, i, target, n_agents, table, knobs, key, loop, dying):
             u.missile_timer[i] = table[kind, HIT_DELAY] - late
 
 
-@kernel
+@inner_kernel
 def hit(u, i, target, n_agents, table, knobs, dying):
     """Damage a unit once with the weapon of unit i, if it still lives."""
     if u.hp[target] <= 0.0:
@@ -133,7 +133,7 @@ def hit(u, i, target, n_agents, table, knobs, dying):
         _die(u, target, table, knobs, dying, False)
 
 
-@kernel
+@inner_kernel
 def _call_for_help(u, victim, attacker, n_agents, table):
     """Tell the friends around an enemy that was hit who did it; they answer if they have nobody else."""
     for j in range(n_agents, u.hp.size):
@@ -143,7 +143,7 @@ def _call_for_help(u, victim, attacker, n_agents, table):
             u.last_attacker[j] = attacker
 
 
-@kernel
+@inner_kernel
 def _die(u, i, table, knobs, dying, attacking):
     """Let unit i die; a Baneling will burst."""
     u.hp[i] = u.shield[i] = 0.0
@@ -156,7 +156,7 @@ def _die(u, i, table, knobs, dying, attacking):
         dying[dying[0]] = i
 
 
-@kernel
+@inner_kernel
 def _burst_all(u, n_agents, table, knobs, dying):
     """Let the dying Banelings burst, and those that die of it too."""
     k = 1
@@ -172,7 +172,7 @@ def _burst_all(u, n_agents, table, knobs, dying):
     dying[0] = 0
 
 
-@kernel
+@inner_kernel
 def _line(u, i, target, n_agents, table, knobs, dying):
     """Let one beam of a Colossus sweep across the line of fire, to both sides of its target."""
     if not knobs.line_splash:
@@ -196,7 +196,7 @@ def _line(u, i, target, n_agents, table, knobs, dying):
             hit(u, i, j, n_agents, table, knobs, dying)
 
 
-@kernel
+@inner_kernel
 def _heal(u, i, target, table):
     """Let Medivac i heal its target for one loop."""
     kind, other = u.unit_type[i], u.unit_type[target]
@@ -208,7 +208,7 @@ def _heal(u, i, target, table):
     u.energy[i] = max(u.energy[i] - healed * table[kind, HEAL_COST], 0.0)
 
 
-@kernel
+@inner_kernel
 def recover(u, table):
     """Let one loop of time pass: cooldowns, missiles, shields, regeneration, energy."""
     for i in range(u.hp.size):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from envs import randomness
-from envs.compiling import kernel
+from envs.compiling import inner_kernel, kernel
 from envs.core import RUNNING, TERMINATED, TRUNCATED
 from envs.smac import combat, movement, orders
 from envs.smac.interface import NOOP, Rewards, battle_reward_of, step_reward
@@ -209,7 +209,7 @@ def begin(which, world, clock, setup, jitter, targets):
         show(u)
 
 
-@kernel
+@inner_kernel
 def forget(u):
     """Clear what units are doing: orders, targets, attacks, missiles, timers."""
     u.velocity[:] = 0.0
@@ -224,10 +224,11 @@ def forget(u):
     u.last_attacker[:] = orders.NOBODY
     u.help_timer[:] = 0
     u.leash_timer[:] = 0
-    u.anchor[:] = u.pos
+    for i in range(u.hp.size):
+        u.anchor[i, 0], u.anchor[i, 1] = u.pos[i, 0], u.pos[i, 1]
 
 
-@kernel
+@inner_kernel
 def show(u):
     """Write what the interface shows; a wind-up counts as cooldown."""
     for i in range(u.hp.size):
@@ -300,7 +301,7 @@ def advance(first, last, running, actions, world, clock, setup, results):
             clock.ended[e] = RUNNING
 
 
-@kernel
+@inner_kernel
 def play_loop(u, setup, key, loop, mode, dying, scratch):
     """Play one game loop of a battle."""
     table, knobs, n_agents = setup.table, setup.knobs, setup.n_agents
@@ -314,7 +315,7 @@ def play_loop(u, setup, key, loop, mode, dying, scratch):
 WON, LOST, DRAWN, GOES_ON = 1, -1, 0, 2  # the first three are step_reward's
 
 
-@kernel
+@inner_kernel
 def _outcome(u, setup):
     """Return how the battle stands; a loss is tested before a victory."""
     allies, enemies, ally_medivacs, enemy_medivacs = 0, 0, 0, 0

@@ -6,7 +6,7 @@ to its goal. Overlapping units are pushed apart, those that attack hardly move. 
 
 import numpy as np
 
-from envs.compiling import kernel
+from envs.compiling import inner_kernel
 from envs.smac import pathing
 from envs.smac.orders import HOLD, MOVE, NO_WINDUP, SENT_TO_POINT, within
 from envs.smac.units import (
@@ -27,7 +27,7 @@ ATTACKING, IDLE, WALKING = 0, 1, 2  # places in knobs.push_weights
 PUSHES = 2  # passes over all pairs per loop
 
 
-@kernel
+@inner_kernel
 def walk(u, n_agents, table, knobs, sent, terrain, mode):
     """Start attacks and move everybody by one loop; mode [U] tells push_apart what each unit is doing."""
     for i in range(u.hp.size):
@@ -67,7 +67,7 @@ def walk(u, n_agents, table, knobs, sent, terrain, mode):
             u.pos[i, 1] += u.velocity[i, 1]
 
 
-@kernel
+@inner_kernel
 def _in_reach(u, i, target, table, knobs):
     """Return whether unit i may stand and attack (or heal) its target; start the attack if the weapon is ready."""
     kind = u.unit_type[i]
@@ -86,7 +86,7 @@ def _in_reach(u, i, target, table, knobs):
     return True
 
 
-@kernel
+@inner_kernel
 def _accelerate(u, i, table, dx, dy):
     """Set the velocity of unit i on its way to a place at (dx, dy); return whether it gets there in this loop."""
     kind = u.unit_type[i]
@@ -110,7 +110,7 @@ def _accelerate(u, i, table, dx, dy):
     return False
 
 
-@kernel
+@inner_kernel
 def push_apart(u, table, knobs, terrain, mode, scratch):
     """Push overlapping units of the same plane apart, then everybody out of the walls.
 
@@ -122,11 +122,17 @@ def push_apart(u, table, knobs, terrain, mode, scratch):
         mode: what each unit does, [U].
         scratch: [4, U] float64, overwritten.
     """
+    flying = 0
     for plane in range(2):
+        if plane == 1 and flying == 0:
+            return
         count = 0
         for i in range(u.hp.size):
+            if u.hp[i] <= 0.0:
+                continue
             kind = u.unit_type[i]
-            if u.hp[i] <= 0.0 or (table[kind, FLIES] > 0.0) != (plane == 1):
+            if (table[kind, FLIES] > 0.0) != (plane == 1):
+                flying += 1
                 continue
             scratch[0, count], scratch[1, count] = u.pos[i, 0], u.pos[i, 1]
             scratch[2, count] = table[kind, SEPARATION]
@@ -150,16 +156,20 @@ def push_apart(u, table, knobs, terrain, mode, scratch):
             u.pos[i, 0], u.pos[i, 1] = x, y
 
 
-@kernel
+@inner_kernel
 def _push_pairs(x, y, radius, weight, count):
     """Push the pairs i < j of discs apart one after the other, each by its share of the weights."""
     for i in range(count):
+        touching = 0
+        for j in range(i + 1, count):  # a loop that the compiler turns into vector instructions
+            touch = radius[i] + radius[j]
+            dx, dy = x[j] - x[i], y[j] - y[i]
+            touching += dx * dx + dy * dy < touch * touch
+        if touching == 0:
+            continue
         for j in range(i + 1, count):
             touch = radius[i] + radius[j]
-            dx = x[j] - x[i]
-            if dx >= touch or dx <= -touch:
-                continue
-            dy = y[j] - y[i]
+            dx, dy = x[j] - x[i], y[j] - y[i]
             square = dx * dx + dy * dy
             total = weight[i] + weight[j]
             if square >= touch * touch or total == 0.0:

@@ -7,7 +7,7 @@ unit are threats of the same priority, so the nearest that the weapon can hit co
 
 import numpy as np
 
-from envs.compiling import kernel
+from envs.compiling import inner_kernel
 from envs.smac.interface import EAST, FIRST_TARGET, NORTH, SOUTH, STOP, WEST
 from envs.smac.units import (
     BIOLOGICAL,
@@ -32,7 +32,7 @@ SENT_NOWHERE, SENT_TO_POINT, SENT_TO_UNITS = 0, 1, 2  # what the enemies were to
 LEASH_RESET = 5.0  # distance a unit that gave up a chase walks before it looks around again
 
 
-@kernel
+@inner_kernel
 def drop_target(u, i):
     """Let unit i forget its target; an attack that is being wound up is lost."""
     u.target[i] = NOBODY
@@ -40,7 +40,7 @@ def drop_target(u, i):
     u.engaged[i] = False
 
 
-@kernel
+@inner_kernel
 def take_orders(u, actions, n_agents, move_amount, table):
     """Turn the actions of a step into orders."""
     for i in range(n_agents):
@@ -63,27 +63,27 @@ def take_orders(u, actions, n_agents, move_amount, table):
         u.order[i] = TARGET
 
 
-@kernel
+@inner_kernel
 def can_hit(table, kind, other):
     """Return whether a kind of unit has a weapon that reaches another kind."""
     return table[kind, HAS_WEAPON] > 0.0 and (table[other, FLIES] == 0.0 or table[kind, HITS_AIR] > 0.0)
 
 
-@kernel
+@inner_kernel
 def square_distance(u, i, j):
     """Return the square of the distance between the centres of two units."""
     dx, dy = u.pos[j, 0] - u.pos[i, 0], u.pos[j, 1] - u.pos[i, 1]
     return dx * dx + dy * dy
 
 
-@kernel
+@inner_kernel
 def within(u, table, i, j, reach):
     """Return whether the edges of two units are at most `reach` apart."""
     limit = reach + table[u.unit_type[i], RADIUS] + table[u.unit_type[j], RADIUS]
     return square_distance(u, i, j) <= limit * limit
 
 
-@kernel
+@inner_kernel
 def choose_targets(u, n_agents, table, knobs, sent):
     """Drop dead targets; let enemies choose theirs."""
     for i in range(u.hp.size):
@@ -101,7 +101,7 @@ def choose_targets(u, n_agents, table, knobs, sent):
             _choose_victim(u, i, n_agents, table, knobs, sent)
 
 
-@kernel
+@inner_kernel
 def _choose_victim(u, i, n_agents, table, knobs, sent):
     """Choose whom enemy i attacks."""
     kind, target = u.unit_type[i], u.target[i]
@@ -130,10 +130,10 @@ def _choose_victim(u, i, n_agents, table, knobs, sent):
             u.leash_timer[i] = int(LEASH_RESET / table[kind, SPEED])
     u.target[i] = found
     if found < 0:
-        u.anchor[i] = u.pos[i]
+        u.anchor[i, 0], u.anchor[i, 1] = u.pos[i, 0], u.pos[i, 1]
 
 
-@kernel
+@inner_kernel
 def _nearest(u, i, n_agents, table, reach):
     """Return the agent nearest to enemy i, edge to edge, of those within reach that it can hit; or NOBODY."""
     kind, found = u.unit_type[i], NOBODY
@@ -147,7 +147,7 @@ def _nearest(u, i, n_agents, table, reach):
     return found
 
 
-@kernel
+@inner_kernel
 def _choose_patient(u, i, n_agents, table):
     """Choose whom an enemy Medivac heals: the friend with the lowest share of its hp, then the nearest."""
     kind, target = u.unit_type[i], u.target[i]

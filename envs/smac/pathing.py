@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.compiling import kernel
+from envs.compiling import inner_kernel
 from envs.smac.maps import NON_CONVEX, SIZE, TERRAINS
 
 CELLS = SIZE * SIZE  # cell (x, y) has number x * SIZE + y
@@ -149,13 +149,13 @@ def _in_sight(pathable: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return sight
 
 
-@kernel
+@inner_kernel
 def cell_of(place):
     """Return the column or row of a coordinate; the far border belongs to the last cell."""
     return min(max(int(place), 0), SIZE - 1)
 
 
-@kernel
+@inner_kernel
 def next_place(waypoint, x, y, goal_x, goal_y):
     """Return where to walk in a straight line on the way to a goal."""
     if waypoint.size == 0:
@@ -167,7 +167,7 @@ def next_place(waypoint, x, y, goal_x, goal_y):
     return way // SIZE + 0.5, way % SIZE + 0.5
 
 
-@kernel
+@inner_kernel
 def onto_ground(terrain, layer, x, y, radius):
     """Return the place nearby where a disc of that radius touches no wall.
 
