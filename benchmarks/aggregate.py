@@ -18,7 +18,7 @@ from marl_gre.config import load_params
 from marl_gre.errors import run_cli
 from marl_gre.run_dir import publishing, write_json
 
-CURVES = {"returns": figures.RETURN, "entropy": figures.ENTROPY}
+CURVES = {"returns": figures.RETURN, "win_rates": figures.WIN_RATE, "entropy": figures.ENTROPY}
 CURVE_COLUMNS = ("env", "algorithm", "due_steps", "seeds", "mean", "min", "max", "iqm", "iqm_low", "iqm_high")
 
 
@@ -37,15 +37,19 @@ def write_report(results: Results, folder: Path) -> None:
     """Write all files of the report."""
     for name in ("tables", "figures", "curves"):
         (folder / name).mkdir()
+    written = []
     for table in tables.TABLES:
         content = table.fill(results)
+        if not content.rows:
+            continue  # win rates where there is nothing to win
+        written.append(table)
         (folder / "tables" / f"{table.name}.csv").write_text(tables.to_csv(content))
         (folder / "tables" / f"{table.name}.md").write_text(tables.to_markdown(table.title, content))
     drawn = figures.write(results, folder / "figures")
     for name, metric in CURVES.items():
         write_curves(results, metric, folder / "curves" / f"{name}.csv")
     write_json(folder / "summary.json", summary(results))
-    (folder / "README.md").write_text(index(results, drawn))
+    (folder / "README.md").write_text(index(results, written, drawn))
 
 
 def write_curves(results: Results, metric: figures.Metric, path: Path) -> None:
@@ -74,7 +78,9 @@ def summary(results: Results) -> dict[str, Any]:
             if not runs:
                 continue
             entry: dict[str, float] = {"seeds": len(runs)}
-            for score in (tables.FINAL_RETURN, tables.EVALUATION_RETURN):
+            scores = [tables.FINAL_RETURN, tables.EVALUATION_RETURN]
+            scores += [tables.FINAL_WIN_RATE, tables.EVALUATION_WIN_RATE] if results.has_wins(env) else []
+            for score in scores:
                 values = [score.read(run) for run in runs]
                 entry[f"{score.name}_iqm"] = float(f"{stats.iqm(values):.6g}")
             entropy = tables.entropy_percentiles(results, env, algorithm, "batch means", "exact", [50])
@@ -84,17 +90,18 @@ def summary(results: Results) -> dict[str, Any]:
     return content
 
 
-def index(results: Results, drawn: dict[str, str]) -> str:
+def index(results: Results, written: list[tables.Table], drawn: dict[str, str]) -> str:
     """Return the report's front page."""
     total = len(results.runs) + len(results.missing)
     lines = ["# Report", "", f"{len(results.runs)} of {total} runs.", ""]
-    lines += [f"**{text}**", ""] if (text := results.shortfall()) else []
+    for text in results.notes():
+        lines += [f"**{text}**", ""]
     if results.missing:
         lines += ["## Missing runs", "", "| Environment | Algorithm | Seed | Why |", "| --- | --- | --- | --- |"]
         lines += [f"| {env} | {name} | {seed} | {why} |" for (env, name, seed), why in results.missing.items()]
         lines += ["", "Tables and figures hold the other runs only.", ""]
     lines += ["## Tables", ""]
-    lines += [f"- [{table.title}](tables/{table.name}.md) ([CSV](tables/{table.name}.csv))" for table in tables.TABLES]
+    lines += [f"- [{table.title}](tables/{table.name}.md) ([CSV](tables/{table.name}.csv))" for table in written]
     lines += ["", "## Figures", ""]
     for name, title in drawn.items():
         lines += [f"![{title}](figures/{name}.png)", "", f"[{name}.svg](figures/{name}.svg)", ""]

@@ -51,6 +51,7 @@ class Metric:
 RETURN = Metric(
     "return", lambda run: run.tests, "episode_return_mean", "Test return\n(team reward per episode, greedy)"
 )
+WIN_RATE = Metric("win_rate", lambda run: run.tests, "win_rate", "Test win rate\n(greedy)", least_span=(0.0, 1.0))
 ENTROPY = Metric(
     "entropy", lambda run: run.entropy, "mean", "Credit entropy\n(batch mean, 1 = even credits)", least_span=(0.9, 1.0)
 )
@@ -96,7 +97,7 @@ class Curves:
 
     name: str
     title: str
-    metric: Metric
+    metrics: tuple[Metric, ...]  # each panel shows the first that its environment has
     mixers: tuple[str, ...] | None  # whose algorithms are drawn; None: all
     summaries: tuple[Summary, ...] = (MEAN,)
 
@@ -105,17 +106,21 @@ class Curves:
         for summary in self.summaries:
             figure, panels = _panels(results)
             for place, (env, axes) in enumerate(zip(results.params.run.envs, panels, strict=True)):
-                self._panel(results, summary, env, axes)
-                if place % _columns(len(panels)) == 0:
-                    axes.set_ylabel(self.metric.label)
+                metric = self._metric(results, env)
+                self._panel(results, summary, env, metric, axes)
+                if place % _columns(len(panels)) == 0 or len(self.metrics) > 1:
+                    axes.set_ylabel(metric.label)
             figure.suptitle(self.title)
             self._legend(results, summary, figure)
             yield f"{self.name}{summary.suffix}", figure
 
-    def _panel(self, results: Results, summary: Summary, env: str, axes: Axes) -> None:
+    def _metric(self, results: Results, env: str) -> Metric:
+        return next(metric for metric in self.metrics if metric is not WIN_RATE or results.has_wins(env))
+
+    def _panel(self, results: Results, summary: Summary, env: str, metric: Metric, axes: Axes) -> None:
         drawn = False
         for algorithm in results.algorithms(self.mixers):
-            steps, curves = aligned(results.select(env, algorithm), self.metric)
+            steps, curves = aligned(results.select(env, algorithm), metric)
             if len(steps):
                 style = _style(results, algorithm)
                 centre, low, high = summary.band(results)(curves)
@@ -127,8 +132,8 @@ class Curves:
         axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.set_xlim(0, results.params.envs[env].total_steps)
-        if self.metric.least_span:
-            least, most = self.metric.least_span
+        if metric.least_span:
+            least, most = metric.least_span
             margin = LINE_MARGIN * (most - least)
             low, high = axes.dataLim.intervaly if drawn else np.array([most, least])
             axes.set_ylim(np.minimum(low - margin, least), np.maximum(high, most) + margin)
@@ -179,13 +184,14 @@ class Pictures:
 
 
 GRE = ("qmix", "qmix_gre")
+SCORE = (WIN_RATE, RETURN)
 FIGURES: tuple[Curves | Pictures, ...] = (
     Pictures("figure_1", "The environments (Figure 1)", steps=5),
-    Curves("figures_3_7", "QMIX's gradient entropy during training (Figures 3, 7)", ENTROPY, ("qmix",)),
-    Curves("figure_4", "QMIX and QMIX-simple (Figure 4)", RETURN, ("qmix", "qmix_simple"), (MEAN, IQM)),
-    Curves("figure_5", "QMIX and QMIX-GRE (Figure 5)", RETURN, GRE, (MEAN, IQM)),
-    Curves("figure_6", "Gradient entropy of QMIX and QMIX-GRE (Figure 6, there on MMM2)", ENTROPY, GRE),
-    Curves("figure_8", "All algorithms (Figure 8)", RETURN, None, (MEAN, IQM)),
+    Curves("figures_3_7", "QMIX's gradient entropy during training (Figures 3, 7)", (ENTROPY,), ("qmix",)),
+    Curves("figure_4", "QMIX and QMIX-simple (Figure 4)", SCORE, ("qmix", "qmix_simple"), (MEAN, IQM)),
+    Curves("figure_5", "QMIX and QMIX-GRE (Figure 5)", SCORE, GRE, (MEAN, IQM)),
+    Curves("figure_6", "Gradient entropy of QMIX and QMIX-GRE (Figure 6, there on MMM2)", (ENTROPY,), GRE),
+    Curves("figure_8", "All algorithms (Figure 8)", SCORE, None, (MEAN, IQM)),
 )
 
 
@@ -267,8 +273,8 @@ def _seed_counts(results: Results, algorithm: str) -> str:
 
 
 def _notes(results: Results, mixers: tuple[str, ...] | None) -> list[str]:
-    """Return what a reader must know: less budget than the paper's, missing runs."""
-    lines = [text] if (text := results.shortfall()) else []
+    """Return what a reader must know: substitutes, less budget than the paper's, missing runs."""
+    lines = results.notes()
     shown = results.algorithms(mixers)
     missing = sum(algorithm in shown for _, algorithm, _ in results.missing)
     return [*lines, f"Missing runs: {missing}"] if missing else lines

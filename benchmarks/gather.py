@@ -34,12 +34,13 @@ TEST_COLUMNS = (
     "episode_return_mean",
     "episode_return_std",
     "episode_length_mean",
+    "win_rate",
 )
 ENTROPY_COLUMNS = (
     *("due_steps", "env_steps", "updates", "mean", *QUANTILE_COLUMNS),
     *("released_mean", *(f"released_{name}" for name in QUANTILE_COLUMNS)),
 )
-NEVER_EMPTY = {*TEST_COLUMNS}
+NEVER_EMPTY = {*TEST_COLUMNS} - {"win_rate"}  # there is not always something to win
 REFERENCE = Path(__file__).parent / "reference"
 
 
@@ -75,6 +76,32 @@ class Results:
     def title(self, key: str) -> str:
         """Return how people call an env or algorithm."""
         return self.params.report.title(key)
+
+    def has_wins(self, env: str) -> bool:
+        """Return whether an environment's episodes can be won, so that its score is the win rate."""
+        return any(key[0] == env and np.isfinite(run.tests["win_rate"]).all() for key, run in self.runs.items())
+
+    def substitutes(self) -> str:
+        """Return one sentence that names what was not played in the game itself, "" where nothing is.
+
+        Raises:
+            BadInput: runs of one environment were played on different backends, which one panel must not mix.
+        """
+        embedded = []
+        for env in self.params.run.envs:
+            backends = sorted({str(run.record.get("backend")) for key, run in self.runs.items() if key[0] == env})
+            if len(backends) > 1:
+                raise BadInput(
+                    f"results/runs/{env}: found runs on the backends {', '.join(backends)}; train one again."
+                )
+            embedded += [self.title(env)] if backends == ["embedded"] else []
+        return (
+            f"Played on the embedded engine, a substitute for StarCraft II: {', '.join(embedded)}." if embedded else ""
+        )
+
+    def notes(self) -> list[str]:
+        """Return what a reader must know about all numbers: substitutes, less than the paper's protocol."""
+        return [text for text in (self.substitutes(), self.shortfall()) if text]
 
     def shortfall(self) -> str:
         """Return one sentence on what is smaller than in the paper's protocol, "" where nothing is."""

@@ -17,6 +17,7 @@ from benchmarks.gather import QUANTILE_COLUMNS, Results, Run, paper_name, refere
 from marl_gre import stats
 from marl_gre.credit import QUANTILES, credits
 from marl_gre.stats import Array
+from marl_gre.train import LAST_TESTS
 
 Cell = str | float | int | None
 Reading = Literal["batch means", "single steps"]
@@ -63,6 +64,7 @@ class Score:
     title: str
     read: Callable[[Run], float]
     released_code: str | None = None  # section of reference/released_code.yaml
+    of_wins: bool = False  # 0 to 1, and only where there is something to win
 
 
 FINAL_RETURN = Score(
@@ -75,6 +77,18 @@ EVALUATION_RETURN = Score(
     "evaluation_return",
     "final policy, greedy, on episodes that training never saw; undiscounted team return per episode",
     lambda run: run.evaluation["episode_return_mean"],
+)
+FINAL_WIN_RATE = Score(
+    "final_win_rate",
+    "mean of the last five greedy tests during training; share of episodes won",
+    lambda run: float(run.tests["win_rate"][-LAST_TESTS:].mean()),
+    of_wins=True,
+)
+EVALUATION_WIN_RATE = Score(
+    "evaluation_win_rate",
+    "final policy, greedy, on episodes that training never saw; share of episodes won",
+    lambda run: run.evaluation["win_rate"],
+    of_wins=True,
 )
 
 
@@ -230,7 +244,7 @@ def percentile_rows(results: Results, *, mixer: str, readings: Sequence[tuple[Re
         "does not say whether these are percentiles of batch means or of single steps, nor of which ELU derivative "
         "(its released code uses another than the formula has): batch means with the exact derivative are our "
         "default reading, an inference; the others follow. 'released code' was measured by running that code.",
-        *_shortfall(results),
+        *_notes(results),
     ]
     return Content(columns, rows, notes)
 
@@ -268,6 +282,8 @@ def score_rows(results: Results, *, score: Score) -> Content:
     """Fill a table of one score: every algorithm on every environment."""
     rows: list[list[Cell]] = []
     for env in results.params.run.envs:
+        if score.of_wins and not results.has_wins(env):
+            continue
         for algorithm in results.params.run.algorithms:
             found = summarise(results, score, env, algorithm)
             missing = "missing" if found.seeds == 0 else None
@@ -284,12 +300,13 @@ def score_rows(results: Results, *, score: Score) -> Content:
             )
     report = results.params.report
     level = f"{report.confidence:.0%} CI"
+    digits = ".3f" if score.of_wins else ".1f"
     baseline = next(iter(results.algorithms((BASELINE_MIXER,))), None)
     against = results.title(baseline) if baseline else "QMIX (not run)"
     columns = [
         *(Column("Environment"), Column("Algorithm"), Column("Seeds")),
-        *(Column("IQM", ".1f"), Column(f"IQM {level} low", ".1f"), Column(f"IQM {level} high", ".1f")),
-        *(Column("Mean", ".1f"), Column("Min", ".1f"), Column("Max", ".1f")),
+        *(Column("IQM", digits), Column(f"IQM {level} low", digits), Column(f"IQM {level} high", digits)),
+        *(Column("Mean", digits), Column("Min", digits), Column("Max", digits)),
         *(
             Column(f"P(better than {against})", ".2f"),
             Column(f"P {level} low", ".2f"),
@@ -301,7 +318,7 @@ def score_rows(results: Results, *, score: Score) -> Content:
         f"{score.title[0].upper()}{score.title[1:]}. IQM: interquartile mean over seeds. CI: percentile bootstrap over "
         f"seeds, {report.bootstrap_resamples:,} resamples; with five seeds or fewer such intervals are too narrow "
         "(marl_gre/stats.py says how much). P: probability that a run beats a run of the other algorithm, ties half.",
-        *_shortfall(results),
+        *_notes(results),
     ]
     return Content(columns, rows, notes)
 
@@ -328,6 +345,8 @@ TABLES = (
     ),
     Table("final_return", "Return at the end of training", partial(score_rows, score=FINAL_RETURN)),
     Table("evaluation_return", "Return of the final policy", partial(score_rows, score=EVALUATION_RETURN)),
+    Table("final_win_rate", "Win rate at the end of training", partial(score_rows, score=FINAL_WIN_RATE)),
+    Table("evaluation_win_rate", "Win rate of the final policy", partial(score_rows, score=EVALUATION_WIN_RATE)),
 )
 
 
@@ -374,8 +393,8 @@ def _seeds(results: Results, env: str, algorithm: str) -> str:
     return f"{text}, missing {', '.join(map(str, missing))}" if missing else text
 
 
-def _shortfall(results: Results) -> list[str]:
-    return [f"**{text}**"] if (text := results.shortfall()) else []
+def _notes(results: Results) -> list[str]:
+    return [f"**{text}**" for text in results.notes()]
 
 
 def _released_code(results: Results, score: Score, env: str, algorithm: str) -> float | None:

@@ -40,6 +40,9 @@ class EnvConfig(Section):
     total_steps: int = Field(ge=1, description="environment steps of a training run")
     test_interval_steps: int = Field(ge=1, description="steps between greedy tests")
     test_episodes: int = Field(100, ge=1, description="episodes of one test")
+    test_copies: int = Field(
+        100, ge=1, description="copies that play tests and evaluations at once; lower it where a copy is a whole game"
+    )
     entropy_interval_steps: int = Field(1000, ge=1, description="steps between entropy measurements")
 
     @field_validator("env")

@@ -11,7 +11,7 @@ from marl_gre.credit import QUANTILES, credit_entropy, entropy_statistics
 from marl_gre.learner import Learner
 from marl_gre.policy import Policy
 from marl_gre.replay import collate
-from marl_gre.rollout import MAX_COPIES, make_env, play_greedily
+from marl_gre.rollout import make_env, play_greedily, win_rate
 from marl_gre.run_dir import SCHEMA, FinishedRun, load_run, publish_json
 from marl_gre.seeding import Purpose, episode_seed
 from marl_gre.stats import iqm
@@ -36,7 +36,7 @@ def evaluate(run: Path, out: Path, config: EvaluateConfig) -> None:
 def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
     """Return returns, credits and entropies of the run's final policy on `config.episodes` episodes."""
     device = pick_device(run.config.train.device)
-    env = make_env(run.config.env_key, run.config.env, min(config.episodes, MAX_COPIES))
+    env = make_env(run.config.env_key, run.config.env, min(config.episodes, run.config.env.test_copies))
     agent, mixer = build_networks(run.config, env)
     run.load_into(agent, mixer)
     learner = Learner(agent, mixer, run.config.train, device)
@@ -59,10 +59,11 @@ def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
         "seed": run.config.seed,
         "config_hash": run.record["config_hash"],
         "episodes": [
-            {"seed": e.seed, "return": e.episode_return, "length": e.length, "terminated": e.terminated}
+            {"seed": e.seed, "return": e.episode_return, "length": e.length, "terminated": e.terminated, "won": e.won}
             for e in episodes
         ],
         "episode_return_mean": float(returns.mean()),
+        "win_rate": None if (wins := win_rate(episodes)) != wins else wins,
         "episode_return_iqm": float(iqm(returns)),
         "credit_share_mean": shares.tolist(),
         "entropy_mean": entropy_mean,

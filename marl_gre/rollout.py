@@ -11,9 +11,6 @@ from marl_gre.config import EnvConfig
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite
 from marl_gre.policy import Policy
 
-MAX_COPIES = 100
-"""Test episodes played at once; fixed, because float32 matrix products depend on their shapes in the last bits."""
-
 
 @dataclass(frozen=True)
 class Episode:
@@ -24,6 +21,7 @@ class Episode:
     actions: np.ndarray  # int16 [L, N]
     reward: np.ndarray  # team reward, float64 [L]
     terminated: bool  # a true end; otherwise the time limit
+    won: bool | None  # None where there is nothing to win
 
     @property
     def length(self) -> int:
@@ -68,6 +66,7 @@ def play(
     actions = np.empty((copies, limit, env.n_agents), np.int16)
     reward = np.empty((copies, limit))
     length = np.zeros(copies, np.int64)
+    won = np.zeros(copies, bool) if "battle_won" in env.info else None
     try:
         env.reset(seed=seeds)
         world = {name: np.empty((copies, limit + 1, *env.world[name].shape[1:]), env.world[name].dtype)
@@ -81,6 +80,8 @@ def play(
             length += playing
             env.step(actions[:, step])
             reward[:, step] = env.reward
+            if won is not None:
+                won |= playing & (env.info["battle_won"] > 0)
             if (env.terminated | env.truncated).all():
                 break
         for name, recorded in world.items():
@@ -98,6 +99,7 @@ def play(
             actions=actions[i, : length[i]].copy(),
             reward=reward[i, : length[i]].copy(),
             terminated=bool(env.terminated[i]),
+            won=None if won is None else bool(won[i]),
         )
         for i in range(copies)
     ]
@@ -122,3 +124,8 @@ def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int]) -> list[
 def _some(seeds: Sequence[int]) -> str:
     """Return the first seeds, for messages."""
     return ", ".join(str(seed) for seed in seeds[:5])
+
+
+def win_rate(episodes: Sequence[Episode]) -> float:
+    """Return the share of episodes won, NaN where there is nothing to win."""
+    return float("nan") if episodes[0].won is None else float(np.mean([episode.won for episode in episodes]))

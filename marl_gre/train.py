@@ -22,7 +22,7 @@ from marl_gre.mixers import Mixer
 from marl_gre.policy import Policy, epsilon_at
 from marl_gre.progress import Progress
 from marl_gre.replay import Replay, collate
-from marl_gre.rollout import MAX_COPIES, make_env, play, play_greedily
+from marl_gre.rollout import make_env, play, play_greedily, win_rate
 from marl_gre.run_dir import SCHEMA, Row, lock, provenance, publishing, save_weights, write_csv, write_json
 from marl_gre.seeding import Purpose, episode_seed, rng
 
@@ -69,7 +69,7 @@ class Trainer:
         self.config = config
         self.device = pick_device(config.train.device)
         self.env = make_env(config.env_key, config.env, 1)
-        copies = min(config.env.test_episodes, MAX_COPIES)
+        copies = min(config.env.test_episodes, config.env.test_copies)
         self.test_env = make_env(config.env_key, config.env, copies)
         agent, mixer = build_networks(config, self.env)
         self.learner = Learner(agent, mixer, config.train, self.device)
@@ -89,7 +89,7 @@ class Trainer:
                 self.update()
             self.episodes += 1
             self.test_if_due()
-            yield f"test return {self.tests[-1]['episode_return_mean']:.1f}"
+            yield self.note()
 
     def play_episode(self) -> None:
         """Play one episode with exploration into the replay."""
@@ -137,8 +137,15 @@ class Trainer:
                 "episode_return_mean": float(returns.mean()),
                 "episode_return_std": float(returns.std()),
                 "episode_length_mean": float(np.mean([episode.length for episode in played])),
+                "win_rate": win_rate(played),
             }
         )
+
+    def note(self) -> str:
+        """Return the newest test in a few words."""
+        test = self.tests[-1]
+        wins = "" if test["win_rate"] != test["win_rate"] else f", win rate {test['win_rate']:.0%}"
+        return f"test return {test['episode_return_mean']:.1f}{wins}"
 
     def record(self) -> dict:
         """Return the content of train.json; no times in it."""
@@ -148,6 +155,7 @@ class Trainer:
             "env": self.config.env_key,
             "algorithm": self.config.algorithm_key,
             "seed": self.config.seed,
+            "backend": self.env.backend,
             "env_steps": self.env_steps,
             "episodes": self.episodes,
             "updates": self.updates,

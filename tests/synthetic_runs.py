@@ -30,7 +30,7 @@ def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int
     tests = []
     for due in range(0, total + 1, interval):
         mean = end - 150 * np.exp(-4 * due / total) + 3 * generator.normal()
-        tests.append([due, due, due // 100, due // 100, mean, 5.0, 100.0])
+        tests.append([due, due, due // 100, due // 100, mean, 5.0, 100.0, ""])
     write_csv(folder / "tests.csv", TEST_COLUMNS, tests)
     spread = {"qmix": 0.02, "qmix_gre": 0.06}.get(config.algorithm.mixer, 0.0)
     rows = []
@@ -48,6 +48,7 @@ def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int
             "env": env,
             "algorithm": algorithm,
             "seed": seed,
+            "backend": "native",
             "env_steps": total,
             "episodes": total // 100,
             "updates": total // 100,
@@ -73,6 +74,7 @@ def write_evaluation(params: Params, results: Path, env: str, algorithm: str, se
             "episodes": [{"seed": 1, "return": value, "length": 100, "terminated": False}],
             "episode_return_mean": value,
             "episode_return_iqm": value,
+            "win_rate": None,
             "credit_share_mean": [0.5, 0.5],
             "entropy_mean": 0.98,
             "entropy_quantiles": {f"{q:g}": 0.98 for q in QUANTILES},
