@@ -80,7 +80,7 @@ class parallel_env(CoreParallelEnv):
     """The PettingZoo parallel form; keywords as in vector_env."""
 
     metadata = metadata_of("smac_v0")
-    vector_env = staticmethod(vector_env)
+    vector_env = staticmethod(vector_env)  # type: ignore[assignment]  # StarCraft has what this face reads, too
 
 
 raw_env, env = aec_forms(parallel_env)

@@ -126,7 +126,7 @@ class Rewards(NamedTuple):
     reward_clamp: bool = False
 
 
-def _checked(kind: type, given: dict[str, Any]) -> Any:
+def _checked(kind: Any, given: dict[str, Any]) -> Any:
     """Return kind(**given) after checking that flags are flags and numbers finite."""
     values = kind(**given)
     for name, value in zip(kind._fields, values, strict=True):
