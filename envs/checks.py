@@ -68,3 +68,12 @@ def pair(name: str, value: object, low: int, high: tuple[int, int]) -> tuple[int
     if isinstance(value, str) or not isinstance(value, Iterable) or len(both := list(value)) != 2:
         raise ValueError(f"{name} must be two whole numbers (rows, columns), found {value!r}.")
     return whole(f"{name}[0]", both[0], low, high[0]), whole(f"{name}[1]", both[1], low, high[1])
+
+
+def settings(kind: Any, given: dict[str, Any]) -> Any:
+    """Return kind(**given), a NamedTuple with defaults, after checking flags (true or false) and numbers (finite)."""
+    values = kind(**given)
+    for name, value in zip(kind._fields, values, strict=True):
+        checked = flag(name, value) if isinstance(kind._field_defaults[name], bool) else number(name, value)
+        values = values._replace(**{name: checked})
+    return values

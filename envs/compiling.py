@@ -24,6 +24,7 @@ SHARED = {
         "movement.py",
         "orders.py",
         "pathing.py",
+        "rewards.py",
         "units.py",
     ),
 }

@@ -10,8 +10,9 @@ from typing import Any
 from envs.checks import check_keywords, choice, keywords_of
 from envs.parallel import CoreParallelEnv, aec_forms, metadata_of
 from envs.smac.core import SMAC
-from envs.smac.interface import Flags, Rewards
+from envs.smac.interface import Flags
 from envs.smac.maps import Scenario, map_named
+from envs.smac.rewards import Rewards
 from envs.smac.scenarios import SMACScenario
 from envs.vector import VectorEnv
 

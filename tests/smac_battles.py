@@ -3,7 +3,7 @@
 import numpy as np
 
 from envs.smac import engine
-from envs.smac.interface import Rewards
+from envs.smac.rewards import Rewards
 from envs.smac.orders import SENT_NOWHERE
 from envs.smac.pathing import terrain_named
 from envs.smac.reference import Battle

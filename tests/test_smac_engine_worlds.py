@@ -10,7 +10,7 @@ from smac_battles import FIRST_TARGET, STOP, Skirmish
 
 from envs.core import RUNNING, TERMINATED
 from envs.smac.core import SMAC
-from envs.smac.interface import Rewards
+from envs.smac.rewards import Rewards
 from envs.smac.maps import MAPS, SIZE, TERRAINS
 from envs.smac.pathing import TALL, WALKER, terrain_named
 from envs.smac.units import FLIES, HP, MAX_ENERGY, SEPARATION, SHIELD, TYPE_ID, UNIT_TABLE

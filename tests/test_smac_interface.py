@@ -6,18 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.smac.interface import (
-    FIELDS,
-    Flags,
-    Interface,
-    Rewards,
-    battle_reward,
-    make_flags,
-    make_rewards,
-    scale_of,
-    step_reward,
-)
+from envs.smac.interface import FIELDS, Flags, Interface, make_flags
 from envs.smac.maps import ENEMY_TYPE_BITS, MAPS, TYPE_BITS
+from envs.smac.rewards import Rewards, battle_reward, make_rewards, scale_of, step_reward
 from envs.smac.units import UNITS
 
 DATA = Path(__file__).parent / "data"

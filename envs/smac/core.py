@@ -15,10 +15,11 @@ from envs.checks import choice, flag, number, whole
 from envs.core import MAX_STEPS, CoreEnv, Field
 from envs.smac import engine
 from envs.smac.combat import LEAST_HP
-from envs.smac.interface import NOOP, STOP, Interface, make_flags, make_rewards, scale_of
+from envs.smac.interface import NOOP, STOP, Interface, make_flags
 from envs.smac.maps import LAYOUTS, SIZE, map_named
 from envs.smac.orders import SENT_NOWHERE, SENT_TO_POINT, SENT_TO_UNITS
 from envs.smac.pathing import terrain_named
+from envs.smac.rewards import make_rewards, scale_of
 from envs.smac.units import HP, MAX_COOLDOWN, MAX_ENERGY, SHIELD, UNIT_TABLE
 from envs.vector import World
 

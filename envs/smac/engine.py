@@ -14,8 +14,9 @@ from envs import randomness
 from envs.compiling import inner_kernel, kernel
 from envs.core import RUNNING, TERMINATED, TRUNCATED
 from envs.smac import combat, movement, orders
-from envs.smac.interface import NOOP, Rewards, battle_reward_of, step_reward
+from envs.smac.interface import NOOP
 from envs.smac.pathing import Terrain
+from envs.smac.rewards import Rewards, battle_reward_of, step_reward
 from envs.smac.units import ENERGY, HP, LOOPS_PER_STEP, MEDIVAC, SHIELD
 
 JITTER, SEGMENT = 0, 1  # purposes of random draws

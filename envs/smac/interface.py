@@ -1,4 +1,4 @@
-"""SMAC's interface: observations, global state, action masks and reward as functions of the units.
+"""SMAC's interface: observations, global state and action masks as functions of the units; rewards.py is the rest.
 
 Everything follows SMAC's own code (https://github.com/oxwhirl/smac, version 1), its quirks included: an attack is legal
 up to distance 6 whatever the weapon, a Medivac's heal bits stand in the enemy rows of its observation, and enemy
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from envs.checks import flag, number
-from envs.compiling import kernel
+from envs.checks import settings
+from envs.compiling import inner_kernel, kernel
 from envs.smac.maps import ENEMY_TYPE_BITS, SIZE, TYPE_BITS, Map
 from envs.smac.units import HP, MAX_COOLDOWN, MEDIVAC, SHIELD, TYPE_ID, UNIT_TABLE
 
@@ -101,68 +101,19 @@ class Layout(NamedTuple):
     episode_limit: int
 
 
-class Rewards(NamedTuple):
-    """How the team is paid, with SMAC's names and defaults.
-
-    Attributes:
-        reward_sparse: 1 for a victory, -1 for a defeat, else 0; the other options do not matter then.
-        reward_only_positive: losses of one's own cost nothing, and the sum's absolute value is paid: enemies that
-            regenerate pay the agents.
-        reward_death_value: for each enemy killed (and, scaled, against each agent killed).
-        reward_win, reward_defeat: at the end.
-        reward_negative_scale: weight of one's own losses.
-        reward_scale, reward_scale_rate: divide by (greatest reward of an episode / rate).
-        reward_clamp: with reward_only_positive, pay max(sum, 0) instead of the absolute value.
-    """
-
-    reward_sparse: bool = False
-    reward_only_positive: bool = True
-    reward_death_value: float = 10.0
-    reward_win: float = 200.0
-    reward_defeat: float = 0.0
-    reward_negative_scale: float = 0.5
-    reward_scale: bool = True
-    reward_scale_rate: float = 20.0
-    reward_clamp: bool = False
-
-
-def _checked(kind: Any, given: dict[str, Any]) -> Any:
-    """Return kind(**given) after checking that flags are flags and numbers finite."""
-    values = kind(**given)
-    for name, value in zip(kind._fields, values, strict=True):
-        default = kind._field_defaults[name]
-        checked = flag(name, value) if isinstance(default, bool) else number(name, value)
-        values = values._replace(**{name: checked})
-    return values
-
-
 def make_flags(**given: Any) -> Flags:
     """Return Flags after checking them.
 
     Raises:
         ValueError: a value is no bool, or two flags contradict each other.
     """
-    flags: Flags = _checked(Flags, given)
+    flags: Flags = settings(Flags, given)
     if flags.obs_instead_of_state and flags.state_timestep_number:
         raise ValueError(
             "state_timestep_number has no place in a state made of observations: use obs_timestep_number with"
             " obs_instead_of_state."
         )
     return flags._replace(obs_own_health=flags.obs_own_health or flags.obs_all_health)
-
-
-def make_rewards(**given: Any) -> Rewards:
-    """Return Rewards after checking them.
-
-    Raises:
-        ValueError: a value cannot be used.
-    """
-    rewards: Rewards = _checked(Rewards, given)
-    if rewards.reward_scale_rate <= 0:
-        raise ValueError(f"reward_scale_rate must be greater than 0, found {rewards.reward_scale_rate:g}.")
-    if rewards.reward_clamp and not rewards.reward_only_positive:
-        raise ValueError("reward_clamp replaces the absolute value of reward_only_positive: set that to true.")
-    return rewards
 
 
 class Interface:
@@ -329,89 +280,6 @@ def sizes(layout: Layout) -> tuple[int, int]:
     return obs, state
 
 
-def battle_reward(
-    prev_ally: np.ndarray, prev_enemy: np.ndarray, ally: np.ndarray, enemy: np.ndarray, rewards: Rewards | None = None
-) -> np.ndarray:
-    """Return what a step of fighting is worth, before the bonus of a victory and before scaling.
-
-    Args:
-        prev_ally, prev_enemy: the units before the step, [..., A, 8] and [..., N, 8] in the order of FIELDS; the dead
-            among them were counted when they died.
-        ally, enemy: after the step.
-        rewards: SMAC's defaults if None.
-
-    Returns:
-        [...] float64, 0 with reward_sparse.
-    """
-    before = np.concatenate([prev_ally, prev_enemy], -2).astype(np.float64)
-    after = np.concatenate([ally, enemy], -2).astype(np.float64)
-    lead, agents = before.shape[:-2], np.shape(ally)[-2]
-    hp, shield = FIELDS.index("hp"), FIELDS.index("shield")
-    worth = np.empty(lead)
-    for at in np.ndindex(lead):
-        numbers = (np.ascontiguousarray(units[at][:, field]) for units in (before, after) for field in (hp, shield))
-        worth[at] = battle_reward_of(*numbers, agents, rewards or Rewards())
-    return worth
-
-
-def scale_of(rewards: Rewards, n_enemies: int, enemy_points: float) -> float:
-    """Return what SMAC divides rewards by.
-
-    Args:
-        rewards: the options.
-        n_enemies: number of enemies.
-        enemy_points: greatest hp and shields of all of them together.
-    """
-    if not rewards.reward_scale or rewards.reward_sparse:
-        return 1.0
-    return (n_enemies * rewards.reward_death_value + rewards.reward_win + enemy_points) / rewards.reward_scale_rate
-
-
-@kernel
-def battle_reward_of(prev_hp, prev_shield, hp, shield, n_agents, rewards):
-    """Return battle_reward of one copy from its units' [U] hp and shields before and after a step, agents first."""
-    if rewards.reward_sparse:
-        return 0.0
-    ally_loss, enemy_loss, deaths = 0.0, 0.0, 0.0
-    for u in range(prev_hp.size):
-        if prev_hp[u] <= 0.0:
-            continue
-        died = hp[u] <= 0.0
-        loss = prev_hp[u] + prev_shield[u]
-        if not died:
-            loss -= hp[u] + shield[u]
-        if u >= n_agents:
-            enemy_loss += loss
-            deaths += rewards.reward_death_value * died
-        else:
-            ally_loss += rewards.reward_negative_scale * loss
-            if not rewards.reward_only_positive:
-                deaths -= rewards.reward_death_value * rewards.reward_negative_scale * died
-    worth = enemy_loss + deaths
-    if not rewards.reward_only_positive:
-        return worth - ally_loss
-    return max(worth, 0.0) if rewards.reward_clamp else abs(worth)
-
-
-@kernel
-def step_reward(battle, outcome, scale, rewards):
-    """Return the team's reward of one step.
-
-    Args:
-        battle: what battle_reward_of returned.
-        outcome: 1 if the battle was won in this step, -1 if it was lost, else 0 (it goes on, a draw, the time limit).
-        scale: what scale_of returned.
-        rewards: the options.
-    """
-    if rewards.reward_sparse:
-        return float(outcome)
-    if outcome > 0:
-        battle += rewards.reward_win
-    elif outcome < 0:
-        battle += rewards.reward_defeat
-    return battle / scale
-
-
 def _places(types: tuple[str, ...]) -> np.ndarray:
     """Return for each TYPE_ID its place in a one-hot of these kinds (0 where it has none: then it is not shown)."""
     return np.array([types.index(name) if name in types else 0 for name in TYPE_ID], np.int64)
@@ -460,14 +328,14 @@ def _observe(which, unit_type, seen, last_actions, step, layout, obs, state, mas
             _write_state(kinds, rows, life, shields, last, time, layout, state[m])
 
 
-@kernel
+@inner_kernel
 def _walkable(x, y, layout):
     """Return whether the cell of a point can be walked; like SMAC it rounds towards 0, so -0.5 is in cell 0."""
     column, row = int(x), int(y)
     return 0 <= column < SIZE and 0 <= row < SIZE and layout.pathable[column, row]
 
 
-@kernel
+@inner_kernel
 def _write_masks(kinds, units, distance, layout, out):
     """Write which actions of each agent are legal."""
     agents, enemies, half = layout.n_agents, layout.n_enemies, layout.move_amount / 2.0
@@ -489,7 +357,7 @@ def _write_masks(kinds, units, distance, layout, out):
                 out[i, FIRST_TARGET + k] = distance[i, first + k] <= shoot
 
 
-@kernel
+@inner_kernel
 def _around(k, reach):
     """Return cell k of those SMAC shows around an agent: N, S, E, W at twice the reach, NE, SW, SE, NW, its own."""
     if k < 4:
@@ -499,7 +367,7 @@ def _around(k, reach):
     return 0, 0
 
 
-@kernel
+@inner_kernel
 def _write_around(x, y, count, values, reach, out):
     """Write the values [32, 32] of the first `count` cells around a point; outside the map SMAC puts 1."""
     for k in range(count):
@@ -509,7 +377,7 @@ def _write_around(x, y, count, values, reach, out):
         out[k] = values[column, row] if inside else 1.0
 
 
-@kernel
+@inner_kernel
 def _write_obs(kinds, units, distance, life, shields, last_actions, time, layout, legal, out):
     """Write what each agent observes."""
     flags, agents, enemies, bits = layout.flags, layout.n_agents, layout.n_enemies, layout.type_bits
@@ -574,7 +442,7 @@ def _write_obs(kinds, units, distance, life, shields, last_actions, time, layout
             out[i, at + layout.ally_bit[kinds[i]]] = 1.0
 
 
-@kernel
+@inner_kernel
 def _write_state(kinds, units, life, shields, last_actions, time, layout, out):
     """Write the global state."""
     flags, agents, enemies, bits = layout.flags, layout.n_agents, layout.n_enemies, layout.type_bits
