@@ -33,8 +33,11 @@ def test_shipped_file_is_the_papers_protocol():
     assert params.run.envs == ["lumberjacks_v0", "traffic_junction10_v0"]
     assert params.run.algorithms == ["vdn", "qmix", "qmix_simple", "qmix_gre_1e-3", "qmix_gre_5e-4", "qmix_gre_1e-4"]
     assert params.run.seeds == [0, 1, 2, 3, 4]
-    for env in params.envs.values():
-        assert (env.total_steps, env.test_interval_steps, env.entropy_interval_steps) == (200_000, 5_000, 1_000)
+    for name, env in params.envs.items():
+        smac = env.env == "smac_v0"
+        protocol = (2_000_000, 10_000, 32, 10_000) if smac else (200_000, 5_000, 100, 1_000)
+        found = (env.total_steps, env.test_interval_steps, env.test_episodes, env.entropy_interval_steps)
+        assert found == protocol, name
     lambdas = [params.algorithms[f"qmix_gre_{value}"].mixer_config.gre_lambda for value in ("1e-3", "5e-4", "1e-4")]
     assert lambdas == [1e-3, 5e-4, 1e-4]  # numbers, not the strings that PyYAML would read
     assert params.envs["traffic_junction10_v0"].kwargs == {"n_max": 10}

@@ -214,7 +214,7 @@ def test_stopped_and_failed_runs_go_on(tmp_path):
 
 
 def test_the_demo_for_real(tmp_path):
-    # a clone's demo folder on a budget of seconds: 2 environments, 1 algorithm, 1 seed = 2 * 2 + 2 DVC stages
+    # a clone's demo folder on a budget of seconds: 3 environments, 1 algorithm, 1 seed = 2 * 3 + 2 DVC stages
     shutil.copytree(ROOT / "demo", tmp_path / "demo", symlinks=True, ignore=ignored_in_demo)
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
@@ -238,8 +238,9 @@ def test_the_demo_for_real(tmp_path):
     assert whole.ok("git", "status", "--porcelain") == ""
     assert "up to date" in demo.ok("dvc", "status")
     report = (demo.folder / "results/report/README.md").read_text()
-    assert "2 of 2 runs." in report
+    assert "3 of 3 runs." in report
     assert "600 of 200,000 environment steps, 1 of 5 seeds" in report
+    assert "embedded engine, a substitute for StarCraft II: 3m." in report
 
 
 def ignored_in_demo(folder: str, names: list[str]) -> list[str]:

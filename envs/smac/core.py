@@ -39,6 +39,7 @@ class SMAC(CoreEnv):
     and "last_actions" [A] (-1 = none yet).
     """
 
+    backend = "embedded"
     noops = (STOP, NOOP)
     observed = ("unit_type", "seen", "last_actions", "step")
     given = ("ally", "enemy")
