@@ -1,0 +1,87 @@
+"""Random play on the embedded SMAC engine: mean return, length and win rate of each map, beside the expected bands.
+
+    python -m benchmarks.smac_statistics [MAP ...] [--episodes 1000] [--without RULE ...]
+
+The bands (docs/smac-engine.md) come from an earlier prototype without death bursts, line splash and calls for help.
+Where a map falls outside, `--without` switches rules off one by one (each alone) to show which one moves it.
+"""
+
+import argparse
+
+import numpy as np
+
+from envs.smac.core import SMAC
+from envs.smac.maps import MAPS
+from marl_gre.seeding import Purpose, rng
+
+COPIES = 100
+# map: (return from, to), (length from, to)
+BANDS = {
+    "2s3z": ((3.7, 4.7), (45, 60)),
+    "3s5z": ((4.2, 5.3), (50, 66)),
+    "3s_vs_5z": ((2.5, 3.7), (40, 75)),
+    "5m_vs_6m": ((1.1, 1.8), (26, 38)),
+    "10m_vs_11m": ((1.5, 2.2), (33, 48)),
+    "27m_vs_30m": ((1.9, 2.8), (48, 66)),
+    "MMM2": ((1.7, 2.4), (38, 52)),
+    "bane_vs_bane": ((11, 18), (25, 60)),
+}
+RULES = ("retaliation", "call_for_help", "random_delay", "range_slop", "missiles", "death_burst", "line_splash")
+
+
+def random_play(name: str, episodes: int, **settings: object) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return returns, lengths and victories of the first episodes of copies with seeds 0, 1, ..., uniform play.
+
+    Args:
+        name: of the map.
+        episodes: how many; the same number from each copy, so that short episodes do not count for more.
+        settings: keywords of SMAC.
+    """
+    copies = min(COPIES, episodes)
+    each = -(-episodes // copies)
+    env = SMAC(copies, map_name=name, **settings)
+    env.reset(seed=0)
+    draws = rng(0, Purpose.EVAL, 0)
+    totals, lengths = np.zeros(copies), np.zeros(copies, int)
+    found: list[list[tuple[float, int, bool]]] = [[] for _ in range(copies)]
+    while min(len(done) for done in found) < each:
+        wish = draws.random(env.action_mask.shape) * env.action_mask
+        env.step(wish.argmax(-1))
+        totals += env.reward
+        lengths += 1
+        for e in np.flatnonzero(env.terminated | env.truncated):
+            if len(found[e]) < each:
+                found[e].append((totals[e], lengths[e], bool(env.info["battle_won"][e])))
+            totals[e], lengths[e] = 0.0, 0
+    columns = np.array([row for done in found for row in done][:episodes]).T
+    return columns[0], columns[1], columns[2]
+
+
+def line(name: str, episodes: int, **settings: object) -> str:
+    """Return one line of the table."""
+    returns, lengths, wins = random_play(name, episodes, **settings)
+    words = f"{returns.mean():6.2f} ±{returns.std():5.2f} {lengths.mean():7.1f} {wins.mean():6.3f}"
+    if name in BANDS:
+        (low, high), (short, long) = BANDS[name]
+        inside = low <= returns.mean() <= high and short <= lengths.mean() <= long
+        words += f"   {low:g}-{high:g}, {short}-{long}: {'inside' if inside else 'OUTSIDE'}"
+    return words
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("maps", nargs="*", metavar="MAP", help=f"of {', '.join(MAPS)}; all by default")
+    parser.add_argument("--episodes", type=int, default=1000)
+    parser.add_argument("--without", nargs="*", choices=RULES, default=[], help="rules to switch off, each alone")
+    asked = parser.parse_args()
+    print(f"{asked.episodes} episodes per map, uniform random legal actions")
+    print(f"{'map':15s} {'return ± sd':>13s} {'length':>7s} {'wins':>6s}   band of return, of length")
+    for name in asked.maps or MAPS:
+        print(f"{name:15s} {line(name, asked.episodes)}", flush=True)
+        for rule in asked.without:
+            print(f"  without {rule:15s} {line(name, asked.episodes, **{rule: False})}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
