@@ -51,7 +51,7 @@ class VectorEnv(abc.ABC):
     agents: list[str]
     action_names: list[str]
     autoreset: bool
-    backend: str = "native"
+    backend: ClassVar[str] = "native"
     obs: np.ndarray
     state: np.ndarray
     action_mask: np.ndarray
