@@ -20,7 +20,7 @@ from envs.smac.maps import LAYOUTS, SIZE, map_named
 from envs.smac.orders import SENT_NOWHERE, SENT_TO_POINT, SENT_TO_UNITS
 from envs.smac.pathing import terrain_named
 from envs.smac.rewards import make_rewards, scale_of
-from envs.smac.units import HP, MAX_COOLDOWN, MAX_ENERGY, SHIELD, UNIT_TABLE
+from envs.smac.units import DAMAGE_POINT, HP, MAX_COOLDOWN, MAX_ENERGY, SHIELD, UNIT_TABLE
 from envs.vector import World
 
 SENT = {"point": SENT_TO_POINT, "segment": SENT_TO_POINT, "units": SENT_TO_UNITS, "none": SENT_NOWHERE}
@@ -213,7 +213,7 @@ class SMAC(CoreEnv):
             "shield": Field((units,), np.float64, 0.0, UNIT_TABLE[:, SHIELD].max()),
             "energy": Field((units,), np.float64, 0.0, UNIT_TABLE[:, MAX_ENERGY].max()),
             "cooldown": Field((units,), np.float64, -1.0, LONGEST_COOLDOWN),
-            "windup": Field((units,), np.float64, -1.0, LONGEST),
+            "windup": Field((units,), np.float64, -1.0, UNIT_TABLE[:, DAMAGE_POINT].max()),
             "shield_timer": Field((units,), np.float64, 0.0, LONGEST),
             "target": someone,
             "engaged": Field((units,), np.bool_, False, True),
