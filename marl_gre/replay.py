@@ -5,6 +5,7 @@ environment's own `observe` makes the batch, bit-identical to what was seen.
 """
 
 import numpy as np
+import safetensors.numpy
 import torch
 
 from envs.vector import VectorEnv
@@ -13,25 +14,58 @@ from marl_gre.rollout import Episode
 
 
 class Replay:
-    """The newest `capacity` episodes."""
+    """The newest `capacity` episodes, by their numbers (0 = the first ever added)."""
 
     def __init__(self, capacity: int):
         self.capacity = capacity
-        self.episodes: list[Episode] = []
+        self.episodes: dict[int, Episode] = {}
         self.added = 0
 
+    def __len__(self) -> int:
+        return len(self.episodes)
+
     def add(self, episode: Episode) -> None:
-        """Keep an episode in place of the oldest one if full."""
-        if len(self.episodes) < self.capacity:
-            self.episodes.append(episode)
-        else:
-            self.episodes[self.added % self.capacity] = episode
+        """Keep an episode, in place of the oldest one if full."""
+        self.episodes[self.added] = episode
+        self.episodes.pop(self.added - self.capacity, None)
         self.added += 1
 
     def sample(self, count: int, generator: np.random.Generator) -> list[Episode]:
         """Return `count` different episodes, uniformly at random."""
-        chosen = generator.choice(len(self.episodes), count, replace=False)
-        return [self.episodes[i] for i in chosen]
+        oldest = self.added - len(self)
+        return [self.episodes[oldest + i] for i in generator.choice(len(self), count, replace=False).tolist()]
+
+    def segment(self, first: int) -> bytes:
+        """Return the episodes from number `first` to the newest as a safetensors file."""
+        episodes = [self.episodes[number] for number in range(first, self.added)]
+        arrays = {f"world.{name}": np.concatenate([e.world[name] for e in episodes]) for name in episodes[0].world}
+        arrays["actions"] = np.concatenate([e.actions for e in episodes])
+        arrays["reward"] = np.concatenate([e.reward for e in episodes])
+        arrays["length"] = np.array([e.length for e in episodes])
+        arrays["seed"] = np.array([e.seed for e in episodes])
+        arrays["terminated"] = np.array([e.terminated for e in episodes])
+        arrays["won"] = np.array([-1 if e.won is None else e.won for e in episodes], np.int8)
+        return safetensors.numpy.save(arrays)
+
+    def restore(self, segment: bytes, first: int) -> None:
+        """Add the episodes of a segment again, whose first had this number; segments come in order, without gaps."""
+        arrays = safetensors.numpy.load(segment)
+        world = {name.removeprefix("world."): arrays[name] for name in arrays if name.startswith("world.")}
+        self.added = first
+        end = 0
+        for i, length in enumerate(arrays["length"].tolist()):
+            steps, rows = slice(end, end + length), slice(end + i, end + i + length + 1)
+            self.add(
+                Episode(
+                    seed=int(arrays["seed"][i]),
+                    world={name: values[rows].copy() for name, values in world.items()},
+                    actions=arrays["actions"][steps].copy(),
+                    reward=arrays["reward"][steps].copy(),
+                    terminated=bool(arrays["terminated"][i]),
+                    won=None if arrays["won"][i] < 0 else bool(arrays["won"][i]),
+                )
+            )
+            end += length
 
 
 def collate(episodes: list[Episode], env: VectorEnv, timeout_is_terminal: bool) -> Batch:

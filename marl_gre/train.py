@@ -4,6 +4,7 @@ One episode, then one gradient step once the replay holds a batch; a greedy test
 `test_interval_steps` is reached, the first before any training.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from envs.vector import VectorEnv
-from marl_gre import signals
+from marl_gre import checkpoint, signals
 from marl_gre.agents import RecurrentAgent
 from marl_gre.config import RunConfig
 from marl_gre.credit import QUANTILES, entropy_statistics
@@ -22,21 +23,25 @@ from marl_gre.mixers import Mixer
 from marl_gre.policy import Policy, epsilon_at
 from marl_gre.progress import Progress
 from marl_gre.replay import Replay, collate
+from marl_gre.resume import Keeper
 from marl_gre.rollout import make_env, play, play_greedily, win_rate
 from marl_gre.run_dir import SCHEMA, Row, lock, provenance, publishing, save_weights, write_csv, write_json
 from marl_gre.seeding import Purpose, episode_seed, rng
+
+CHECKPOINT_STEPS = 10_000
+"""Environment steps between checkpoints; no result depends on it."""
 
 LAST_TESTS = 5
 """`final_return` is the mean of this many last tests."""
 
 
 def train(config: RunConfig, out: Path, work: Path) -> None:
-    """Train one run and publish its files.
+    """Train one run and publish its files; go on from its newest checkpoint if it was stopped.
 
     Args:
         config: what to train.
         out: folder of the published files: tests.csv, entropy.csv, train.json, provenance.json, weights.safetensors.
-        work: folder of the lock.
+        work: where runs keep lock and checkpoints, in a folder named by the run's identity.
 
     Raises:
         BadInput: the environment or mixer cannot be made from the config.
@@ -44,22 +49,31 @@ def train(config: RunConfig, out: Path, work: Path) -> None:
     """
     started = time.monotonic()
     torch.set_num_threads(1)  # two threads on two busy cores are several times slower than one
-    with signals.noted() as received, lock(work / config.identity()[:12]):
+    folder = work / config.identity()[:12]
+    with signals.noted() as received, lock(folder):
         trainer = Trainer(config)
+        keeper = Keeper(folder)
+        if keeper.resume(trainer):
+            print(f"resumed at {trainer.env_steps} env steps", file=sys.stderr)
+        saved = trainer.env_steps
         title = f"train {config.env_key} {config.algorithm_key} seed {config.seed}"
         progress = Progress(config.env.total_steps, title, "env steps")
         try:
             for note in trainer.run():
                 progress.update(trainer.env_steps, note)
-                signals.stop_if(received, "run the same command to start this run again.")
+                if received or trainer.env_steps >= saved + CHECKPOINT_STEPS:
+                    keeper.save(trainer)
+                    saved = trainer.env_steps
+                signals.stop_if(received, "run the same command to go on.")
         finally:
             progress.close()
-        with publishing(out) as folder:
-            write_csv(folder / "tests.csv", trainer.tests)
-            write_csv(folder / "entropy.csv", trainer.entropies or [_entropy_row(0, 0, 0, {})])
-            save_weights(folder / "weights.safetensors", trainer.learner.agent, trainer.learner.mixer)
-            write_json(folder / "train.json", trainer.record())
-            write_json(folder / "provenance.json", provenance(trainer.device, started))
+        with publishing(out) as target:
+            write_csv(target / "tests.csv", trainer.tests)
+            write_csv(target / "entropy.csv", trainer.entropies or [_entropy_row(0, 0, 0, {})])
+            save_weights(target / "weights.safetensors", trainer.learner.agent, trainer.learner.mixer)
+            write_json(target / "train.json", trainer.record())
+            write_json(target / "provenance.json", provenance(trainer.device, started))
+        checkpoint.remove_all(folder)
 
 
 class Trainer:
@@ -81,11 +95,12 @@ class Trainer:
         self.entropies: list[Row] = []
 
     def run(self) -> Iterator[str]:
-        """Train to the end; yield a short note after every episode."""
-        self.test_if_due()
+        """Train to the end, from wherever it stands; yield a short note after every episode."""
+        if not self.tests:
+            self.test_if_due()
         while self.env_steps < self.config.env.total_steps:
             self.play_episode()
-            if len(self.replay.episodes) >= self.config.train.batch_episodes:
+            if len(self.replay) >= self.config.train.batch_episodes:
                 self.update()
             self.episodes += 1
             self.test_if_due()

@@ -204,7 +204,7 @@ def test_replay_keeps_the_newest_and_samples_without_repeats(params):
     replay = Replay(5)
     for episode in episodes:
         replay.add(episode)
-    assert sorted(episode.seed for episode in replay.episodes) == [2, 3, 4, 5, 6]
+    assert sorted(episode.seed for episode in replay.episodes.values()) == [2, 3, 4, 5, 6]
     counts = np.zeros(7, int)
     for draw in range(2000):
         chosen = [episode.seed for episode in replay.sample(2, rng(0, Purpose.REPLAY, draw))]

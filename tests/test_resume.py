@@ -1,0 +1,161 @@
+"""A stopped run goes on to the same bits; damaged checkpoints are named and skipped, never loaded as if sound."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from test_train import PARAMS, digest
+
+from marl_gre import checkpoint
+from marl_gre.config import load_params
+from marl_gre.errors import StorageFailed
+from marl_gre.resume import Keeper
+from marl_gre.train import Trainer, train
+
+SMALL_REPLAY = PARAMS.replace("train: {", "train: {replay_episodes: 12, target_update_episodes: 5, ")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("params") / "params.yaml"
+    path.write_text(SMALL_REPLAY)
+    return load_params(path).run_config("lumberjacks", "qmix_gre", 0)
+
+
+@pytest.fixture(scope="module")
+def reference(config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reference")
+    train(config, folder / "out", folder / "work")
+    return digest(folder / "out")
+
+
+def work_folder(folder, config):
+    return folder / "work" / config.identity()[:12]
+
+
+def trained_for(config, work, episodes, save_every):
+    """Train some episodes with checkpoints, then forget the trainer."""
+    trainer, keeper = Trainer(config), Keeper(work)
+    work.mkdir(parents=True, exist_ok=True)
+    for _ in trainer.run():
+        if trainer.episodes % save_every == 0:
+            keeper.save(trainer)
+        if trainer.episodes == episodes:
+            return
+
+
+# the replay holds 12 of 50 episodes: before it is full, when it just is, long after, and at the very end
+@pytest.mark.parametrize("episodes", [1, 7, 12, 13, 31, 50])
+def test_resume_gives_the_same_bits(config, reference, tmp_path, episodes):
+    trained_for(config, work_folder(tmp_path, config), episodes, save_every=1)
+    train(config, tmp_path / "out", tmp_path / "work")
+    assert digest(tmp_path / "out") == reference
+    assert [path.name for path in work_folder(tmp_path, config).iterdir()] == ["lock"]  # cleaned up
+
+
+def test_only_what_the_replay_still_holds_is_kept(config, tmp_path):
+    work = work_folder(tmp_path, config)
+    trained_for(config, work, episodes=40, save_every=4)
+    assert len(list(work.glob("checkpoint-??????"))) == 2
+    # episodes 28 to 39 are in the replay at the last checkpoint, 24 to 35 at the one before: segments of 4 from 24 on
+    assert sorted(path.name[9:16] for path in (work / "replay").iterdir()) == [
+        "0000024",
+        "0000028",
+        "0000032",
+        "0000036",
+    ]
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(config, reference, tmp_path, signal_number):
+    (tmp_path / "params.yaml").write_text(SMALL_REPLAY)
+    code = (
+        "import marl_gre.train as t, sys; t.CHECKPOINT_STEPS = 40; sys.argv = ['marl-gre', 'train', '--env', "
+        "'lumberjacks', '--algorithm', 'qmix_gre', '--out', 'out']; from marl_gre.cli import main; main()"
+    )
+    moments = random.Random(int(signal_number))
+    kills = 0
+    for attempt in range(50):
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        lock = work_folder(tmp_path, config) / "lock"
+        while process.poll() is None and not (lock.exists() and lock.read_text() == f"process {process.pid}"):
+            time.sleep(0.01)
+        if attempt < 3:  # later attempts may finish
+            time.sleep(moments.uniform(0.1, 0.6))
+            process.send_signal(signal_number)
+        _, errors = process.communicate(timeout=120)
+        if process.returncode == 0:
+            break
+        assert process.returncode in (-signal_number, 128 + signal_number), errors
+        kills += 1
+    assert digest(tmp_path / "out") == reference
+    assert kills > 0
+
+
+def damage_flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def damage_cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [damage_flip, damage_cut, os.remove], ids=["flip", "cut", "gone"])
+@pytest.mark.parametrize("name", ["manifest.json", "state.safetensors"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(config, reference, tmp_path, capfd, damage, name):
+    work = work_folder(tmp_path, config)
+    trained_for(config, work, episodes=20, save_every=1)
+    newest, before = sorted(work.glob("checkpoint-??????"), reverse=True)
+    damage(newest / name)
+    train(config, tmp_path / "out", tmp_path / "work")
+    assert f"warning: {newest}: damaged" in capfd.readouterr().err
+    assert digest(tmp_path / "out") == reference
+    assert before.name == "checkpoint-000019"
+
+
+def test_all_damaged_is_an_error_not_a_silent_restart(config, tmp_path):
+    work = work_folder(tmp_path, config)
+    trained_for(config, work, episodes=20, save_every=1)
+    for segment in (work / "replay").iterdir():
+        damage_flip(segment)
+    with pytest.raises(StorageFailed, match="all checkpoints are damaged; delete this folder"):
+        train(config, tmp_path / "out", tmp_path / "work")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "checkpoint-000001/../x", "replay/.hidden"])
+def test_a_manifest_cannot_name_files_elsewhere(tmp_path, name):
+    checkpoint.save(tmp_path, 1, {"a": b"1"}, {name: {"bytes": 0, "sha256": ""}}, {})
+    with pytest.raises(StorageFailed, match="all checkpoints are damaged"):
+        checkpoint.load_newest(tmp_path)
+
+
+def test_a_save_cut_off_at_any_write_leaves_a_sound_checkpoint(tmp_path, monkeypatch):
+    """Every durable call of a save fails in turn; what was there before stays readable."""
+    checkpoint.save(tmp_path, 1, {"a": b"old"}, {}, {"n": 1})
+    real_write, real_sync = checkpoint._write, checkpoint._sync_folder
+    for failing in range(5):  # two files, the folder, the parent, and none
+        calls = iter(range(100))
+
+        def fail(real, *arguments, calls=calls, failing=failing):
+            if next(calls) == failing:
+                raise OSError(28, "No space left on device")
+            return real(*arguments)
+
+        monkeypatch.setattr(checkpoint, "_write", lambda *a, fail=fail: fail(real_write, *a))
+        monkeypatch.setattr(checkpoint, "_sync_folder", lambda *a, fail=fail: fail(real_sync, *a))
+        if failing < 4:
+            with pytest.raises(StorageFailed, match="No space left"):
+                checkpoint.save(tmp_path, 2 + failing, {"a": b"new"}, {}, {"n": 2})
+        else:
+            checkpoint.save(tmp_path, 2 + failing, {"a": b"new"}, {}, {"n": 2})
+        content, files, _ = checkpoint.load_newest(tmp_path)
+        assert (content, files) in (({"n": 1}, {"a": b"old"}), ({"n": 2}, {"a": b"new"}))
+    assert content == {"n": 2}
+    assert not list(tmp_path.glob("*.tmp-*"))
