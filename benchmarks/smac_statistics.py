@@ -9,6 +9,7 @@ their collision radii, median and lowest 1 % of all states with such a pair.
 """
 
 import argparse
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def closest_pairs(env: SMAC) -> np.ndarray:
     return np.where(pairs, apart, 2.0).min((1, 2)).clip(max=2.0)
 
 
-def random_play(name: str, episodes: int, **settings: object) -> tuple[np.ndarray, ...]:
+def random_play(name: str, episodes: int, **settings: Any) -> tuple[np.ndarray, ...]:
     """Return returns, lengths, victories, closest pairs of the first episodes of copies with seeds 0, 1, ...
 
     Args:
@@ -74,7 +75,7 @@ def random_play(name: str, episodes: int, **settings: object) -> tuple[np.ndarra
     return columns[0], columns[1], columns[2], np.concatenate(closest)
 
 
-def line(name: str, episodes: int, **settings: object) -> str:
+def line(name: str, episodes: int, **settings: Any) -> str:
     """Return one line of the table."""
     returns, lengths, wins, closest = random_play(name, episodes, **settings)
     pair, worst = np.quantile(closest[closest < 2.0], [0.5, 0.01])

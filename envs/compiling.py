@@ -13,32 +13,19 @@ from typing import Any
 
 from numba import njit
 
-# By package: files whose functions and constants kernels of other files use.
-SHARED = {
-    "envs": ("core.py", "randomness.py"),
-    "envs.smac": (
-        "combat.py",
-        "engine.py",
-        "interface.py",
-        "maps.py",
-        "movement.py",
-        "orders.py",
-        "pathing.py",
-        "rewards.py",
-        "units.py",
-    ),
-}
+# Files whose functions and constants kernels of other files use: any kernel the first, kernels of `envs` no others.
+SHARED = ("core.py", "randomness.py")
+SHARED_SMAC = tuple(
+    f"smac/{name}.py"
+    for name in ("combat", "engine", "interface", "maps", "movement", "orders", "pathing", "rewards", "units")
+)
 
 
 @cache
 def _fingerprint(package: str) -> str:
     """Return 12 hexadecimal digits of the contents of the shared files that kernels of a package use."""
-    here, digest = Path(__file__).parent, hashlib.sha256()
-    for other in SHARED:
-        if f"{package}.".startswith(f"{other}."):
-            for name in SHARED[other]:
-                digest.update(here.joinpath(*other.split(".")[1:], name).read_bytes())
-    return digest.hexdigest()[:12]
+    files = SHARED if package == "envs" else SHARED + SHARED_SMAC
+    return hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in files)).hexdigest()[:12]
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,7 +42,7 @@ def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compiled(function, _nrt=False)
 
 
-def _compiled(function: Callable[..., Any], **options: bool) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     package = function.__module__.rpartition(".")[0]
     function.__qualname__ += f"_{_fingerprint(package)}"  # numba names cache files by it
     return njit(cache=True, nogil=True, **options)(function)

@@ -1,6 +1,7 @@
 """The SMAC engine as a VectorEnv: ends, rewards, given worlds, the same bits in any batch, invariants of play."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from smac_battles import FIRST_TARGET, STOP, Skirmish
 
+from envs.compiling import SHARED_SMAC
 from envs.core import RUNNING, TERMINATED
+from envs.smac import core
 from envs.smac.core import SMAC
-from envs.smac.rewards import Rewards
 from envs.smac.maps import MAPS, SIZE, TERRAINS
 from envs.smac.pathing import TALL, WALKER, terrain_named
+from envs.smac.rewards import Rewards
 from envs.smac.units import FLIES, HP, MAX_ENERGY, SEPARATION, SHIELD, TYPE_ID, UNIT_TABLE
 from envs.smac.units import TALL as IS_TALL
 
@@ -414,3 +417,10 @@ def test_tables_of_terrains(name):
         ways = terrain.waypoint[np.ix_(cells, cells)]
         assert TERRAINS[name].ravel()[ways].all()
         assert (np.diag(ways) == cells).all()
+
+
+def test_compiled_kernels_follow_a_change_of_any_file_of_the_rules():
+    folder = Path(core.__file__).parent
+    rules = {f"smac/{path.name}" for path in folder.glob("*.py") if "inner_kernel" in path.read_text()}
+    assert rules <= set(SHARED_SMAC)
+    assert all((folder.parent / name).exists() for name in SHARED_SMAC)
