@@ -263,7 +263,7 @@ def test_a_signal_ends_with_its_code_and_publishes_nothing(tmp_path, number, cod
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert errors.strip().splitlines()[-1] == (
-        f"error: stopped by {signal.Signals(number).name}; run the same command to start this run again."
+        f"error: stopped by {signal.Signals(number).name}; run the same command to go on."
     )
     assert "Traceback" not in errors
     assert not (tmp_path / "runs").exists()
