@@ -57,7 +57,7 @@ check: $(VENV)/.installed
 	$(BIN)/python -m mypy
 
 test: $(VENV)/.installed-test check
-	$(BIN)/python -m pytest -q -m "not slow and not faults"
+	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not faults"
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q -m "slow or faults"

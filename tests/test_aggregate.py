@@ -133,6 +133,31 @@ def test_a_setting_that_the_recorded_run_did_not_know_is_no_difference(here):
     assert ("lumber", "qmix", 0) in results().runs
 
 
+def test_backends_are_named_and_never_mixed(here):
+    files = list((here / "results" / "runs" / "lumber").glob("*/*/train.json"))
+    for file in files:
+        file.write_text(swap('"backend": "native"', '"backend": "embedded"')(file.read_text()))
+    assert results().substitutes() == "Played on the embedded engine, a substitute for StarCraft II: Lumberjacks."
+    files[0].write_text(swap('"backend": "embedded"', '"backend": "starcraft"')(files[0].read_text()))
+    with pytest.raises(BadInput, match="results/runs/lumber: found runs on the backends embedded, starcraft"):
+        results().notes()
+
+
+def test_win_rates_are_the_score_where_there_is_something_to_win(here):
+    assert not results().has_wins("lumber")
+    for file in (here / "results" / "runs" / "lumber").glob("*/*/tests.csv"):
+        file.write_text(file.read_text().replace(",100.0,\n", ",100.0,0.25\n"))
+    for file in (here / "results" / "evaluation" / "lumber").glob("*/*.json"):
+        file.write_text(swap('"win_rate": null', '"win_rate": 0.5')(file.read_text()))
+    found = results()
+    assert found.has_wins("lumber")
+    assert not found.has_wins("traffic")
+    rows = tables.score_rows(found, score=tables.FINAL_WIN_RATE).rows
+    assert {row[0] for row in rows} == {found.title("lumber")}
+    assert {row[3] for row in rows} == {0.25}  # the IQM of equal rates
+    assert {row[3] for row in tables.score_rows(found, score=tables.EVALUATION_WIN_RATE).rows} == {0.5}
+
+
 def test_evaluation_must_be_there_and_belong(here):
     (here / "results/evaluation/lumber/qmix/0.json").unlink()
     file = here / "results/evaluation/lumber/qmix/1.json"
