@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo repro report test check slow clean distclean
+.PHONY: help setup demo repro report test check slow speed clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make report         tables and figures again, from the runs that are there"
 	@echo "make test           set-up, then linters, types and tests"
 	@echo "make slow           the slow tests"
+	@echo "make speed          speed and memory beside the references (a quarter of an hour); OUT=folder keeps them"
 	@echo "make setup          only install; make clean: remove work files and the demo's results"
 	@echo "PYTHON=python3.12   another interpreter for .venv"
 
@@ -61,6 +62,9 @@ test: $(VENV)/.installed-test check
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q -m "slow or faults"
+
+speed: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.speed $(if $(OUT),--out $(OUT))
 
 clean:
 	rm -rf work demo/work demo/results demo/dvc.lock demo/results_versions.yaml demo/.dvc/tmp .dvc/tmp
