@@ -8,7 +8,6 @@ This file runs the sections of speed_sections.py and prints one table for each.
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,25 +28,26 @@ def machine() -> Row:
     return kept | {
         "cores": os.cpu_count(),
         "peak_gflops": max(peak_gflops() for _ in range(5)),
-        "load_average": [os.getloadavg()[0]],
+        "load_average": os.getloadavg()[0],
     }
 
 
-def markdown(machine: Row, sections: dict[str, list[Row]]) -> str:
-    """Return the report."""
+def heading(machine: Row) -> str:
+    """Return what the report says about the machine."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    loads = " and ".join(f"{load:.1f}" for load in machine["load_average"])
-    text = (
+    return (
         f"{machine['cpu']}, {machine['cores']} cores, 1 thread used; float32 matrix products "
-        f"{machine['peak_gflops']:.0f} GFLOP/s; load average {loads} (start, end); Python {machine['python']}, "
-        f"{versions}. Times are CPU seconds of the thread: waiting for a core that is busy does not count.\n"
+        f"{machine['peak_gflops']:.0f} GFLOP/s; load average {machine['load_average']:.1f}; "
+        f"Python {machine['python']}, {versions}. Times are CPU seconds of the thread: waiting for a core that is busy does not count.\n"
     )
-    for name, rows in sections.items():
-        columns = list(rows[0])
-        lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *([cell(v) for v in row.values()] for row in rows)]
-        explained = " ".join((SECTIONS[name].__doc__ or "").split())
-        text += f"\n## {name}\n\n{explained}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    return text
+
+
+def table(name: str, rows: list[Row]) -> str:
+    """Return a section of the report."""
+    columns = list(rows[0])
+    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *([cell(v) for v in row.values()] for row in rows)]
+    explained = " ".join((SECTIONS[name].__doc__ or "").split())
+    return f"\n## {name}\n\n{explained}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def cell(value: object) -> str:
@@ -71,13 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     if asked.out is not None:
         keep(asked.out, {})  # what cannot be written shows now, not after a quarter of an hour
-    found, sections = machine(), {}
+    found = machine()
+    text, sections = heading(found), {}
+    print(text, end="", flush=True)
     for name in [asked.only] if asked.only else SECTIONS:
-        print(f"{name} ...", file=sys.stderr, flush=True)
         sections[name] = SECTIONS[name](QUICK if asked.quick else FULL)
-    found["load_average"].append(os.getloadavg()[0])
-    text = markdown(found, sections)
-    print(text, end="")
+        found[f"load_average_after_{name}"] = os.getloadavg()[0]
+        print(table(name, sections[name]), end="", flush=True)
+        text += table(name, sections[name])
     if asked.out is not None:
         # JSON has no NaN
         numbers = {
