@@ -38,7 +38,8 @@ def heading(machine: Row) -> str:
     return (
         f"{machine['cpu']}, {machine['cores']} cores, 1 thread used; float32 matrix products "
         f"{machine['peak_gflops']:.0f} GFLOP/s; load average {machine['load_average']:.1f}; "
-        f"Python {machine['python']}, {versions}. Times are CPU seconds of the thread: waiting for a core that is busy does not count.\n"
+        f"Python {machine['python']}, {versions}. Times are CPU seconds of the thread: waiting for a core that is busy "
+        "does not count.\n"
     )
 
 
