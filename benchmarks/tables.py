@@ -243,7 +243,8 @@ def percentile_rows(results: Results, *, mixer: str, readings: Sequence[tuple[Re
         "Normalised gradient entropy of QMIX (1 = even credits) over the whole training, all seeds together. The paper "
         "does not say whether these are percentiles of batch means or of single steps, nor of which ELU derivative "
         "(its released code uses another than the formula has): batch means with the exact derivative are our "
-        "default reading, an inference; the others follow. 'released code' was measured by running that code.",
+        "default reading, an inference; the others follow. 'released code' was measured by running that code. The "
+        "spread of the paper's values fits single steps better (benchmarks/deviations.md, row 17).",
         *_notes(results),
     ]
     return Content(columns, rows, notes)
