@@ -13,6 +13,7 @@ import torch
 
 from marl_gre import checkpoint
 from marl_gre.errors import StorageFailed
+from marl_gre.run_dir import tensors_of
 
 if TYPE_CHECKING:
     from marl_gre.train import Trainer
@@ -87,10 +88,9 @@ class Keeper:
 def _tensors(trainer: "Trainer") -> dict[str, torch.Tensor]:
     """Return all tensors of the learner by name."""
     learner = trainer.learner
-    tensors = {f"{part}.{name}": value for part in PARTS for name, value in getattr(learner, part).state_dict().items()}
-    for index, state in learner.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    parts = {part: getattr(learner, part).state_dict() for part in PARTS}
+    states = learner.optimizer.state_dict()["state"]
+    return tensors_of(parts | {f"optimizer.{index}": state for index, state in states.items()})
 
 
 def _load_tensors(trainer: "Trainer", tensors: dict[str, torch.Tensor]) -> None:

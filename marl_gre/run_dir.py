@@ -109,9 +109,16 @@ def publish_json(target: Path, content: Any) -> None:
 
 def save_weights(path: Path, agent: nn.Module, mixer: nn.Module) -> None:
     """Write the weights of agent and mixer, names prefixed with `agent.` and `mixer.`."""
-    tensors = {f"agent.{name}": value for name, value in agent.state_dict().items()}
-    tensors |= {f"mixer.{name}": value for name, value in mixer.state_dict().items()}
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
+    save_file(tensors_of({"agent": agent.state_dict(), "mixer": mixer.state_dict()}), path)
+
+
+def tensors_of(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the tensors of all parts as "part.name", ready for safetensors: on the CPU, contiguous."""
+    return {
+        f"{part}.{name}": value.detach().cpu().contiguous()
+        for part, tensors in parts.items()
+        for name, value in tensors.items()
+    }
 
 
 @dataclass(frozen=True)
