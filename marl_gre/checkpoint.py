@@ -1,14 +1,19 @@
 """Checkpoints that are there whole or not at all: files first, manifest last, then one rename; hashed, no pickle.
 
-A checkpoint is a folder `checkpoint-000012` in the run's work folder. Its manifest names every file with size and
-SHA-256, also files outside it that never change (replay segments), which are written once and shared by later
-checkpoints. The two newest checkpoints are kept; the newest sound one is used, and a damaged one is named.
+A checkpoint is a folder `checkpoint-000012` in the run's work folder. Its manifest names the run, and every file with
+size and SHA-256, also files outside it that never change (replay segments), which are written once and shared by later
+checkpoints; `manifest.sha256` (as `sha256sum` writes it) covers the manifest itself, so that no bit of a checkpoint can
+change unseen. The two newest checkpoints are kept; the newest sound one is used, and a damaged one is named and put
+aside.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +21,17 @@ from typing import Any
 
 from marl_gre.errors import StorageFailed
 
-SCHEMA = 1
+SCHEMA = 2
 KEPT = 2
 MANIFEST = "manifest.json"
+MANIFEST_HASH = "manifest.sha256"
+MAX_MANIFEST_BYTES = 100_000_000
+"""A manifest larger than this is not read."""
+
+NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What stands in the way of reading, not in the file: no reason to go back to an older checkpoint."""
+
+CHECKPOINTS = f"checkpoint-{'[0-9]' * 6}"
 SEGMENTS = "replay"
 """Folder of the files that several checkpoints share."""
 
@@ -26,29 +39,36 @@ Entries = dict[str, dict[str, int | str]]
 """File name -> {"bytes", "sha256"}; names are relative to the work folder."""
 
 
-def save(work: Path, number: int, files: Mapping[str, bytes], shared: Entries, content: Mapping[str, Any]) -> None:
+def save(
+    work: Path, run: str, number: int, files: Mapping[str, bytes], shared: Entries, content: Mapping[str, Any]
+) -> None:
     """Write checkpoint `number` and remove what is no longer needed.
 
     Args:
-        work: the run's work folder.
+        work: the run's work folder, which exists.
+        run: the run's identity.
         number: higher than all before.
         files: name -> content of the checkpoint's own files.
         shared: entries of segments that belong to it, as `write_segment` returned them.
         content: what else to remember, as JSON.
 
     Raises:
-        StorageFailed: it cannot be written; the older checkpoints are untouched.
+        StorageFailed: it cannot be written, or segments are gone; the older checkpoints are untouched.
     """
     final = work / f"checkpoint-{number:06d}"
     temporary = work / f"{final.name}.tmp-{os.getpid()}"
     try:
-        temporary.mkdir(parents=True)
-        entries = {f"{final.name}/{name}": _write(temporary / name, data) for name, data in files.items()}
-        manifest = {"schema": SCHEMA, "files": entries | shared, "content": content}
-        _write(temporary / MANIFEST, json.dumps(manifest, allow_nan=False).encode())
-        _sync_folder(temporary)
+        for name, entry in shared.items():
+            if (work / name).stat().st_size != entry["bytes"]:
+                raise OSError(f"{name} was cut")  # not hashed again: that would cost the whole replay at every save
+        temporary.mkdir()
+        entries = {f"{final.name}/{name}": write_durably(temporary / name, data) for name, data in files.items()}
+        content = {"schema": SCHEMA, "run": run, "files": entries | shared, "content": content}
+        manifest = write_durably(temporary / MANIFEST, json.dumps(content, allow_nan=False).encode())
+        write_durably(temporary / MANIFEST_HASH, f"{manifest['sha256']}  {MANIFEST}\n".encode())
+        sync_folder(temporary)
         temporary.rename(final)  # the one instant at which it becomes visible
-        _sync_folder(work)
+        sync_folder(work)
         _prune(work)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -63,57 +83,96 @@ def write_segment(work: Path, name: str, data: bytes) -> Entries:
     """
     path = work / SEGMENTS / name
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        entry = _write(path, data)
-        _sync_folder(path.parent)
+        path.parent.mkdir(exist_ok=True)
+        entry = write_durably(path, data)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageFailed(f"{path}: cannot be written ({error}); free space or fix permissions.") from error
     return {f"{SEGMENTS}/{name}": entry}
 
 
-def load_newest(work: Path) -> tuple[dict[str, Any], dict[str, bytes], Entries] | None:
+def load_newest(work: Path, run: str) -> tuple[dict[str, Any], dict[str, Path], Entries] | None:
     """Return content, files and segment entries of the newest sound checkpoint, None where there never was one.
+
+    Args:
+        work: the run's work folder.
+        run: the identity of the run whose checkpoint is wanted.
 
     Raises:
         StorageFailed: there are checkpoints and all are damaged; a silent restart would hide that.
     """
-    found = sorted(work.glob("checkpoint-??????"), reverse=True)
-    for folder in found:
+    found = sorted(work.glob(CHECKPOINTS), reverse=True)
+    for place, folder in enumerate(found):
         try:
-            return _read(work, folder)
+            sound = _read(work, run, folder)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if isinstance(error, OSError) and error.errno in NOT_DAMAGE:
+                raise StorageFailed(f"{folder}: cannot be read ({error}); repair that and run again.") from error
             print(f"warning: {folder}: damaged ({error}), the one before is used.", file=sys.stderr)
+            continue
+        for damaged in found[:place]:  # put aside: it must not be counted among those that are kept
+            with contextlib.suppress(OSError):
+                damaged.rename(work / f"damaged-{damaged.name}.{os.getpid()}")
+        return sound
     if found:
         raise StorageFailed(f"{work}: all checkpoints are damaged; delete this folder to train from the beginning.")
     return None
 
 
 def remove_all(work: Path) -> None:
-    """Remove all checkpoints and segments: the run is published."""
-    for path in (*work.glob("checkpoint-*"), work / SEGMENTS):
+    """Remove all checkpoints and segments: the run is published.
+
+    The newest goes last and disappears at once, so that a process killed here leaves a sound checkpoint or none.
+    """
+    for folder in sorted(work.glob(CHECKPOINTS)):
+        gone = work / f"{folder.name}.tmp-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+    for path in (*work.glob("checkpoint-*"), *work.glob("damaged-*"), work / SEGMENTS):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _read(work: Path, folder: Path) -> tuple[dict[str, Any], dict[str, bytes], Entries]:
-    manifest = json.loads((folder / MANIFEST).read_bytes())
+def _read(work: Path, run: str, folder: Path) -> tuple[dict[str, Any], dict[str, Path], Entries]:
+    if folder.is_symlink() or (work / SEGMENTS).is_symlink():
+        raise ValueError("found a link in place of a folder")
+    text = _contents(folder / MANIFEST, MAX_MANIFEST_BYTES)
+    manifest = json.loads(text)
     if manifest["schema"] != SCHEMA:
-        raise ValueError(f"found schema {manifest['schema']}, this version reads {SCHEMA}")
-    files: dict[str, bytes] = {}
+        raise ValueError(f"found schema {manifest['schema']!r}, this version reads {SCHEMA}")
+    if _contents(folder / MANIFEST_HASH, 1000) != f"{hashlib.sha256(text).hexdigest()}  {MANIFEST}\n".encode():
+        raise ValueError(f"{MANIFEST} changed since it was written")
+    if manifest["run"] != run:
+        raise ValueError("it belongs to another run")
+    files: dict[str, Path] = {}
     for name, entry in manifest["files"].items():
         parent, _, last = name.partition("/")
         if parent not in (folder.name, SEGMENTS) or not last or "/" in last or last.startswith("."):
             raise ValueError(f"the manifest names {name!r}, which is not a file of a checkpoint")
-        data = (work / name).read_bytes()
-        if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        if _size(work / name) != entry["bytes"] or sha256(work / name) != entry["sha256"]:
             raise ValueError(f"{name} changed since it was written")
-        files[name.removeprefix(f"{folder.name}/")] = data
+        files[name.removeprefix(f"{folder.name}/")] = work / name
     segments = {name: entry for name, entry in manifest["files"].items() if name.startswith(f"{SEGMENTS}/")}
     return manifest["content"], files, segments
 
 
+def _contents(path: Path, limit: int) -> bytes:
+    if _size(path) > limit:
+        raise ValueError(f"{path.name} is larger than {limit} bytes")
+    return path.read_bytes()
+
+
+def _size(path: Path) -> int:
+    """Return a file's size; a link, pipe or device in its place is an error before anything is read from it."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"{path.name} is not a file")
+    return status.st_size
+
+
 def _prune(work: Path) -> None:
     """Remove older checkpoints, then the segments that no remaining manifest names, then leftovers of killed saves."""
-    checkpoints = sorted(work.glob("checkpoint-??????"))
+    checkpoints = sorted(work.glob(CHECKPOINTS))
     for old in checkpoints[:-KEPT]:
         shutil.rmtree(old)
     needed = set()
@@ -129,7 +188,8 @@ def _prune(work: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _write(path: Path, data: bytes) -> dict[str, int | str]:
+def write_durably(path: Path, data: bytes) -> dict[str, int | str]:
+    """Write a file through to the disk; return its entry."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -137,9 +197,16 @@ def _write(path: Path, data: bytes) -> dict[str, int | str]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Write a folder's list of names through to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

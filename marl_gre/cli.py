@@ -1,4 +1,4 @@
-"""The command `marl-gre`: train, evaluate, play, check, doctor."""
+"""The command `marl-gre`: train, evaluate, verify, play, check, doctor."""
 
 import argparse
 import importlib.util
@@ -41,6 +41,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         publish_json(arguments.out, result)
     summary = {key: value for key, value in result.items() if key not in ("episodes", "entropy_quantiles")}
     print(json.dumps(summary, indent=1))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from marl_gre.verify import verify
+
+    for line in verify(arguments.run, arguments.evaluation):
+        print(line, flush=True)
 
 
 def _play(arguments: argparse.Namespace) -> None:
@@ -99,6 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--episodes", type=_positive, default=100)
     evaluate.add_argument("--out", type=Path, help="JSON file for the full result")
     evaluate.set_defaults(command=_evaluate)
+
+    verify = commands.add_parser("verify", help="check a finished run's files, and that its numbers come out again")
+    verify.add_argument("run", type=Path, help="folder of a finished run")
+    verify.add_argument("--evaluation", type=Path, help="its evaluation (default: where the pipeline puts it)")
+    verify.set_defaults(command=_verify)
 
     play = commands.add_parser("play", help="watch a trained policy, or save it as a GIF")
     play.add_argument("run", type=Path, help="folder of a finished run")

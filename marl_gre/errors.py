@@ -8,7 +8,8 @@
 | 4 | `NonFinite` | NaN or infinity in a loss, gradient, reward or observation |
 | 5 | `RunInUse` | another process trains this run |
 | 6 | `StorageFailed` | the run cannot be written or read back |
-| 130, 143 | `Stopped` | stopped by SIGINT or SIGTERM |
+| 7 | `NotVerified` | a published run is not what it was when it was published |
+| 129, 130, 143 | `Stopped` | stopped by SIGHUP, SIGINT or SIGTERM |
 """
 
 import sys
@@ -50,6 +51,12 @@ class StorageFailed(MarlGreError):
     """A run's files cannot be written or read back."""
 
     exit_code = 6
+
+
+class NotVerified(MarlGreError):
+    """A published run's files changed, or its numbers do not come out again."""
+
+    exit_code = 7
 
 
 class Stopped(MarlGreError):

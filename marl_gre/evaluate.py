@@ -58,6 +58,7 @@ def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
         "algorithm": run.config.algorithm_key,
         "seed": run.config.seed,
         "config_hash": run.record["config_hash"],
+        "weights_sha256": run.sums["weights.safetensors"],
         "episodes": [
             {"seed": e.seed, "return": e.episode_return, "length": e.length, "terminated": e.terminated, "won": e.won}
             for e in episodes

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from marl_gre import checkpoint
-from marl_gre.errors import StorageFailed
+from marl_gre.errors import NonFinite, StorageFailed
 from marl_gre.run_dir import tensors_of
 
 if TYPE_CHECKING:
@@ -27,10 +27,15 @@ class Keeper:
     """Saves a trainer's checkpoints to its work folder, and takes a trainer back to the newest one.
 
     Replay episodes go into segments that are written once, so that a checkpoint costs the new episodes only.
+
+    Args:
+        work: the run's work folder, which exists.
+        run: the run's identity.
     """
 
-    def __init__(self, work: Path):
+    def __init__(self, work: Path, run: str):
         self.work = work
+        self.run = run
         self.number = 0
         self.segments: checkpoint.Entries = {}
         self.stored = 0  # episodes in segments
@@ -39,8 +44,13 @@ class Keeper:
         """Write a checkpoint.
 
         Raises:
+            NonFinite: a weight is NaN or infinite; checkpoints hold finite numbers only.
             StorageFailed: it cannot be written.
         """
+        tensors = _tensors(trainer)
+        spoilt = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
+        if spoilt:
+            raise NonFinite(f"the model's {spoilt[0]} is not finite: lower train.lr; the checkpoint before is kept.")
         if trainer.replay.added > self.stored:
             name = f"episodes-{self.stored:07d}-{trainer.replay.added - 1:07d}.safetensors"
             self.segments |= checkpoint.write_segment(self.work, name, trainer.replay.segment(self.stored))
@@ -54,8 +64,8 @@ class Keeper:
             "entropies": [_to_json(row) for row in trainer.entropies],
         }
         self.number += 1
-        state = safetensors.torch.save(_tensors(trainer))
-        checkpoint.save(self.work, self.number, {STATE: state}, self.segments, content)
+        state = safetensors.torch.save(tensors)
+        checkpoint.save(self.work, self.run, self.number, {STATE: state}, self.segments, content)
 
     def resume(self, trainer: "Trainer") -> bool:
         """Take a fresh trainer to the newest sound checkpoint; return whether there was one.
@@ -63,24 +73,24 @@ class Keeper:
         Raises:
             StorageFailed: all checkpoints are damaged.
         """
-        found = checkpoint.load_newest(self.work)
+        found = checkpoint.load_newest(self.work, self.run)
         if found is None:
             return False
         content, files, self.segments = found
         try:
-            _load_tensors(trainer, safetensors.torch.load(files.pop(STATE)))
+            _load_tensors(trainer, safetensors.torch.load(files.pop(STATE).read_bytes()))
             for name in sorted(files):
-                trainer.replay.restore(files[name], _numbers(name)[0])
+                trainer.replay.restore(files[name].read_bytes(), _numbers(name)[0])
             for name in COUNTERS:
-                setattr(trainer, name, content["counters"][name])
-            trainer.learner.last_target_update = content["last_target_update"]
+                setattr(trainer, name, int(content["counters"][name]))
+            trainer.learner.last_target_update = int(content["last_target_update"])
             trainer.tests = [_from_json(row) for row in content["tests"]]
             trainer.entropies = [_from_json(row) for row in content["entropies"]]
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        except Exception as error:  # hashes are right, so another version wrote it, or a forger: anything can be wrong
             raise StorageFailed(
-                f"{self.work}: the checkpoint does not fit this version ({error}); delete this folder to start again."
+                f"{self.work}: the checkpoint does not fit this version ({error!r}); delete this folder to start again."
             ) from error
-        self.number = max(int(path.name[11:]) for path in self.work.glob("checkpoint-??????"))
+        self.number = max(int(path.name[11:]) for path in self.work.glob(checkpoint.CHECKPOINTS))
         self.stored = trainer.replay.added
         return True
 

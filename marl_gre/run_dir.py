@@ -1,12 +1,15 @@
 """A run on disk: its lock, its published files, and how to read them back.
 
-Published files appear all at once (written beside the target and renamed); nothing half-written is ever visible under
-its final name. There is no pickle anywhere.
+Published files appear all at once (written beside the target, through to the disk, and renamed); nothing half-written
+is ever visible under its final name. SHA256SUMS holds their hashes: `sha256sum -c SHA256SUMS` reads it too. There is no
+pickle anywhere.
 """
 
 import contextlib
 import csv
 import fcntl
+import hashlib
+import io
 import json
 import os
 import platform
@@ -19,15 +22,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
+from marl_gre.checkpoint import sync_folder, write_durably
 from marl_gre.config import RunConfig
 from marl_gre.errors import BadInput, RunInUse, StorageFailed
 
 SCHEMA = 1
 """Version of the files' layout."""
+
+SUMS = "SHA256SUMS"
+PUBLISHED = ("entropy.csv", "provenance.json", "tests.csv", "train.json", "weights.safetensors")
+"""A run's published files, all listed in SUMS."""
+
+PROBE_BYTES = 1_000_000
+"""What must fit on a disk before training starts: more than the published files of a gridworld run."""
 
 Row = Mapping[str, int | float]
 
@@ -43,6 +54,7 @@ def lock(work: Path) -> Iterator[None]:
     try:
         work.mkdir(parents=True, exist_ok=True)
         file = (work / "lock").open("a+")
+        sync_folder(work.parent)
     except OSError as error:
         raise StorageFailed(f"{work}: cannot be written ({error.strerror}); free or choose another folder.") from error
     with file:
@@ -52,23 +64,74 @@ def lock(work: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise RunInUse(f"{work}: this run is being trained by {holder}; wait for it or stop it.") from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()}")
-        file.flush()
+        with contextlib.suppress(OSError):  # a full disk; the name is only for the message above
+            file.truncate(0)
+            file.write(f"process {os.getpid()}")
+            file.flush()
         yield
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows of numbers; floats with 9 significant digits, which is exact for float32."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(rows[0])
-        writer.writerows([_cell(value) for value in row.values()] for row in rows)
+def check_writable(folder: Path) -> None:
+    """Find out before hours of work whether `folder` could be written at their end.
+
+    Raises:
+        StorageFailed: it could not; the message says why.
+    """
+    probe = folder.with_name(f".{folder.name}.probe-{os.getpid()}")
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"{folder} is a file")
+        write_durably(probe, bytes(PROBE_BYTES))
+    except OSError as error:
+        raise StorageFailed(f"{folder}: cannot be written ({error}); free space or fix permissions.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Return rows of numbers as CSV; floats with 9 significant digits, which is exact for float32."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows([_cell(value) for value in row.values()] for row in rows)
+    return file.getvalue()
+
+
+def json_text(content: Any) -> str:
+    """Return readable JSON with sorted keys."""
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write readable JSON with sorted keys."""
-    path.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    path.write_text(json_text(content))
+
+
+def write_run(
+    target: Path, tests: Sequence[Row], entropies: Sequence[Row], weights: bytes, record: Any, where: Any
+) -> None:
+    """Write a run's published files, and their hashes last.
+
+    Args:
+        target: an empty folder.
+        tests, entropies: rows of the CSV files.
+        weights: what `weights_bytes` returned.
+        record: content of train.json.
+        where: content of provenance.json.
+    """
+    contents = {
+        "entropy.csv": csv_text(entropies).encode(),
+        "provenance.json": json_text(where).encode(),
+        "tests.csv": csv_text(tests).encode(),
+        "train.json": json_text(record).encode(),
+        "weights.safetensors": weights,
+    }
+    for name, data in contents.items():
+        (target / name).write_bytes(data)
+    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in contents.items()]
+    (target / SUMS).write_text("".join(lines))
 
 
 @contextlib.contextmanager
@@ -83,9 +146,11 @@ def publishing(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
+        _sync_all(temporary)
         if target.exists():
             shutil.rmtree(target)
         temporary.rename(target)
+        sync_folder(target.parent)
     except OSError as error:
         raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
     finally:
@@ -101,15 +166,18 @@ def publish_json(target: Path, content: Any) -> None:
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_json(temporary, content)
+        write_durably(temporary, json_text(content).encode())
         temporary.replace(target)
+        sync_folder(target.parent)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
 
 
-def save_weights(path: Path, agent: nn.Module, mixer: nn.Module) -> None:
-    """Write the weights of agent and mixer, names prefixed with `agent.` and `mixer.`."""
-    save_file(tensors_of({"agent": agent.state_dict(), "mixer": mixer.state_dict()}), path)
+def weights_bytes(agent: nn.Module, mixer: nn.Module) -> bytes:
+    """Return the weights of agent and mixer as a safetensors file, names prefixed with `agent.` and `mixer.`."""
+    return safetensors.torch.save(tensors_of({"agent": agent.state_dict(), "mixer": mixer.state_dict()}))
 
 
 def tensors_of(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -128,6 +196,7 @@ class FinishedRun:
     config: RunConfig
     record: dict[str, Any]  # train.json
     weights: dict[str, torch.Tensor]
+    sums: dict[str, str]  # published file -> SHA-256, as read
 
     def load_into(self, agent: nn.Module, mixer: nn.Module) -> None:
         """Load the weights.
@@ -149,16 +218,37 @@ def load_run(folder: Path) -> FinishedRun:
     Raises:
         BadInput: the folder holds no finished run, or a damaged one.
     """
+    if not (folder / "train.json").is_file():
+        raise BadInput(f"{folder}: no finished run here; name a folder with train.json.")
     try:
-        record = json.loads((folder / "train.json").read_text())
-        weights = load_file(folder / "weights.safetensors")
-    except OSError as error:
-        raise BadInput(f"{folder}: no finished run here ({error}); name a folder with train.json.") from error
+        listed = read_sums(folder)
+        data = {name: (folder / name).read_bytes() for name in ("train.json", "weights.safetensors")}
+        for name, content in data.items():
+            if hashlib.sha256(content).hexdigest() != listed.get(name):
+                raise ValueError(f"{name} is not what {SUMS} says")
+        record = json.loads(data["train.json"])
+        weights = safetensors.torch.load(data["weights.safetensors"])
+        if not all(torch.isfinite(value).all() for value in weights.values()):
+            raise ValueError("its weights are not finite")
     except Exception as error:  # safetensors raises a type of its own, json a ValueError
         raise BadInput(f"{folder}: the run is damaged ({error}); train it again.") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise BadInput(f"{folder}/train.json: found another file layout; this version reads schema {SCHEMA}.")
-    return FinishedRun(RunConfig.from_record(record), record, weights)
+    return FinishedRun(RunConfig.from_record(record), record, weights, listed)
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """Return the content of a published run's SHA256SUMS.
+
+    Raises:
+        ValueError: it does not list the published files.
+        OSError: it cannot be read.
+    """
+    text = (folder / SUMS).read_text()
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
+    if text != "".join(f"{listed.get(name)}  {name}\n" for name in PUBLISHED):
+        raise ValueError(f"{SUMS} does not list {', '.join(PUBLISHED)}")
+    return listed
 
 
 def provenance(device: torch.device, started: float) -> dict[str, Any]:
@@ -171,13 +261,26 @@ def provenance(device: torch.device, started: float) -> dict[str, Any]:
     return {
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        **machine(device),
+        "wall_s": round(time.monotonic() - started, 1),
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return what must be the same for the same bits to be promised."""
+    return {
         "cpu": _cpu_name(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in ("marl-gre", "torch", "numpy", "numba", "pettingzoo")},
-        "wall_s": round(time.monotonic() - started, 1),
     }
+
+
+def _sync_all(folder: Path) -> None:
+    """Write a folder with all below it through to the disk."""
+    for path in (*folder.rglob("*"), folder):
+        sync_folder(path)  # a file is opened the same way
 
 
 def _cell(value: float) -> str:

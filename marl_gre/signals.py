@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGINT and SIGTERM are noted, and acted on where nothing is half done."""
+"""Being asked to stop: SIGINT, SIGTERM and SIGHUP are noted, and acted on where nothing is half done."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -7,10 +7,12 @@ from types import FrameType
 
 from marl_gre.errors import Stopped
 
+STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @contextmanager
 def noted() -> Iterator[list[int]]:
-    """Collect the SIGINT and SIGTERM that arrive in the block, in a list that the block may look at.
+    """Collect the signals of STOP that arrive in the block, in a list that the block may look at.
 
     A handler also matters to child processes: a signal that is ignored stays ignored in them, a handled one does not.
     """
@@ -19,7 +21,9 @@ def noted() -> Iterator[list[int]]:
     def handler(number: int, frame: FrameType | None) -> None:
         received.append(number)
 
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    # under nohup SIGHUP is ignored, and stays so
+    wanted = [n for n in STOP if n != signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, handler) for number in wanted}
     try:
         yield received
     finally:

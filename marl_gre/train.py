@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 
 from envs.vector import VectorEnv
@@ -17,15 +18,25 @@ from marl_gre import checkpoint, signals
 from marl_gre.agents import RecurrentAgent
 from marl_gre.config import RunConfig
 from marl_gre.credit import QUANTILES, entropy_statistics
-from marl_gre.errors import BadInput
-from marl_gre.learner import Learner
+from marl_gre.errors import BadInput, NonFinite
+from marl_gre.learner import Batch, Learner
 from marl_gre.mixers import Mixer
 from marl_gre.policy import Policy, epsilon_at
 from marl_gre.progress import Progress
 from marl_gre.replay import Replay, collate
 from marl_gre.resume import Keeper
 from marl_gre.rollout import make_env, play, play_greedily, win_rate
-from marl_gre.run_dir import SCHEMA, Row, lock, provenance, publishing, save_weights, write_csv, write_json
+from marl_gre.run_dir import (
+    SCHEMA,
+    Row,
+    check_writable,
+    lock,
+    provenance,
+    publishing,
+    tensors_of,
+    weights_bytes,
+    write_run,
+)
 from marl_gre.seeding import Purpose, episode_seed, rng
 
 CHECKPOINT_STEPS = 10_000
@@ -40,7 +51,8 @@ def train(config: RunConfig, out: Path, work: Path) -> None:
 
     Args:
         config: what to train.
-        out: folder of the published files: tests.csv, entropy.csv, train.json, provenance.json, weights.safetensors.
+        out: folder of the published files: tests.csv, entropy.csv, train.json, provenance.json, weights.safetensors,
+            SHA256SUMS.
         work: where runs keep lock and checkpoints, in a folder named by the run's identity.
 
     Raises:
@@ -49,10 +61,12 @@ def train(config: RunConfig, out: Path, work: Path) -> None:
     """
     started = time.monotonic()
     torch.set_num_threads(1)  # two threads on two busy cores are several times slower than one
-    folder = work / config.identity()[:12]
+    identity = config.identity()
+    folder = work / identity[:12]
     with signals.noted() as received, lock(folder):
+        check_writable(out)
         trainer = Trainer(config)
-        keeper = Keeper(folder)
+        keeper = Keeper(folder, identity)
         if keeper.resume(trainer):
             print(f"resumed at {trainer.env_steps} env steps", file=sys.stderr)
         saved = trainer.env_steps
@@ -65,14 +79,14 @@ def train(config: RunConfig, out: Path, work: Path) -> None:
                     keeper.save(trainer)
                     saved = trainer.env_steps
                 signals.stop_if(received, "run the same command to go on.")
+        except NonFinite as error:
+            raise NonFinite(f"{error} {_keep_failure(folder, trainer)}") from error
         finally:
             progress.close()
+        weights = weights_bytes(trainer.learner.agent, trainer.learner.mixer)
+        entropies = trainer.entropies or [_entropy_row(0, 0, 0, {})]
         with publishing(out) as target:
-            write_csv(target / "tests.csv", trainer.tests)
-            write_csv(target / "entropy.csv", trainer.entropies or [_entropy_row(0, 0, 0, {})])
-            save_weights(target / "weights.safetensors", trainer.learner.agent, trainer.learner.mixer)
-            write_json(target / "train.json", trainer.record())
-            write_json(target / "provenance.json", provenance(trainer.device, started))
+            write_run(target, trainer.tests, entropies, weights, trainer.record(), provenance(trainer.device, started))
         checkpoint.remove_all(folder)
 
 
@@ -93,6 +107,7 @@ class Trainer:
         self.test_due = self.entropy_due = 0
         self.tests: list[Row] = []
         self.entropies: list[Row] = []
+        self.failed_batch: Batch | None = None  # what an update failed on
 
     def run(self) -> Iterator[str]:
         """Train to the end, from wherever it stands; yield a short note after every episode."""
@@ -120,7 +135,14 @@ class Trainer:
         train = self.config.train
         sampled = self.replay.sample(train.batch_episodes, rng(self.config.seed, Purpose.REPLAY, self.updates))
         batch = collate(sampled, self.env, train.timeout_is_terminal).to(self.device)
-        self.learner.update(batch)
+        try:
+            self.learner.update(batch)
+        except NonFinite as error:
+            self.failed_batch = batch
+            inputs = {"observations": batch.obs, "state": batch.state, "reward": batch.reward}
+            spoilt = [name for name, values in inputs.items() if not torch.isfinite(values).all()]
+            side = f"the environment's {spoilt[0]}" if spoilt else "the model"
+            raise NonFinite(f"found numbers that are not finite in {side}: {error}") from error
         self.learner.maybe_update_targets(self.episodes)
         self.updates += 1
         interval = self.config.env.entropy_interval_steps
@@ -207,6 +229,24 @@ def build_networks(config: RunConfig, env: VectorEnv) -> tuple[RecurrentAgent, M
         except ValueError as error:
             raise BadInput(f"algorithms.{config.algorithm_key} on envs.{config.env_key}: {error}") from error
     return agent, mixer
+
+
+def _keep_failure(folder: Path, trainer: Trainer) -> str:
+    """Keep the batch on which an update failed, and the weights before it; return a sentence that says where."""
+    if trainer.failed_batch is None:
+        return "The newest checkpoint holds finite numbers only."
+    batch = trainer.failed_batch
+    tensors = {f"batch.{name}": value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    tensors["batch.episodes"] = torch.tensor(batch.episodes)
+    weights = {"agent": trainer.learner.agent.state_dict(), "mixer": trainer.learner.mixer.state_dict()}
+    content = safetensors.torch.save({name: v.cpu().contiguous() for name, v in tensors.items()} | tensors_of(weights))
+    path = folder / "failure" / f"update-{trainer.updates:07d}.safetensors"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        checkpoint.write_durably(path, content)
+    except OSError as error:
+        return f"Its batch could not be kept ({error})."
+    return f"Its batch and the weights are in {path}; the newest checkpoint holds finite numbers only."
 
 
 def _entropy_row(due: int, env_steps: int, updates: int, statistics: dict[str, tuple[float, list[float]]]) -> Row:
