@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import figures, tables
+from benchmarks import figures, tables, verdicts
 from benchmarks.gather import Results, gather
 from benchmarks.layout import REPORT
 from marl_gre import stats
@@ -49,6 +49,9 @@ def write_report(results: Results, folder: Path) -> None:
     for name, metric in CURVES.items():
         write_curves(results, metric, folder / "curves" / f"{name}.csv")
     write_json(folder / "summary.json", summary(results))
+    judgements = verdicts.judge(results)
+    (folder / "claims.md").write_text(verdicts.to_markdown(results, judgements))
+    write_json(folder / "claims.json", verdicts.as_json(results, judgements))
     (folder / "README.md").write_text(index(results, written, drawn))
 
 
@@ -83,7 +86,7 @@ def summary(results: Results) -> dict[str, Any]:
             for score in scores:
                 values = [score.read(run) for run in runs]
                 entry[f"{score.name}_iqm"] = float(f"{stats.iqm(values):.6g}")
-            entropy = tables.entropy_percentiles(results, env, algorithm, "batch means", "exact", [50])
+            entropy = tables.entropy_percentiles(results, env, algorithm, "single steps", "exact", [50])
             if entropy is not None:
                 entry["entropy_median"] = float(f"{entropy[0]:.6g}")
             content.setdefault(env, {})[algorithm] = entry
@@ -100,6 +103,7 @@ def index(results: Results, written: list[tables.Table], drawn: dict[str, str]) 
         lines += ["## Missing runs", "", "| Environment | Algorithm | Seed | Why |", "| --- | --- | --- | --- |"]
         lines += [f"| {env} | {name} | {seed} | {why} |" for (env, name, seed), why in results.missing.items()]
         lines += ["", "Tables and figures hold the other runs only.", ""]
+    lines += ["## Claims", "", "[The paper's claims and their verdicts](claims.md) ([JSON](claims.json))", ""]
     lines += ["## Tables", ""]
     lines += [f"- [{table.title}](tables/{table.name}.md) ([CSV](tables/{table.name}.csv))" for table in written]
     lines += ["", "## Figures", ""]

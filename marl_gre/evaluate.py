@@ -1,5 +1,6 @@
 """The evaluation job: the final policy of a run, played greedily on episodes that training never saw."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,12 @@ import torch
 
 from marl_gre.config import EvaluateConfig
 from marl_gre.credit import QUANTILES, credit_entropy, entropy_statistics
-from marl_gre.learner import Learner
+from marl_gre.learner import Batch, Learner
 from marl_gre.policy import Policy
 from marl_gre.replay import collate
 from marl_gre.rollout import make_env, play_greedily, win_rate
 from marl_gre.run_dir import SCHEMA, FinishedRun, load_run, publish_json
-from marl_gre.seeding import Purpose, episode_seed
+from marl_gre.seeding import Purpose, episode_seed, rng
 from marl_gre.stats import iqm
 from marl_gre.train import build_networks, pick_device
 
@@ -46,10 +47,15 @@ def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
 
     batch = collate(episodes, env, run.config.train.timeout_is_terminal).to(device)
     gradient = learner.credits(batch).double()  # [Q, N]
-    entropy_mean, entropy_quantiles = None, None
+    entropy_mean, entropy_quantiles, untrained_mean, shuffled_mean = None, None, None, None
     if env.n_agents > 1:  # undefined for one agent
         entropy_mean, values = entropy_statistics(credit_entropy(gradient))
         entropy_quantiles = {f"{q:g}": value for q, value in zip(QUANTILES, values, strict=True)}
+        # What the entropy is without training, and without the state that belongs to the step.
+        untrained = Learner(*build_networks(run.config, env), run.config.train, device)
+        untrained_mean, _ = entropy_statistics(credit_entropy(untrained.credits(batch).double()))
+        order = rng(run.config.seed, Purpose.EVAL, config.episodes).permutation(len(batch.now))
+        shuffled_mean, _ = entropy_statistics(credit_entropy(learner.credits(_with_states(batch, order)).double()))
     total = gradient.sum(-1, keepdim=True)
     shares = torch.where(total > 0, gradient / total, 1 / env.n_agents).mean(0)
     return {
@@ -68,5 +74,14 @@ def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
         "episode_return_iqm": float(iqm(returns)),
         "credit_share_mean": shares.tolist(),
         "entropy_mean": entropy_mean,
+        "entropy_untrained_mean": untrained_mean,
+        "entropy_shuffled_mean": shuffled_mean,
         "entropy_quantiles": entropy_quantiles,
     }
+
+
+def _with_states(batch: Batch, order: np.ndarray) -> Batch:
+    """Return the batch with the states of its Q steps in another order [Q]."""
+    state = batch.state.clone()
+    state[batch.now] = batch.state[batch.now[torch.from_numpy(order)]]
+    return dataclasses.replace(batch, state=state)

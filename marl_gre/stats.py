@@ -1,4 +1,5 @@
-"""Summaries of a handful of training runs: interquartile means, bootstrap intervals, probability of improvement.
+"""Summaries and tests of a handful of training runs: interquartile means, bootstrap and Student intervals, probability
+of improvement, two one-sided tests.
 
 Every function is pure: the resampling generator is made from a `seed` argument. The measures are those of Agarwal et
 al. 2021 (https://arxiv.org/abs/2108.13264). Percentile bootstraps under-cover with few runs: in 2,000 simulated
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 Array = NDArray[np.float64]
 Statistic = Callable[[Array], Array]
@@ -17,6 +19,9 @@ Statistic = Callable[[Array], Array]
 
 SKETCH_POINTS = 200
 """Values that stand for one quantile sketch when sketches are pooled."""
+
+MOST_SEEDS = 1000
+"""More than anybody will run: beyond it `seeds_to_decide` names no number."""
 
 
 def mean(values: ArrayLike) -> Array:
@@ -138,6 +143,86 @@ def probability_of_improvement_interval(
     return _percentile_interval((np.sign(difference).mean((1, 2)) + 1) / 2, confidence)
 
 
+def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Return Student's t interval of the mean of one value per seed; of paired seeds, give their differences.
+
+    With normally distributed values it holds the true mean in `confidence` of cases however few they are, which the
+    bootstraps here do not. Equal values have no width.
+
+    Args:
+        values: [R], two or more.
+        confidence: between 0 and 1.
+
+    Raises:
+        ValueError: fewer than two values, or values that are not finite.
+    """
+    array = _several(values)
+    centre = float(array.mean())
+    if np.ptp(array) == 0:
+        return centre, centre
+    half = special.stdtrit(len(array) - 1, (1 + confidence) / 2) * _standard_error(array)
+    return float(centre - half), float(centre + half)
+
+
+def one_sided_tests(values: ArrayLike, low: float, high: float) -> float:
+    """Return the p-value of the claim that the mean lies between low and high: the larger of two one-sided t tests.
+
+    Both ends finite is an equivalence test (Schuirmann 1987, https://doi.org/10.1007/BF01068419); with one end infinite
+    it is a test of non-inferiority or superiority. p < alpha exactly where the interval of confidence 1 - 2 alpha lies
+    between low and high.
+
+    Raises:
+        ValueError: fewer than two values, or values that are not finite.
+    """
+    array = _several(values)
+    if np.ptp(array) == 0:
+        return 0.0 if low < array[0] < high else 1.0
+    distances = np.array([array.mean() - low, high - array.mean()])
+    return float(special.stdtr(len(array) - 1, -distances / _standard_error(array)).max())
+
+
+def seeds_to_decide(
+    values: ArrayLike, low: float, high: float, confidence: float = 0.95, power: float = 0.8
+) -> int | None:
+    """Return how many seeds would decide whether the mean lies between low and high, if it is what it was here.
+
+    The smallest number for which the t interval, around a mean and with a spread as in `values`, ends before the nearer
+    of the two bounds with probability `power` or more.
+
+    Returns:
+        2 or more; None where it is above `MOST_SEEDS`.
+
+    Raises:
+        ValueError: fewer than two values, or values that are not finite.
+    """
+    array = _several(values)
+    distance = min(abs(array.mean() - end) for end in (low, high))
+    counts = np.arange(2, MOST_SEEDS + 1)
+    quantiles = special.stdtrit(counts - 1, (1 + confidence) / 2) + special.stdtrit(counts - 1, (1 + power) / 2)
+    enough = quantiles * array.std(ddof=1) / np.sqrt(counts) < distance
+    return int(counts[enough.argmax()]) if enough.any() else None
+
+
+def mean_height(steps: ArrayLike, values: ArrayLike, start: float, end: float) -> float:
+    """Return the area under a curve from start to end, divided by its length: the mean height (trapezoidal rule).
+
+    Args:
+        steps: increasing [T], reaching from `start` or before to `end` or after.
+        values: the curve at these steps [T], straight between them.
+        start: where the area begins.
+        end: where it ends.
+
+    Raises:
+        ValueError: the curve does not reach from start to end, or is not finite.
+    """
+    x, y = _finite(steps), _finite(values)
+    if not x[0] <= start < end <= x[-1]:
+        raise ValueError(f"the curve reaches from {x[0]:g} to {x[-1]:g}, not from {start:g} to {end:g}.")
+    inner = x[(x > start) & (x < end)]
+    points = np.concatenate([[start], inner, [end]])
+    return float(np.trapezoid(np.interp(points, x, y), points) / (end - start))
+
+
 def pooled_quantiles(sketches: ArrayLike, levels: ArrayLike, at: ArrayLike) -> Array:
     """Return quantiles of the equal-weight mixture of distributions of which only quantiles are known.
 
@@ -166,6 +251,17 @@ def _finite(values: ArrayLike) -> Array:
     if not np.isfinite(array).all():
         raise ValueError("scores must be finite: found NaN or infinity.")
     return array
+
+
+def _several(values: ArrayLike) -> Array:
+    array = _finite(values)
+    if array.size < 2:
+        raise ValueError("one value has no spread: it takes two or more.")
+    return array
+
+
+def _standard_error(array: Array) -> float:
+    return float(array.std(ddof=1) / np.sqrt(len(array)))
 
 
 def _percentile_interval(samples: Array, confidence: float) -> tuple[float, float]:

@@ -77,6 +77,8 @@ def write_evaluation(params: Params, results: Path, env: str, algorithm: str, se
             "win_rate": None,
             "credit_share_mean": [0.5, 0.5],
             "entropy_mean": 0.98,
+            "entropy_untrained_mean": 0.985,
+            "entropy_shuffled_mean": 0.98,
             "entropy_quantiles": {f"{q:g}": 0.98 for q in QUANTILES},
         },
     )

@@ -195,6 +195,7 @@ def test_tables_2_3(here):
     assert rows["MMM2", "ours: not run"] == [None] * 5
     assert rows["traffic", "released code, batch means, exact derivative"][0] == 0.9617
     ours, difference = content.rows[1], content.rows[2]
+    assert ours[1] == "QMIX, single steps, exact derivative"  # the reading that matches the paper comes first
     assert difference[2:7] == pytest.approx(np.subtract(ours[2:7], [0.972, 0.992, 0.997, 0.999, 1.0]))
 
 

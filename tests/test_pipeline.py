@@ -84,7 +84,7 @@ def make_project(folder: Path) -> Project:
         shutil.copy(ROOT / name, folder)
     stubs = folder / "benchmarks"
     shutil.copytree(ROOT / "tests" / "stub_stages", stubs, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("figures.py", "gather.py", "tables.py", "reference"):  # deps of aggregate
+    for name in ("claims.py", "figures.py", "gather.py", "reference", "tables.py", "verdicts.py"):  # deps of aggregate
         (stubs / name).symlink_to(ROOT / "benchmarks" / name)
     (folder / "params.yaml").write_text(PARAMS)
     project = Project(folder)

@@ -130,3 +130,50 @@ def test_coverage_is_what_the_module_says():
             covered = np.mean([low <= 0 <= high for low, high in ends])
             # standard error of a share near 0.9 over 2,000 benchmarks: sqrt(.9 * .1 / 2000) = 0.007
             assert abs(covered - share) < 0.03
+
+
+def test_mean_interval_by_hand():
+    # mean 4, standard deviation 2, n = 3: 4 +- t(.975, 2) * 2 / sqrt(3) with t = 4.3026527
+    assert stats.mean_interval([2, 4, 6]) == pytest.approx((4 - 4.968275, 4 + 4.968275), abs=1e-6)
+    assert stats.mean_interval([3, 3, 3]) == (3, 3)
+    with pytest.raises(ValueError, match="two or more"):
+        stats.mean_interval([1.0])
+
+
+def test_one_sided_tests_agree_with_intervals():
+    values = np.random.default_rng(0).normal(0.1, 1, size=8)
+    for confidence in (0.8, 0.9, 0.95):
+        low, high = stats.mean_interval(values, confidence)
+        alpha = (1 - confidence) / 2
+        # the bounds at the interval's ends: the larger of the two p-values is alpha
+        assert stats.one_sided_tests(values, low, high) == pytest.approx(alpha)
+        assert stats.one_sided_tests(values, low, np.inf) == pytest.approx(alpha)
+        assert stats.one_sided_tests(values, low - 0.1, high + 0.1) < alpha
+        assert stats.one_sided_tests(values, low + 0.1, high) > alpha
+    expected = scipy.stats.ttest_1samp(values, -0.5, alternative="greater").pvalue
+    assert stats.one_sided_tests(values, -0.5, np.inf) == pytest.approx(expected)
+    assert stats.one_sided_tests([1, 1], 0.5, 2) == 0
+    assert stats.one_sided_tests([1, 1], 1, 2) == 1
+
+
+def test_seeds_to_decide():
+    generator = np.random.default_rng(1)
+    values = generator.normal(size=5)
+    values = (values - values.mean()) / values.std(ddof=1)  # mean 0, standard deviation 1
+    # bounds +-1: the smallest n with (t(.975) + t(.9)) / sqrt(n) < 1; n = 13: (2.1788 + 1.3562) / 3.6056 = 0.980,
+    # n = 12: (2.2010 + 1.3634) / 3.4641 = 1.029
+    assert stats.seeds_to_decide(values, -1, 1) == 13
+    # with that many seeds the interval does stay within the bounds in at least 80 % of cases
+    drawn = generator.normal(size=(2000, 13))
+    inside = [low > -1 and high < 1 for low, high in map(stats.mean_interval, drawn)]
+    assert 0.78 < np.mean(inside) < 0.95
+    assert stats.seeds_to_decide(values, 0, np.inf) is None  # the mean is on the bound
+    assert stats.seeds_to_decide([5, 5, 5], 0, 1) == 2
+
+
+def test_mean_height_by_hand():
+    # straight from (0, 0) to (10, 10), flat to 20: area from 5 to 20 is (5 + 10) / 2 * 5 + 10 * 10 = 137.5
+    assert stats.mean_height([0, 10, 20], [0, 10, 10], 5, 20) == pytest.approx(137.5 / 15)
+    assert stats.mean_height([0, 10], [3, 3], 2, 7) == pytest.approx(3)
+    with pytest.raises(ValueError, match="from 0 to 10, not from 5 to 11"):
+        stats.mean_height([0, 10], [3, 3], 5, 11)

@@ -1,0 +1,60 @@
+"""The baselines of the credit entropy that an evaluation holds."""
+
+import pytest
+from ruamel.yaml import YAML
+
+from marl_gre.config import EvaluateConfig, load_params
+from marl_gre.evaluate import evaluate_run
+from marl_gre.rollout import make_env
+from marl_gre.run_dir import FinishedRun
+from marl_gre.train import build_networks
+
+PARAMS = """
+run: {envs: [lumber], algorithms: [vdn, qmix], seeds: [3]}
+envs: {lumber: {env: lumberjacks_v0, kwargs: {max_steps: 10}, total_steps: 100, test_interval_steps: 100}}
+algorithms: {vdn: {mixer: vdn}, qmix: {mixer: qmix}}
+"""
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    """A function that evaluates a policy with initial weights after a change of them."""
+    YAML().dump(YAML(typ="safe").load(PARAMS), tmp_path / "params.yaml")
+
+    def run(algorithm, change=lambda agent, mixer: None):
+        config = load_params(tmp_path / "params.yaml").run_config("lumber", algorithm, 3)
+        agent, mixer = build_networks(config, make_env("lumber", config.env, 1))
+        change(agent, mixer)
+        weights = {f"agent.{name}": value for name, value in agent.state_dict().items()}
+        weights |= {f"mixer.{name}": value for name, value in mixer.state_dict().items()}
+        sums = {"weights.safetensors": "y"}
+        return evaluate_run(FinishedRun(config, {"config_hash": "x"}, weights, sums), EvaluateConfig(episodes=3))
+
+    return run
+
+
+def test_initial_weights_are_their_own_baseline(evaluated):
+    result = evaluated("qmix")
+    assert result["entropy_untrained_mean"] == result["entropy_mean"]
+    assert result["entropy_shuffled_mean"] != result["entropy_mean"]  # the states matter to QMIX
+
+
+def test_other_weights_are_not(evaluated):
+    def uneven(agent, mixer):
+        mixer.hyper_w1[-1].bias.data[:32] += 10  # agent 0 weighs more than agent 1
+
+    result = evaluated("qmix", uneven)
+    assert result["entropy_mean"] < 0.5 < result["entropy_untrained_mean"]
+
+
+def test_a_mixer_that_ignores_the_state_is_not_moved_by_shuffling(evaluated):
+    def stateless(agent, mixer):
+        for name, weights in mixer.named_parameters():
+            if name.endswith("weight") and not name.startswith("hyper_v"):
+                weights.data.zero_()
+
+    result = evaluated("qmix", stateless)
+    assert result["entropy_shuffled_mean"] == pytest.approx(result["entropy_mean"], abs=1e-6)
+    result = evaluated("vdn")
+    assert result["entropy_mean"] == result["entropy_shuffled_mean"] == result["entropy_untrained_mean"]
+    assert result["entropy_mean"] == pytest.approx(1, abs=1e-6)  # the tolerance of the claim about equal credits
