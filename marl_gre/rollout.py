@@ -75,8 +75,9 @@ def play(
         for step in range(limit):
             for name, recorded in world.items():
                 recorded[:, step] = env.world[name]
-            actions[:, step] = policy.act(env.obs, env.action_mask, epsilon, None if noise is None else noise[step])
             playing = ~(env.terminated | env.truncated)
+            drawn = None if noise is None else noise[step]
+            actions[:, step] = policy.act(env.obs, env.action_mask, epsilon, drawn, playing)
             length += playing
             env.step(actions[:, step])
             reward[:, step] = env.reward

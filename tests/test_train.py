@@ -166,9 +166,9 @@ def test_replay_gives_back_exactly_what_the_agents_saw(params):
             super().begin(copies)
             self.seen, self.taken = [], []
 
-        def act(self, obs, action_mask, epsilon, noise):
+        def act(self, *arguments):
             self.seen.append((env.obs[0].copy(), env.state[0].copy(), env.action_mask[0].copy()))
-            self.taken.append(super().act(obs, action_mask, epsilon, noise)[0])
+            self.taken.append(super().act(*arguments)[0])
             return self.taken[-1][None]
 
     policy, episodes, recordings = Recorder(agent), [], []
@@ -221,17 +221,7 @@ def test_copies_played_together_equal_copies_played_alone(params):
     """The rollout adds nothing of its own: worlds, actions and rewards do not depend on who plays beside."""
     config = params.run_config("traffic", "qmix", 0)
     agent, _ = build_networks(config, envs.make_vec("traffic_junction_v0", 1, **config.env.kwargs))
-    policy = Policy(agent.double())
-
-    class Float64(Policy):  # float64 leaves no argmax to the last bit of a float32 product
-        def act(self, obs, action_mask, epsilon, noise):
-            return super().act(obs.astype(np.float64), action_mask, epsilon, noise)
-
-        def begin(self, copies):
-            super().begin(copies)
-            self.hidden, self.previous = self.hidden.double(), self.previous.double()
-
-    policy = Float64(agent)
+    policy = Policy(agent)
     together = play_greedily(
         envs.make_vec("traffic_junction_v0", 4, autoreset=False, **config.env.kwargs), policy, range(6)
     )
