@@ -7,12 +7,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo repro report test check slow speed clean distclean
+.PHONY: help setup demo repro study report test check slow speed clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo           set-up, then the pipeline on demo/params.yaml (minutes)"
 	@echo "make repro JOBS=N   set-up, then the pipeline on params.yaml, N runs at once (default: one per core)"
+	@echo "make study STUDY=readings JOBS=N   a side study (studies/README.md)"
 	@echo "make report         tables and figures again, from the runs that are there"
 	@echo "make test           set-up, then linters, types and tests"
 	@echo "make slow           the slow tests"
@@ -49,6 +50,9 @@ demo: $(VENV)/.installed
 repro: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
 
+study: $(VENV)/.installed
+	cd studies/$(or $(STUDY),readings) && $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
+
 report: $(VENV)/.installed
 	$(BIN)/python -m dvc repro --force --single-item aggregate
 
@@ -68,6 +72,7 @@ speed: $(VENV)/.installed
 
 clean:
 	rm -rf work demo/work demo/results demo/dvc.lock demo/results_versions.yaml demo/.dvc/tmp .dvc/tmp
+	rm -rf studies/*/work studies/*/.dvc/tmp
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 distclean: clean

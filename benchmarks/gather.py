@@ -100,8 +100,8 @@ class Results:
         )
 
     def notes(self) -> list[str]:
-        """Return what a reader must know about all numbers: substitutes, less than the paper's protocol."""
-        return [text for text in (self.substitutes(), self.shortfall()) if text]
+        """Return what a reader must know about all numbers: params.yaml's note, substitutes, a smaller protocol."""
+        return [text for text in (self.params.report.note, self.substitutes(), self.shortfall()) if text]
 
     def shortfall(self) -> str:
         """Return one sentence on what is smaller than in the paper's protocol, "" where nothing is."""

@@ -105,6 +105,7 @@ class ReportConfig(Section):
 
     bootstrap_resamples: int = Field(10_000, ge=100, le=1_000_000)
     confidence: float = Field(0.95, gt=0, lt=1)
+    note: str = Field("", description="a sentence that every table and figure shows, as for a side study")
     titles: dict[str, str] = Field({}, description="how figures and tables call an env or algorithm")
 
     def title(self, key: str) -> str:

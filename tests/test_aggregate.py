@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic_runs import write_runs
 
-from benchmarks import figures, tables
+from benchmarks import figures, tables, verdicts
 from benchmarks.aggregate import main, summary, write_report
 from benchmarks.gather import Run, gather, paper_name, reference
 from marl_gre import stats
@@ -240,6 +240,16 @@ def test_missing_runs_are_shown_everywhere(here):
     assert "vdn" not in summary(found)["traffic"]
     assert "Missing runs: 4" in svg_text(report / "figures/figure_8.svg")
     assert "QMIX (n = 2/3)" in svg_text(report / "figures/figure_8.svg")
+
+
+def test_a_note_is_shown_with_every_number(here):
+    Path("params.yaml").write_text(PARAMS.replace("report: {", "report: {note: 'Side study.', "))
+    found = results()
+    assert found.notes()[0] == "Side study."
+    assert "Side study." in tables.to_markdown("", tables.TABLES[2].fill(found))
+    assert "Side study." in verdicts.to_markdown(found, verdicts.judge(found))
+    figures.write(found, here)
+    assert "Side study." in svg_text(here / "figure_4.svg")
 
 
 def test_report_without_any_run(tmp_path, monkeypatch):

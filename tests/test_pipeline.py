@@ -247,7 +247,10 @@ def ignored_in_demo(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if name in ("results", "work", "dvc.lock", "results_versions.yaml", "tmp")]
 
 
-@pytest.mark.parametrize("folder", [ROOT, ROOT / "demo"], ids=["root", "demo"])
+STUDIES = sorted(file.parent for file in ROOT.glob("studies/*/params.yaml"))
+
+
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "demo", *STUDIES], ids=lambda folder: folder.name)
 def test_every_stage_resolves(folder):
     run = load_params(folder / "params.yaml").run
     items = ["-".join(map(str, item)) for item in itertools.product(run.envs, run.algorithms, run.seeds)]
@@ -256,10 +259,31 @@ def test_every_stage_resolves(folder):
     assert listed == expected
 
 
-def test_results_versions_are_current():
-    text = (ROOT / "results_versions.yaml").read_text()
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_studies_are_the_same_pipeline_and_say_that_they_are_studies(folder):
+    assert (folder / "dvc.yaml").resolve() == ROOT / "dvc.yaml"
+    assert (folder / "benchmarks").resolve() == ROOT / "benchmarks"
+    assert load_params(folder / "params.yaml").report.note.startswith("Side study")
+    assert folder.name in (ROOT / "studies" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("folder", [ROOT, *STUDIES], ids=lambda folder: folder.name)
+def test_committed_results_are_up_to_date(folder, tmp_path):
+    """The lock that is in git matches params.yaml, results versions and the report's sources that are in git."""
+    place = folder.relative_to(ROOT)
+    committed = Project(ROOT).run("git", "ls-files", "--error-unmatch", str(place / "dvc.lock")).returncode == 0
+    if not committed:
+        pytest.skip("no results are committed yet")
+    Project(ROOT).ok("git", "clone", "-q", "--no-local", str(ROOT), str(tmp_path / "clone"))
+    done = Project(tmp_path / "clone" / place).ok("dvc", "repro", "--dry", "--allow-missing")
+    assert "Running stage" not in done, f"stale in git, run `make repro` and commit:\n{done}"
+
+
+@pytest.mark.parametrize("folder", [ROOT, *STUDIES], ids=lambda folder: folder.name)
+def test_results_versions_are_current(folder):
+    text = (folder / "results_versions.yaml").read_text()
     assert text.startswith(HEADER)
-    expected = results_versions(load_params(ROOT / "params.yaml"))
+    expected = results_versions(load_params(folder / "params.yaml"))
     assert YAML(typ="safe").load(text) == expected, "run: python -m benchmarks.results_versions"
 
 
