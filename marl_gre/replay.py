@@ -4,6 +4,9 @@ A step costs tens of bytes instead of thousands (TrafficJunction10: 5,400 for th
 environment's own `observe` makes the batch, bit-identical to what was seen.
 """
 
+import mmap
+from dataclasses import replace
+
 import numpy as np
 import safetensors.numpy
 import torch
@@ -12,23 +15,47 @@ from envs.vector import VectorEnv
 from marl_gre.learner import Batch
 from marl_gre.rollout import Episode
 
+CHUNK_BYTES = 2**22
+
 
 class Replay:
-    """The newest `capacity` episodes, by their numbers (0 = the first ever added)."""
+    """The newest `capacity` episodes, by their numbers (0 = the first ever added).
+
+    Their arrays lie one after the other in chunks of memory of their own, each released with its last episode. In the
+    general heap they would lie between the large tensors of updates and keep the memory around them from being used
+    again: TrafficJunction10's 26 MB of episodes cost 270 MB.
+    """
 
     def __init__(self, capacity: int):
         self.capacity = capacity
         self.episodes: dict[int, Episode] = {}
         self.added = 0
+        self.chunk = np.empty(0, np.uint8)
+        self.chunk_used = 0
 
     def __len__(self) -> int:
         return len(self.episodes)
 
     def add(self, episode: Episode) -> None:
         """Keep an episode, in place of the oldest one if full."""
-        self.episodes[self.added] = episode
+        self.episodes[self.added] = replace(
+            episode,
+            world={name: self._kept(values) for name, values in episode.world.items()},
+            actions=self._kept(episode.actions),
+            reward=self._kept(episode.reward),
+        )
         self.episodes.pop(self.added - self.capacity, None)
         self.added += 1
+
+    def _kept(self, values: np.ndarray) -> np.ndarray:
+        """Return a copy in the newest chunk."""
+        if self.chunk_used + values.nbytes > len(self.chunk):
+            self.chunk = np.frombuffer(mmap.mmap(-1, max(CHUNK_BYTES, values.nbytes)), np.uint8)
+            self.chunk_used = 0
+        copy = self.chunk[self.chunk_used :][: values.nbytes].view(values.dtype).reshape(values.shape)
+        copy[...] = values
+        self.chunk_used += -(-values.nbytes // 8) * 8  # any dtype begins at a multiple of 8
+        return copy
 
     def sample(self, count: int, generator: np.random.Generator) -> list[Episode]:
         """Return `count` different episodes, uniformly at random."""

@@ -217,6 +217,25 @@ def test_replay_keeps_the_newest_and_samples_without_repeats(params):
     assert (abs(counts[2:] - 800) < 5 * 22).all()
 
 
+def test_replay_keeps_every_number_wherever_chunks_end(params, monkeypatch):
+    config = params.run_config("traffic", "vdn", 0)
+    env = envs.make_vec("traffic_junction_v0", 9, autoreset=False, n_max=3, max_steps=60)
+    agent, _ = build_networks(config, env)
+    episodes = play_greedily(env, Policy(agent), range(9))
+    longest = max(episode.world["pos"].nbytes for episode in episodes)
+    monkeypatch.setattr("marl_gre.replay.CHUNK_BYTES", 2 * longest)  # an episode has several arrays
+    replay = Replay(4)
+    for number, episode in enumerate(episodes):
+        replay.add(episode)
+        for kept, original in zip(replay.episodes.values(), episodes[max(0, number - 3) :], strict=False):
+            assert np.array_equal(kept.actions, original.actions)
+            assert np.array_equal(kept.reward, original.reward)
+            for name, values in original.world.items():
+                assert kept.world[name].dtype == values.dtype
+                assert np.array_equal(kept.world[name], values)
+                assert not np.shares_memory(kept.world[name], values)
+
+
 def test_copies_played_together_equal_copies_played_alone(params):
     """The rollout adds nothing of its own: worlds, actions and rewards do not depend on who plays beside."""
     config = params.run_config("traffic", "qmix", 0)
