@@ -252,7 +252,7 @@ def acting_row(shape: str, effort: Effort) -> Row:
         policy.begin(env.num_envs)
         act = lambda env=env, draws=draws: policy.act(env.obs, env.action_mask, 0.5, draws)  # noqa: E731
         row[name] = 1e6 * median(act, repetitions)
-    test_s = median(lambda: play_greedily(many, policy, range(100)), -(-effort.repetitions // 3))
+    test_s = median(lambda: play_greedily(many, policy, range(100), record=False), -(-effort.repetitions // 3))
     episodes = random_episodes(many)
     steps = sum(episode.length for episode in episodes)
     return row | {
@@ -274,7 +274,7 @@ def memory_row(shape: str, count: int, length: int) -> Row:
     (played,) = random_episodes(trainer.env)
 
     def stretched(values: np.ndarray, rows: int) -> np.ndarray:
-        return np.resize(values, (rows, *values.shape[1:]))  # from the start again where it is too short
+        return values[np.arange(rows) % len(values)]  # from the start again where it is too short
 
     for _ in range(count):
         world = {name: stretched(values, length + 1) for name, values in played.world.items()}

@@ -17,7 +17,7 @@ class Episode:
     """One episode of L steps, as the replay keeps it: worlds instead of observations."""
 
     seed: int
-    world: dict[str, np.ndarray]  # what the env's `observe` reads, each [L+1, ...]
+    world: dict[str, np.ndarray]  # what the env's `observe` reads, each [L+1, ...]; empty where not recorded
     actions: np.ndarray  # int16 [L, N]
     reward: np.ndarray  # team reward, float64 [L]
     terminated: bool  # a true end; otherwise the time limit
@@ -47,7 +47,12 @@ def make_env(key: str, config: EnvConfig, num_envs: int) -> VectorEnv:
 
 
 def play(
-    env: VectorEnv, policy: Policy, seeds: Sequence[int], epsilon: float = 0.0, noise: np.ndarray | None = None
+    env: VectorEnv,
+    policy: Policy,
+    seeds: Sequence[int],
+    epsilon: float = 0.0,
+    noise: np.ndarray | None = None,
+    record: bool = True,
 ) -> list[Episode]:
     """Play one episode in every copy, from the given seeds.
 
@@ -57,6 +62,7 @@ def play(
         seeds: one per copy [E].
         epsilon: probability of a random action.
         noise: uniform numbers for exploration [L,2,E,N] with L the episode limit; None is greedy.
+        record: whether the episodes hold their worlds; returns and lengths need none.
 
     Raises:
         EnvironmentFailed: the environment raised; the message names the seeds.
@@ -70,7 +76,7 @@ def play(
     try:
         env.reset(seed=seeds)
         world = {name: np.empty((copies, limit + 1, *env.world[name].shape[1:]), env.world[name].dtype)
-                 for name in env.observed}  # fmt: skip
+                 for name in env.observed if record}  # fmt: skip
         policy.begin(copies)
         for step in range(limit):
             for name, recorded in world.items():
@@ -112,13 +118,13 @@ def play(
     return episodes
 
 
-def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int]) -> list[Episode]:
-    """Play one greedy episode for each seed, as many at once as there are copies."""
+def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int], record: bool = True) -> list[Episode]:
+    """Play one greedy episode for each seed, as many at once as there are copies; `record` as for `play`."""
     episodes: list[Episode] = []
     for start in range(0, len(seeds), env.num_envs):
         chunk = list(seeds[start : start + env.num_envs])
         padded = chunk + chunk[-1:] * (env.num_envs - len(chunk))
-        episodes += play(env, policy, padded)[: len(chunk)]
+        episodes += play(env, policy, padded, record=record)[: len(chunk)]
     return episodes
 
 

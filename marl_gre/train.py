@@ -163,7 +163,7 @@ class Trainer:
         due = total if ended else self.env_steps // interval * interval
         self.test_due = due + interval
         seeds = [episode_seed(self.config.seed, Purpose.TEST, i) for i in range(self.config.env.test_episodes)]
-        played = play_greedily(self.test_env, self.policy, seeds)
+        played = play_greedily(self.test_env, self.policy, seeds, record=False)
         returns = np.array([episode.episode_return for episode in played])
         self.tests.append(
             {

@@ -254,6 +254,18 @@ def test_copies_played_together_equal_copies_played_alone(params):
         assert one.terminated == two.terminated
 
 
+def test_tests_record_no_worlds_and_are_otherwise_the_same(params):
+    config = params.run_config("traffic", "qmix", 0)
+    env = envs.make_vec("traffic_junction_v0", 4, autoreset=False, **config.env.kwargs)
+    policy = Policy(build_networks(config, env)[0])
+    full, bare = play_greedily(env, policy, range(6)), play_greedily(env, policy, range(6), record=False)
+    for one, two in zip(full, bare, strict=True):
+        assert one.world
+        assert not two.world
+        assert np.array_equal(one.actions, two.actions)
+        assert np.array_equal(one.reward, two.reward)
+
+
 def test_a_run_in_use_is_refused(params, tmp_path):
     config = params.run_config("lumberjacks", "vdn", 0)
     in_use = pytest.raises(RunInUse, match=f"trained by process {os.getpid()}")
