@@ -59,6 +59,7 @@ class CoreParallelEnv(ParallelEnv):
         self.observation_spaces = {a: Box(low, high, (core.obs_dim,), np.float32) for a in core.agents}
         self.action_spaces = {a: Discrete(core.n_actions) for a in core.agents}
         self.state_space = Box(*core.state_bounds, (core.state_dim,), np.float32)
+        self._shared_info = [name for name, value in core.info.items() if value.ndim == 1]
         self._window: Any = None
 
     def observation_space(self, agent: str) -> Box:
@@ -101,13 +102,13 @@ class CoreParallelEnv(ParallelEnv):
         """
         if not self.agents:
             raise RuntimeError("step() without a running episode: call reset() first.")
-        if missing := [agent for agent in self.agents if agent not in actions]:
-            raise ValueError(f"step() needs one action for each agent; {missing[0]} has none.")
-        self.core.step([[actions[agent] for agent in self.agents]])
-        reward, terminated, truncated = (
-            x[0].item() for x in (self.core.reward, self.core.terminated, self.core.truncated)
-        )
-        played = self.possible_agents
+        played, core = self.possible_agents, self.core
+        try:
+            chosen = [actions[agent] for agent in played]
+        except KeyError as error:
+            raise ValueError(f"step() needs one action for each agent; {error.args[0]} has none.") from None
+        core.step([chosen])
+        reward, terminated, truncated = core.reward.item(), core.terminated.item(), core.truncated.item()
         if terminated or truncated:
             self.agents = []
         self._follow()
@@ -157,13 +158,17 @@ class CoreParallelEnv(ParallelEnv):
 
     def _infos(self) -> dict[str, dict[str, Any]]:
         core = self.core
-        masks = core.action_mask[0].copy()
-        numbers = {name: value[0].tolist() for name, value in core.info.items()}
-        numbers["agent_reward"] = core.agent_reward[0].tolist()
+        shared = {name: core.info[name].item() for name in self._shared_info}
+        rows = zip(
+            self.possible_agents,
+            core.action_mask[0].copy(),
+            core.info["agent_done"][0].tolist(),
+            core.agent_reward[0].tolist(),
+            strict=True,
+        )
         return {
-            agent: {"action_mask": masks[i]}
-            | {name: value[i] if isinstance(value, list) else value for name, value in numbers.items()}
-            for i, agent in enumerate(self.possible_agents)
+            agent: {"action_mask": mask, **shared, "agent_done": done, "agent_reward": reward}
+            for agent, mask, done, reward in rows
         }
 
 

@@ -11,7 +11,7 @@ from envs import traffic_rules
 from envs.checks import choice, flag, number, pair, whole
 from envs.core import MAX_STEPS, Field
 from envs.gridworld import GridWorld
-from envs.traffic_rules import BRAKE, LEFT, STRAIGHT, Cars
+from envs.traffic_rules import BRAKE, LEFT, STRAIGHT, Cars, Rules
 from envs.vector import World
 
 LARGEST = 127  # positions and numbers of cars are int8
@@ -130,6 +130,15 @@ class TrafficJunction(GridWorld):
         super().__init__(num_envs, autoreset, fields, max_steps, team_reward, strict)
         self.world["arrivals"].fill(-1)
         self._cars = Cars(*(self.world[name] for name in Cars._fields))
+        self._rules = Rules(
+            size=size,
+            block=self.collision == "block",
+            step_cost=self.step_cost,
+            collision_reward=self.collision_reward,
+            max_steps=max_steps,
+            arrive_prob=self.arrive_prob,
+            per_gate=self.arrivals == "per_gate",
+        )
 
     def render(self, index: int = 0) -> np.ndarray:
         """Return a picture of copy `index`, [height, width, 3] uint8."""
@@ -208,29 +217,20 @@ class TrafficJunction(GridWorld):
 
     def _advance(self, running: np.ndarray, actions: np.ndarray) -> None:
         w = self.world
-        traffic_rules.drive(
+        traffic_rules.advance(
             running,
             actions,
             self._cars,
-            self.grid_shape[0],
-            self.collision == "block",
-            self.step_cost,
-            self.collision_reward,
-            self.agent_reward,
-            self.info["collisions"],
-        )
-        traffic_rules.end(running, w["finished"], w["step"], self.episode_limit, w["ended"])
-        traffic_rules.arrive(
-            running,
-            self._cars,
+            self._rules,
             self._gates,
             w["seed"],
             w["episode"],
             w["step"],
-            self.arrive_prob,
-            self.arrivals == "per_gate",
+            w["ended"],
             w["scripted"],
             w["arrivals"],
+            self.agent_reward,
+            self.info["collisions"],
         )
 
     def _look(self, world: World, which: np.ndarray, out: np.ndarray) -> None:

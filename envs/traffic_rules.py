@@ -25,6 +25,18 @@ class Cars(NamedTuple):
     age: np.ndarray
 
 
+class Rules(NamedTuple):
+    """The settings; TrafficJunction's constructor describes them."""
+
+    size: int  # rows and columns of the grid
+    block: bool  # whether cars block each other
+    step_cost: float
+    collision_reward: float
+    max_steps: int
+    arrive_prob: float
+    per_gate: bool  # whether cars arrive at each gate
+
+
 @kernel
 def _enter(cars, e, car, gate, route):
     """Put a car of copy e on the road at a gate (row, column, row step, column step)."""
@@ -63,8 +75,18 @@ def start(which, seed, episode, gates, observe_off_road, cars, corner_car, scrip
 
 
 @kernel
-def drive(running, actions, cars, size, block, step_cost, collision_reward, agent_reward, collisions):
+def advance(running, actions, cars, rules, gates, seed, episode, step, ended, scripted, arrivals, reward, collisions):
+    """Play one step in the running copies; one kernel, as each call from Python costs microseconds."""
+    _drive(running, actions, cars, rules, reward, collisions)
+    _end(running, cars.finished, step, rules.max_steps, ended)
+    _arrive(running, cars, rules, gates, seed, episode, step, scripted, arrivals)
+
+
+@kernel
+def _drive(running, actions, cars, rules, agent_reward, collisions):
     """Move the cars one by one and pay them."""
+    size, block = rules.size, rules.block
+    step_cost, collision_reward = rules.step_cost, rules.collision_reward
     n_cars = cars.on_road.shape[1]
     half = size // 2
     for e in range(running.size):
@@ -141,7 +163,7 @@ def _overlaps(pos, on_road, finished, collision_reward, reward):
 
 
 @kernel
-def end(running, finished, step, max_steps, ended):
+def _end(running, finished, step, max_steps, ended):
     """Count the step and end the episodes in which all cars are finished or the time is over."""
     for e in range(running.size):
         if running[e]:
@@ -153,7 +175,7 @@ def end(running, finished, step, max_steps, ended):
 
 
 @kernel
-def arrive(running, cars, gates, seed, episode, step, arrive_prob, per_gate, scripted, arrivals):
+def _arrive(running, cars, rules, gates, seed, episode, step, scripted, arrivals):
     """Let new cars arrive, as listed or by chance."""
     for e in range(running.size):
         if not running[e]:
@@ -170,13 +192,13 @@ def arrive(running, cars, gates, seed, episode, step, arrive_prob, per_gate, scr
         if car < 0:
             continue
         key = randomness.episode_key(seed[e], episode[e])
-        if per_gate:
+        if rules.per_gate:
             for g in range(4):
-                arrives = randomness.uniform(key, step[e], ARRIVAL, g) < arrive_prob
+                arrives = randomness.uniform(key, step[e], ARRIVAL, g) < rules.arrive_prob
                 if arrives and car >= 0 and _is_free(gates[g], cars.pos[e]):
                     _enter(cars, e, car, gates[g], 1 + randomness.below(3, key, step[e], ROUTE, car))
                     car = _first_waiting(cars.on_road[e])
-        elif randomness.uniform(key, step[e], ARRIVAL, 0) < arrive_prob:
+        elif randomness.uniform(key, step[e], ARRIVAL, 0) < rules.arrive_prob:
             free = np.empty(4, np.int64)
             n_free = 0
             for g in range(4):
