@@ -25,6 +25,9 @@ TRAINER_RESULTS_VERSION = 1
 MAX_PARAMS_BYTES = 1_000_000
 """A params file larger than this is a mistake, not a config."""
 
+MAX_VALUES = 100_000
+"""So is one with more values, its aliases written out."""
+
 
 class Section(BaseModel):
     """Base of all sections: frozen, no unknown keys, no silent conversions, only finite numbers."""
@@ -81,6 +84,8 @@ class TrainConfig(Section):
     epsilon_anneal_steps: int = Field(50_000, ge=1, description="linear from start to finish, environment steps")
     replay_episodes: int = Field(5_000, ge=1)
     batch_episodes: int = Field(32, ge=1)
+    episodes_per_round: int = Field(1, ge=1, le=1024, description="episodes played at once, with the same weights")
+    updates_per_round: int = Field(1, ge=1, description="gradient steps after them")
     target_update_episodes: int = Field(200, ge=1)
     timeout_is_terminal: bool = Field(True, description="the time limit ends the TD target, as in PyMARL's configs")
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -284,8 +289,11 @@ def load_params(path: str | Path) -> Params:
         raise BadInput(f"{path}: larger than {MAX_PARAMS_BYTES} bytes; a params file holds a few kilobytes.")
     try:
         content = YAML(typ="safe", pure=True).load(text.decode("utf-8"))
+        values = _count(content, {})
     except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not valid YAML: {_first_lines(error)}") from error
+    if values > MAX_VALUES:
+        raise BadInput(f"{path}: aliases (*name) repeat more than {MAX_VALUES} values; write out what is meant.")
     if not isinstance(content, dict):
         raise BadInput(f"{path}: a mapping with the sections {', '.join(Params.model_fields)} is needed.")
     try:
@@ -310,6 +318,17 @@ def _algorithm(name: str, entry: Any) -> Any:
     except ValidationError as error:
         raise ValueError(f"{name}.{_explain(error, extra_allowed=['mixer'], model=mixer.Config)}") from error
     return AlgorithmConfig(mixer=entry["mixer"], mixer_config=config)
+
+
+def _count(value: Any, counted: dict[int, float]) -> float:
+    """Return how many values there are with aliases written out; a value that holds itself holds infinitely many."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in counted:
+        counted[id(value)] = float("inf")  # met again before it is counted: it holds itself
+        items = (*value.keys(), *value.values()) if isinstance(value, dict) else value
+        counted[id(value)] = 1 + sum(_count(item, counted) for item in items)
+    return counted[id(value)]
 
 
 def _is_key(name: Any) -> bool:

@@ -1,7 +1,8 @@
 """The training job: one run of one algorithm on one environment with one seed, as PyMARL schedules it.
 
-One episode, then one gradient step once the replay holds a batch; a greedy test whenever a multiple of
-`test_interval_steps` is reached, the first before any training.
+A round is one episode, then one gradient step once the replay holds a batch (`train.episodes_per_round` and
+`updates_per_round` make it more of either); a greedy test whenever a multiple of `test_interval_steps` is reached, the
+first before any training.
 """
 
 import sys
@@ -91,12 +92,12 @@ def train(config: RunConfig, out: Path, work: Path) -> None:
 
 
 class Trainer:
-    """All state of a training run, advanced one episode at a time."""
+    """All state of a training run, advanced one round at a time."""
 
     def __init__(self, config: RunConfig):
         self.config = config
         self.device = pick_device(config.train.device)
-        self.env = make_env(config.env_key, config.env, 1)
+        self.env = make_env(config.env_key, config.env, config.train.episodes_per_round)
         copies = min(config.env.test_episodes, config.env.test_copies)
         self.test_env = make_env(config.env_key, config.env, copies)
         agent, mixer = build_networks(config, self.env)
@@ -110,25 +111,29 @@ class Trainer:
         self.failed_batch: Batch | None = None  # what an update failed on
 
     def run(self) -> Iterator[str]:
-        """Train to the end, from wherever it stands; yield a short note after every episode."""
+        """Train to the end, from wherever it stands; yield a short note after every round."""
         if not self.tests:
             self.test_if_due()
         while self.env_steps < self.config.env.total_steps:
-            self.play_episode()
+            self.play_round()
             if len(self.replay) >= self.config.train.batch_episodes:
-                self.update()
-            self.episodes += 1
+                for _ in range(self.config.train.updates_per_round):
+                    self.update()
+            self.episodes += self.config.train.episodes_per_round
             self.test_if_due()
             yield self.note()
 
-    def play_episode(self) -> None:
-        """Play one episode with exploration into the replay."""
-        seed, number, env = self.config.seed, self.episodes, self.env
-        noise = rng(seed, Purpose.EXPLORE, number).random((env.episode_limit, 2, 1, env.n_agents))
+    def play_round(self) -> None:
+        """Play the episodes of a round with exploration into the replay."""
+        seed, env = self.config.seed, self.env
+        numbers = range(self.episodes, self.episodes + env.num_envs)
+        shape = (env.episode_limit, 2, 1, env.n_agents)
+        noise = np.concatenate([rng(seed, Purpose.EXPLORE, number).random(shape) for number in numbers], axis=2)
         epsilon = epsilon_at(self.env_steps, self.config.train)  # fixed within an episode, as in PyMARL
-        (episode,) = play(env, self.policy, [episode_seed(seed, Purpose.ENV, number)], epsilon, noise)
-        self.replay.add(episode)
-        self.env_steps += episode.length
+        seeds = [episode_seed(seed, Purpose.ENV, number) for number in numbers]
+        for episode in play(env, self.policy, seeds, epsilon, noise):
+            self.replay.add(episode)
+            self.env_steps += episode.length
 
     def update(self) -> None:
         """Take one gradient step; measure the entropy when due."""

@@ -46,7 +46,7 @@ def trained(probe, mixer):
     for step_size, episodes in ((5e-3, 300), (5e-4, 150)):  # the second phase lets the values settle
         trainer.learner.optimizer.param_groups[0]["lr"] = step_size
         for _ in range(episodes):
-            trainer.play_episode()
+            trainer.play_round()
             if trainer.episodes >= 31:
                 trainer.update()
             trainer.episodes += 1

@@ -135,6 +135,29 @@ def test_measuring_more_often_changes_nothing_that_is_learned(params, tmp_path, 
     assert digest(run(changed, tmp_path))["weights.safetensors"] == digest(finished)["weights.safetensors"]
 
 
+def test_rounds_of_several_episodes_and_updates(params):
+    """Four episodes at once are the four that one after another would be, while no weights change in between."""
+    config = params.run_config("traffic", "qmix", 0)
+    wide = config.train.model_copy(update={"episodes_per_round": 4, "updates_per_round": 3, "epsilon_anneal_steps": 1})
+    narrow = wide.model_copy(update={"episodes_per_round": 1})  # epsilon is constant after the first step
+    together = Trainer(config.model_copy(update={"train": wide}))
+    alone = Trainer(config.model_copy(update={"train": narrow}))
+    together.env_steps = alone.env_steps = 1
+    together.play_round()
+    for alone.episodes in range(4):
+        alone.play_round()
+    assert together.env_steps == alone.env_steps
+    for one, two in zip(together.replay.episodes.values(), alone.replay.episodes.values(), strict=True):
+        assert one.seed == two.seed
+        assert np.array_equal(one.actions, two.actions)
+        assert np.array_equal(one.reward, two.reward)
+    rounds = Trainer(config.model_copy(update={"train": wide}))
+    list(rounds.run())
+    # batches of 8 episodes: every round but the first updates three times
+    assert rounds.updates == 3 * (rounds.episodes // 4 - 1)
+    assert rounds.replay.added == rounds.episodes
+
+
 def test_evaluation_is_reproducible_and_on_other_episodes_than_the_tests(finished):
     loaded = load_run(finished)
     result = evaluate_run(loaded, EvaluateConfig(episodes=7))
