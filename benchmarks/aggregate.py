@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import figures, tables, verdicts
+from benchmarks import figures, marl_eval, report, tables, verdicts
 from benchmarks.gather import Results, gather
 from benchmarks.layout import REPORT
 from marl_gre import stats
@@ -42,17 +42,19 @@ def write_report(results: Results, folder: Path) -> None:
         content = table.fill(results)
         if not content.rows:
             continue  # win rates where there is nothing to win
-        written.append(table)
+        written.append((table, content))
         (folder / "tables" / f"{table.name}.csv").write_text(tables.to_csv(content))
         (folder / "tables" / f"{table.name}.md").write_text(tables.to_markdown(table.title, content))
     drawn = figures.write(results, folder / "figures")
     for name, metric in CURVES.items():
         write_curves(results, metric, folder / "curves" / f"{name}.csv")
+    write_json(folder / "marl_eval.json", marl_eval.as_json(results))
     write_json(folder / "summary.json", summary(results))
     judgements = verdicts.judge(results)
     (folder / "claims.md").write_text(verdicts.to_markdown(results, judgements))
     write_json(folder / "claims.json", verdicts.as_json(results, judgements))
-    (folder / "README.md").write_text(index(results, written, drawn))
+    (folder / "README.md").write_text(index(results, [table for table, _ in written], drawn))
+    (folder / "index.html").write_text(report.to_html(results, judgements, written, drawn))
 
 
 def write_curves(results: Results, metric: figures.Metric, path: Path) -> None:
@@ -93,8 +95,8 @@ def summary(results: Results) -> dict[str, Any]:
     return content
 
 
-def index(results: Results, written: list[tables.Table], drawn: dict[str, str]) -> str:
-    """Return the report's front page."""
+def index(results: Results, written: list[tables.Table], drawn: list[figures.Drawn]) -> str:
+    """Return the report's front page in Markdown."""
     total = len(results.runs) + len(results.missing)
     lines = ["# Report", "", f"{len(results.runs)} of {total} runs.", ""]
     for text in results.notes():
@@ -103,13 +105,16 @@ def index(results: Results, written: list[tables.Table], drawn: dict[str, str]) 
         lines += ["## Missing runs", "", "| Environment | Algorithm | Seed | Why |", "| --- | --- | --- | --- |"]
         lines += [f"| {env} | {name} | {seed} | {why} |" for (env, name, seed), why in results.missing.items()]
         lines += ["", "Tables and figures hold the other runs only.", ""]
+    lines += ["All of it on one page, to open in a browser: [index.html](index.html).", ""]
     lines += ["## Claims", "", "[The paper's claims and their verdicts](claims.md) ([JSON](claims.json))", ""]
     lines += ["## Tables", ""]
     lines += [f"- [{table.title}](tables/{table.name}.md) ([CSV](tables/{table.name}.csv))" for table in written]
     lines += ["", "## Figures", ""]
-    for name, title in drawn.items():
-        lines += [f"![{title}](figures/{name}.png)", "", f"[{name}.svg](figures/{name}.svg)", ""]
-    lines += ["The lines as numbers: " + ", ".join(f"[{name}](curves/{name}.csv)" for name in CURVES) + ".", ""]
+    for figure in drawn:
+        name = figure.name
+        lines += [f"![{figure.title}](figures/{name}.png)", "", f"[{name}.svg](figures/{name}.svg)", ""]
+    lines += ["The lines as numbers: " + ", ".join(f"[{name}](curves/{name}.csv)" for name in CURVES) + "; "]
+    lines += ["in marl-eval's layout: [marl_eval.json](marl_eval.json).", ""]
     return "\n".join(lines)
 
 

@@ -114,6 +114,14 @@ class Curves:
             self._legend(results, summary, figure)
             yield f"{self.name}{summary.suffix}", figure
 
+    def describe(self, results: Results) -> str:
+        """Return the figure in words."""
+        panels = ", ".join(results.title(env) for env in results.params.run.envs)
+        lines = ", ".join(results.title(name) for name in results.algorithms(self.mixers))
+        metrics = dict.fromkeys(self._metric(results, env) for env in results.params.run.envs)
+        labels = " or ".join(metric.label.replace("\n", " ") for metric in metrics)
+        return f"Line charts of {labels} against environment steps. Panels: {panels}. Lines: {lines or 'none'}."
+
     def _metric(self, results: Results, env: str) -> Metric:
         return next(metric for metric in self.metrics if metric is not WIN_RATE or results.has_wins(env))
 
@@ -182,6 +190,11 @@ class Pictures:
         figure.suptitle(self.title)
         yield self.name, figure
 
+    def describe(self, results: Results) -> str:
+        """Return the figure in words."""
+        panels = ", ".join(results.title(env) for env in results.params.run.envs)
+        return f"Pictures of the environments after {self.steps} random steps: {panels}."
+
 
 GRE = ("qmix", "qmix_gre")
 SCORE = (WIN_RATE, RETURN)
@@ -227,16 +240,36 @@ def picture(results: Results, env: str, steps: int) -> np.ndarray | None:
     return image
 
 
-def write(results: Results, folder: Path) -> dict[str, str]:
-    """Write all figures as PNG and SVG, without dates, versions and random ids; return name -> title."""
-    written = {}
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was written."""
+
+    path: Path  # of the PNG; the SVG lies beside it
+    figure: str  # name of its declaration
+    title: str
+    alt: str  # what it shows, for those who cannot see it
+    is_picture: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the files."""
+        return self.path.stem
+
+
+def write(results: Results, folder: Path) -> list[Drawn]:
+    """Write all figures as PNG and SVG, without dates, versions and random ids."""
+    written = []
     for declared in FIGURES:
         with matplotlib.style.context(["default", LOOK]):  # whatever the reader's own matplotlibrc says
             for name, figure in declared.draw(results):
                 matplotlib.rcParams["svg.hashsalt"] = name
                 figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
                 figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
-                written[name] = declared.title
+                title = declared.title + (" (interquartile means)" if name.endswith(IQM.suffix) else "")
+                is_picture = isinstance(declared, Pictures)
+                written.append(
+                    Drawn(folder / f"{name}.png", declared.name, title, declared.describe(results), is_picture)
+                )
     return written
 
 

@@ -146,7 +146,7 @@ def main() -> None:
         except TaskFailed:
             report_failures([rest])
     report = REPORT.resolve()
-    for kind, pattern in (("Tables", "tables/*.md"), ("Figures", "figures/*.png"), ("All of it", "README.md")):
+    for kind, pattern in (("Tables", "tables/*.md"), ("Figures", "figures/*.png"), ("All of it", "index.html")):
         print(f"{kind}:", *(f"  {path}" for path in sorted(report.glob(pattern))), sep="\n")
 
 

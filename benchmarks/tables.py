@@ -243,9 +243,9 @@ def percentile_rows(results: Results, *, mixer: str, readings: Sequence[tuple[Re
         "Normalised gradient entropy of QMIX (1 = even credits) over the whole training, all seeds together. The paper "
         "does not say whether these are percentiles of single steps or of batch means, nor of which ELU derivative "
         "(its released code uses another than the formula has). Our first reading is single steps with the exact "
-        "derivative: on Lumberjacks no batch mean reaches the paper's 95 % value of 1.000, and single steps agree with "
-        "all five values to 0.004 (benchmarks/deviations.md, row 17). It remains an inference, and the other readings "
-        "follow. 'released code' was measured by running that code.",
+        "derivative: on Lumberjacks no batch mean reaches the paper's 95 % value of 1.000, and the single steps of "
+        "three full runs agree with all five values to 0.004 (benchmarks/deviations.md, row 17). It remains an "
+        "inference, and the other readings follow. 'released code' was measured by running that code.",
         *_notes(results),
     ]
     return Content(columns, rows, notes)
@@ -374,7 +374,7 @@ def markdown_table(content: Content) -> str:
         _markdown_row([":---" if not column.format else "---:" for column in content.columns]),
     ]
     for row in content.rows:
-        lines.append(_markdown_row([_shown(cell, col) for cell, col in zip(row, content.columns, strict=True)]))
+        lines.append(_markdown_row([shown(cell, col) for cell, col in zip(row, content.columns, strict=True)]))
     for note in content.notes:
         lines += ["", note]
     return "\n".join(lines) + "\n"
@@ -384,7 +384,8 @@ def _markdown_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def _shown(cell: Cell, column: Column) -> str:
+def shown(cell: Cell, column: Column) -> str:
+    """Return a cell's text: numbers in the column's format, "-" for what there is not."""
     if cell is None:
         return "-"
     return f"{cell:{column.format}}" if isinstance(cell, float) else str(cell)

@@ -127,7 +127,7 @@ def _outcome(
     lacking = [name for name, key in keys.items() if key is None]
     wanted = results.params.run.seeds
     seeds = [seed for seed in wanted if all((env, key, seed) in results.runs for key in keys.values() if key)]
-    why = f"not selected in params.yaml: {', '.join(lacking)}" if lacking else ""
+    why = f"not run: {', '.join(lacking)}" if lacking else ""
     if not why and len(seeds) < len(wanted):
         why = f"seeds missing: {', '.join(str(seed) for seed in wanted if seed not in seeds)}"
     differences: Array = np.empty(0)
@@ -190,10 +190,19 @@ def verdict_text(judgement: Judgement) -> str:
         many = f"{judgement.seeds_needed}" if judgement.seeds_needed else f"more than {stats.MOST_SEEDS:,}"
         return f"undecided (about {many} seeds would decide)"
     if judgement.verdict == "supported" and judgement.supported_by and len(judgement.claim.candidates) > 1:
-        names = dict.fromkeys(judgement.supported_by)
-        return f"supported ({', '.join(names)})" if judgement.claim.candidates == GRID else "supported"
+        names = [name.removeprefix("QMIX-GRE ") for name in judgement.supported_by]
+        return f"supported (lambda {', '.join(names)})" if judgement.claim.candidates == GRID else "supported"
     whys = {outcome.why for outcome in judgement.outcomes if outcome.why and outcome.verdict == judgement.verdict}
     return f"{judgement.verdict} ({'; '.join(sorted(whys))})" if whys else judgement.verdict
+
+
+def effect_text(judgement: Judgement) -> str:
+    """Return the effect behind a verdict that rests on a single test, "" where there are several or none."""
+    if len(judgement.outcomes) != 1 or judgement.outcomes[0].mean is None:
+        return ""
+    (one,) = judgement.outcomes
+    interval = f" [{one.low:.3g}, {one.high:.3g}]" if one.low is not None else ""
+    return f"difference {one.mean:.3g}{interval}, margin {one.margin:.3g}"
 
 
 def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:

@@ -148,7 +148,7 @@ def test_missing_seeds_and_algorithms_are_shown_and_not_judged(params):
     assert "missing (seeds missing: 3)" in verdicts.to_markdown(results, verdicts.judge(results))
     few = make_results(params(algorithms=["qmix", "gre_3"]), AS_THE_PAPER_SAYS)
     assert found(few)["RQ1b"] == "missing"
-    assert judged(few)["RQ1b"].outcomes[0].why == "not selected in params.yaml: QMIX-simple"
+    assert judged(few)["RQ1b"].outcomes[0].why == "not run: QMIX-simple"
     assert found(few)["RQ2b"] == "supported"  # one lambda is enough
     assert judged(few)["RQ2b"].outcomes[0].confidence == pytest.approx(1 - 0.05 / 3)  # the choice was among three
 
@@ -186,7 +186,7 @@ def test_tables_and_json_hold_every_claim(params):
     assert [row[0] for row in content.rows] == [claim.name for claim in CLAIMS]
     page = verdicts.to_markdown(results, judgements)
     assert "gridworlds only" in page
-    assert "supported (QMIX-GRE 1e-3)" in page
+    assert "supported (lambda 1e-3)" in page
     data = verdicts.as_json(results, judgements)
     assert len(data["verdicts"]) == len(CLAIMS)
     assert len(data["verdicts"][0]["tests"][0]["differences"]) == 5
