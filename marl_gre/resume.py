@@ -51,11 +51,12 @@ class Keeper:
         spoilt = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
         if spoilt:
             raise NonFinite(f"the model's {spoilt[0]} is not finite: lower train.lr; the checkpoint before is kept.")
-        if trainer.replay.added > self.stored:
-            name = f"episodes-{self.stored:07d}-{trainer.replay.added - 1:07d}.safetensors"
-            self.segments |= checkpoint.write_segment(self.work, name, trainer.replay.segment(self.stored))
-            self.stored = trainer.replay.added
         oldest = trainer.replay.added - len(trainer.replay)
+        if trainer.replay.added > self.stored:
+            first = max(self.stored, oldest)  # more may have come since the last checkpoint than the replay holds
+            name = f"episodes-{first:07d}-{trainer.replay.added - 1:07d}.safetensors"
+            self.segments |= checkpoint.write_segment(self.work, name, trainer.replay.segment(first))
+            self.stored = trainer.replay.added
         self.segments = {name: entry for name, entry in self.segments.items() if _numbers(name)[1] >= oldest}
         content = {
             "counters": {name: getattr(trainer, name) for name in COUNTERS},

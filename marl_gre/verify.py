@@ -91,7 +91,7 @@ def _last_test(run: Path, finished: FinishedRun) -> tuple[dict, dict]:
         trainer.test_if_due()
         (again,) = csv.DictReader(io.StringIO(csv_text(trainer.tests)))
         return rows[-1], again
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    except (KeyError, ValueError, IndexError, TypeError, csv.Error) as error:
         raise NotVerified(f"{run}: tests.csv or train.json is not of this version ({error!r}).") from error
 
 

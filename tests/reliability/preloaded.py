@@ -1,0 +1,14 @@
+"""Imported by the server that forks the children: one small run, so that they find everything imported and compiled."""
+
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+
+from harness import run_config
+
+from marl_gre.train import train
+
+with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+    for env in ("probe", "lumberjacks", "traffic"):
+        train(run_config(Path(folder), env), Path(folder) / env, Path(folder) / "work")
