@@ -149,7 +149,7 @@ class DenseQMIX(nn.Module):
 
         self.hyper_w1 = two_layers(hypernet_dim, n_agents * embed_dim)
         self.hyper_w2 = two_layers(hypernet_dim, embed_dim)
-        self.hyper_b1 = nn.Linear(state_dim, embed_dim)
+        self.hyper_b1 = nn.Sequential(nn.Linear(state_dim, embed_dim))
         self.hyper_v = two_layers(embed_dim, 1)
 
     def forward(self, chosen_qs: Tensor, state: Tensor) -> Tensor:

@@ -13,19 +13,21 @@ from typing import Any
 
 from numba import njit
 
-# Files whose functions and constants kernels of other files use: any kernel the first, kernels of `envs` no others.
-SHARED = ("core.py", "randomness.py")
+# Files whose functions and constants kernels of other files use, by the package of those kernels.
+SHARED_ENVS = ("envs/core.py", "envs/randomness.py")
 SHARED_SMAC = tuple(
-    f"smac/{name}.py"
+    f"envs/smac/{name}.py"
     for name in ("combat", "engine", "interface", "maps", "movement", "orders", "pathing", "rewards", "units")
 )
+SHARED = {"envs": SHARED_ENVS, "marl_gre": ("marl_gre/activations.py",)}
+SHARED_BY_OTHERS = SHARED_ENVS + SHARED_SMAC
 
 
 @cache
 def _fingerprint(package: str) -> str:
     """Return 12 hexadecimal digits of the contents of the shared files that kernels of a package use."""
-    files = SHARED if package == "envs" else SHARED + SHARED_SMAC
-    return hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in files)).hexdigest()[:12]
+    files = [Path(__file__).parents[1] / name for name in SHARED.get(package, SHARED_BY_OTHERS)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,6 +42,14 @@ def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     small functions share a tuple of many arrays.
     """
     return _compiled(function, _nrt=False)
+
+
+def fused_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that makes no arrays and whose products and sums may be one instruction, rounded once.
+
+    So its results are those of a type of processor, as are those of matrix products.
+    """
+    return _compiled(function, _nrt=False, error_model="numpy", fastmath={"contract"})
 
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

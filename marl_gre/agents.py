@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
-from marl_gre.gru import unroll
+from marl_gre.unroll import unroll
 
 
 class RecurrentAgent(nn.Module):
@@ -43,13 +44,14 @@ class RecurrentAgent(nn.Module):
         Returns:
             agent_qs [P,N,A].
         """
+        weights = (*self.fc1.parameters(), *self.rnn.all_weights[0], *self.fc2.parameters())
+        if not obs.is_cuda:
+            return unroll(obs, actions, episodes, *weights)
         obs_weight, action_weight, id_weight = self.fc1.weight.split((obs.shape[-1], self.n_actions, self.n_agents), 1)
-        x = (
-            F.linear(obs, obs_weight, self.fc1.bias) + id_weight.t()
-        )  # one-hot inputs select columns: no wide concatenation
+        x = F.linear(obs, obs_weight, self.fc1.bias) + id_weight.t()  # one-hot inputs select columns
         x = torch.cat((x[: episodes[0]], x[episodes[0] :] + F.embedding(actions, action_weight.t())))
-        x = F.relu(x).view(-1, self.hidden_dim)  # [P*N, H]
-        hidden = unroll(self.rnn, x, [count * self.n_agents for count in episodes])
+        rows = torch.tensor(episodes) * self.n_agents
+        hidden = self.rnn(PackedSequence(F.relu(x).view(-1, self.hidden_dim), rows))[0].data  # [P*N, H]
         return self.fc2(hidden).view(*obs.shape[:2], self.n_actions)
 
     def step(self, obs: Tensor, previous: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,14 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.compiling import inner_kernel, kernel
+from marl_gre.activations import relu, sigmoid, tanh
 
 BLOCK = 16  # rows that share one reading of the weights
-LOG2_E = np.float32(1.4426950408889634)
-LN2_HIGH = np.float32(0.693359375)  # few bits, so that n * LN2_HIGH is exact
-LN2_LOW = np.float32(-2.1219444e-4)  # ln 2 - LN2_HIGH
-ROUND = np.float32(1.5 * 2**23)  # adding it rounds to a whole number, which is then in the lowest bits
-LARGEST = np.float32(87.0)  # exp of more overflows
-ZERO, ONE, TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
+ZERO = np.float32(0.0)
 
 
 class Weights(NamedTuple):
@@ -31,42 +27,6 @@ class Weights(NamedTuple):
     hidden_bias: np.ndarray  # [3H]
     out: np.ndarray  # [H,A]
     out_bias: np.ndarray  # [A]
-
-
-@inner_kernel
-def expm1(x):
-    """Return exp(x) - 1 in float32 to 1.5e-7 relative, for |x| up to 87; beyond, its value there.
-
-    exp(x) = 2**n * exp(r) with |r| <= ln(2) / 2, where Taylor's series needs seven terms. No branch and no call, so
-    that loops over it become vector instructions.
-    """
-    x = min(max(x, -LARGEST), LARGEST)
-    shifted = x * LOG2_E + ROUND
-    n = shifted - ROUND
-    r = (x - n * LN2_HIGH) - n * LN2_LOW
-    p = np.float32(1 / 5040)
-    p = p * r + np.float32(1 / 720)
-    p = p * r + np.float32(1 / 120)
-    p = p * r + np.float32(1 / 24)
-    p = p * r + np.float32(1 / 6)
-    p = p * r + np.float32(1 / 2)
-    p = p * r * r + r
-    exponent = np.int32(np.float32(shifted).view(np.int32) << np.int32(23)) + np.int32(0x3F800000)
-    power = np.int32(exponent).view(np.float32)  # 2**n, by its bits
-    return power * p + (power - ONE)
-
-
-@inner_kernel
-def sigmoid(x):
-    """Return 1 / (1 + exp(-x)) in float32."""
-    return np.true_divide(ONE, TWO + expm1(-x))  # `/` looks for zeros, and loops stay scalar
-
-
-@inner_kernel
-def tanh(x):
-    """Return the hyperbolic tangent in float32."""
-    e = expm1(TWO * x)
-    return np.true_divide(e, e + TWO)
 
 
 @inner_kernel
@@ -127,7 +87,7 @@ def _first_layer(weights, agent, action, obs, used, x):
             x[j] += weights.action[action, j]
     _add_sparse(obs, weights.obs, used, x)
     for j in range(x.size):
-        x[j] = max(x[j], ZERO)
+        x[j] = relu(x[j])
 
 
 @inner_kernel

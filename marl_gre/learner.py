@@ -33,6 +33,11 @@ class Batch:
     now: Tensor  # [Q], int64: the row in which each action was taken
     episodes: tuple[int, ...]  # [T+1]: how many episodes have a row at each time
 
+    def actions_by_row(self) -> Tensor:
+        """Return the actions taken in each row, 0 where none was [P,N]."""
+        rows = self.actions.new_zeros(len(self.obs), self.actions.shape[1])
+        return rows.index_copy_(0, self.now, self.actions)
+
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on that device."""
         tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -82,8 +87,8 @@ class Learner:
         """
         first = batch.episodes[0]
         agent_qs = self.agent(batch.obs, batch.actions, batch.episodes)  # [P, N, A]
-        chosen_qs = take(agent_qs[batch.now], batch.actions)  # [Q, N]
-        q_tot, penalty = mix(self.mixer, chosen_qs, batch.state[batch.now])  # [Q]
+        q_tot, penalty = mix(self.mixer, take(agent_qs, batch.actions_by_row()), batch.state)  # [P]
+        q_tot, penalty = q_tot[batch.now], penalty[batch.now]  # [Q]; cheaper than selecting the states first
 
         with torch.no_grad():
             target_qs = self.target_agent(batch.obs, batch.actions, batch.episodes)[first:]

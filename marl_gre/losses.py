@@ -30,7 +30,7 @@ def double_q(online_qs: Tensor, target_qs: Tensor, action_mask: Tensor) -> Tenso
         [...,N].
     """
     best = mask_unavailable(online_qs, action_mask).argmax(-1, keepdim=True)
-    return mask_unavailable(target_qs, action_mask).gather(-1, best).squeeze(-1)
+    return mask_unavailable(target_qs.gather(-1, best), action_mask.gather(-1, best)).squeeze(-1)
 
 
 def td_target(reward: Tensor, terminated: Tensor, next_q_tot: Tensor, gamma: float) -> Tensor:

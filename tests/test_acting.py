@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from marl_gre import kernels
 from marl_gre.agents import RecurrentAgent
 from marl_gre.policy import Policy, random_available
 
@@ -52,31 +51,6 @@ def torchs(agent, obs, mask, actions):
         results.append((agent_qs.detach().numpy(), hidden.detach().view(copies, N, -1).numpy()))
         previous = torch.nn.functional.one_hot(torch.from_numpy(actions[step]), A).double()
     return [np.stack(values) for values in zip(*results, strict=True)]
-
-
-@pytest.mark.parametrize(
-    ("ours", "exact"),
-    [
-        (kernels.expm1, np.expm1),
-        (kernels.sigmoid, lambda x: 1 / (1 + np.exp(-x))),
-        (kernels.tanh, np.tanh),
-    ],
-)
-def test_functions_are_float32_exact_to_a_few_units_in_the_last_place(ours, exact):
-    draws = np.random.default_rng(0)
-    x = np.concatenate([draws.uniform(-width, width, 3000) for width in (1e-4, 1, 10, 40)]).astype(np.float32)
-    found = np.array([ours(value) for value in x])
-    assert np.array_equal(found, found.astype(np.float32))  # numba hands them to Python as float64
-    # 2**-23 = 1.2e-7 is one unit; the quotients of sigmoid and tanh add one or two
-    np.testing.assert_allclose(found, exact(x.astype(np.float64)), rtol=4e-7, atol=0)
-
-
-def test_functions_at_the_ends():
-    for value, expected in ((0.0, 0.0), (np.inf, 1.0), (-np.inf, -1.0)):
-        assert kernels.tanh(np.float32(value)) == expected
-    assert kernels.sigmoid(np.float32(np.inf)) == 1
-    assert 0 <= kernels.sigmoid(np.float32(-np.inf)) < 1e-30
-    assert np.isnan(kernels.expm1(np.float32(np.nan)))
 
 
 @pytest.mark.parametrize("hidden_dim", [16, 6, 1])  # products go four by four; 6 and 1 leave a rest

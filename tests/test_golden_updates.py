@@ -23,7 +23,7 @@ RENAMED = {
     "rnn.bias_hh": "rnn.bias_hh_l0",
     "hyper_w_1.": "hyper_w1.",
     "hyper_w_final.": "hyper_w2.",
-    "hyper_b_1.": "hyper_b1.",
+    "hyper_b_1.": "hyper_b1.0.",
     "V.": "hyper_v.",
 }
 

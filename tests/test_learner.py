@@ -14,7 +14,6 @@ from marl_gre import losses
 from marl_gre.agents import RecurrentAgent
 from marl_gre.config import TrainConfig
 from marl_gre.errors import NonFinite
-from marl_gre.gru import unroll
 from marl_gre.learner import Learner
 from marl_gre.mixers import MIXERS, VDN
 
@@ -193,9 +192,11 @@ def test_entropies_of_every_algorithm_come_through_one_path():
             assert (values - 1).abs().max() <= 4 * torch.finfo(torch.float64).eps
 
 
-def test_numbers_that_are_not_finite_stop_before_the_step():
-    learner, batch = make_learner(), make_batch()
-    batch.reward[0] = math.inf
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("where", "what"), [("reward", math.inf), ("obs", math.nan), ("state", math.nan)])
+def test_numbers_that_are_not_finite_stop_before_the_step(where, what, dtype):
+    learner, batch = make_learner(dtype=dtype), make_batch(dtype=dtype)
+    getattr(batch, where)[0] = what
     before = weights(learner)
     with pytest.raises(NonFinite, match="lower train.lr"):
         learner.update(batch)
@@ -239,17 +240,32 @@ def test_one_step_of_acting_equals_the_unroll():
             previous = nn.functional.one_hot(padded["actions"][:, step], A).double()
 
 
-@pytest.mark.parametrize("rows", [[6, 6, 5, 3, 1], [2], [1, 1, 1], [4, 4]])
-def test_unroll_equals_torchs_gru_and_so_do_its_gradients(rows):
+def by_modules(agent, obs, actions, episodes):
+    """What RecurrentAgent.forward says, in torch's own modules."""
+    previous = torch.cat((obs.new_zeros(episodes[0], N, A), nn.functional.one_hot(actions, A).to(obs.dtype)))
+    x = torch.cat((obs, previous, torch.eye(N, dtype=obs.dtype).expand(len(obs), N, N)), dim=-1)
+    x = torch.relu(agent.fc1(x)).flatten(0, 1)
+    rows = torch.tensor(episodes) * N
+    return agent.fc2(agent.rnn(PackedSequence(x, rows))[0].data).unflatten(0, obs.shape[:2])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("episodes", [[6, 6, 5, 3, 1], [2], [1, 1, 1], [4, 4], [150] * 4 + [90] * 9 + [1] * 4])
+def test_unroll_equals_torchs_modules_and_so_do_its_gradients(episodes, dtype, tolerance):
+    """The last case has blocks of one and of many time steps, and one that ends as episodes do."""
     torch.manual_seed(0)
-    gru = nn.GRU(5, 4).double()
-    inputs = torch.randn(sum(rows), 5, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(sum(rows), 4, dtype=torch.float64)
+    agent = RecurrentAgent(OBS, A, N, hidden_dim=8).to(dtype)
+    obs = torch.randn(sum(episodes), N, OBS, dtype=dtype)
+    actions = torch.randint(A, (sum(episodes[1:]), N))
+    weight = torch.randn(sum(episodes), N, A, dtype=dtype)
     results = []
-    for hidden in (unroll(gru, inputs, rows), gru(PackedSequence(inputs, torch.tensor(rows)))[0].data):
-        results.append((hidden, *torch.autograd.grad((hidden * weight).sum(), [inputs, *gru.parameters()])))
+    for unroll in (agent, lambda *batch: by_modules(agent, *batch)):
+        agent_qs = unroll(obs, actions, episodes)
+        results.append((agent_qs, *torch.autograd.grad((agent_qs * weight).sum(), list(agent.parameters()))))
+        with torch.no_grad():
+            torch.testing.assert_close(unroll(obs, actions, episodes), agent_qs, rtol=0, atol=tolerance)
     for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.detach().abs().max()))
 
 
 def test_double_q_and_td_target_by_hand():

@@ -107,8 +107,8 @@ def test_qmix_by_hand():
     """One agent, K = 1, all weights set: w1 = |-2| = 2, b1 = -5, w2 = |3| = 3, v = 0.25."""
     mixer = make("qmix", n_agents=1, state_dim=1, embed_dim=1, hypernet_layers=1)
     for module, bias in ((mixer.hyper_w1, -2.0), (mixer.hyper_b1, -5.0), (mixer.hyper_w2, 3.0)):
-        module.weight.data.zero_()
-        module.bias.data.fill_(bias)
+        module[0].weight.data.zero_()
+        module[0].bias.data.fill_(bias)
     mixer.hyper_v[2].weight.data.zero_()
     mixer.hyper_v[2].bias.data.fill_(0.25)
     state = torch.zeros(1, 2, 1, dtype=torch.float64)

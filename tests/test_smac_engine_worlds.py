@@ -421,6 +421,6 @@ def test_tables_of_terrains(name):
 
 def test_compiled_kernels_follow_a_change_of_any_file_of_the_rules():
     folder = Path(core.__file__).parent
-    rules = {f"smac/{path.name}" for path in folder.glob("*.py") if "inner_kernel" in path.read_text()}
+    rules = {f"envs/smac/{path.name}" for path in folder.glob("*.py") if "inner_kernel" in path.read_text()}
     assert rules <= set(SHARED_SMAC)
-    assert all((folder.parent / name).exists() for name in SHARED_SMAC)
+    assert all((folder.parents[1] / name).exists() for name in SHARED_SMAC)

@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+import torch
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -42,8 +44,23 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
 
-def hypernetwork(state_dim: int, out_dim: int, layers: int, hidden_dim: int) -> nn.Module:
+def hypernetwork(state_dim: int, out_dim: int, layers: int, hidden_dim: int = 0) -> nn.Sequential:
     """Return a network from the state to mixing weights: one linear layer, or two with a ReLU between."""
     if layers == 1:
-        return nn.Linear(state_dim, out_dim)
+        return nn.Sequential(nn.Linear(state_dim, out_dim))
     return nn.Sequential(nn.Linear(state_dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, out_dim))
+
+
+def from_state(state: Tensor, *networks: nn.Sequential) -> list[Tensor]:
+    """Return what networks make of the same state; their first layers are one product, so the state is read once."""
+    firsts = [network[0] for network in networks]
+    weight, bias = (torch.cat([getattr(first, name) for first in firsts]) for name in ("weight", "bias"))
+    outputs = F.linear(state, weight, bias).split([first.out_features for first in firsts], dim=-1)
+    return [_after_first(network, output) for network, output in zip(networks, outputs, strict=True)]
+
+
+def _after_first(network: nn.Sequential, output: Tensor) -> Tensor:
+    """Pass the first layer's output through the others."""
+    for layer in list(network)[1:]:
+        output = layer(output)
+    return output

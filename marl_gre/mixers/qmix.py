@@ -7,9 +7,9 @@ from typing import Literal, NamedTuple
 
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from marl_gre.mixers.base import Mixer, MixerConfig, hypernetwork
+from marl_gre.mixers.base import Mixer, MixerConfig, from_state, hypernetwork
 
 
 class QMIXConfig(MixerConfig):
@@ -41,13 +41,14 @@ class QMIX(Mixer):
         layers, hidden = config.hypernet_layers, config.hypernet_dim
         self.hyper_w1 = hypernetwork(state_dim, n_agents * width, layers, hidden)
         self.hyper_w2 = hypernetwork(state_dim, width, layers, hidden)
-        self.hyper_b1 = nn.Linear(state_dim, width)
-        self.hyper_v = nn.Sequential(nn.Linear(state_dim, width), nn.ReLU(), nn.Linear(width, 1))
+        self.hyper_b1 = hypernetwork(state_dim, width, 1)
+        self.hyper_v = hypernetwork(state_dim, 1, 2, width)
 
     def weights(self, state: Tensor) -> MixingWeights:
         """Return the mixing network's weights for state [B,T,S]."""
-        w1 = self.hyper_w1(state).abs().unflatten(-1, (self.n_agents, self.config.embed_dim))  # [B, T, N, K]
-        return MixingWeights(w1, self.hyper_b1(state), self.hyper_w2(state).abs(), self.hyper_v(state).squeeze(-1))
+        w1, b1, w2, v = from_state(state, self.hyper_w1, self.hyper_b1, self.hyper_w2, self.hyper_v)
+        w1 = w1.abs().unflatten(-1, (self.n_agents, self.config.embed_dim))  # [B, T, N, K]
+        return MixingWeights(w1, b1, w2.abs(), v.squeeze(-1))
 
     def forward(self, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Mixer.forward`."""
@@ -61,7 +62,7 @@ class QMIX(Mixer):
 
 def preactivation(chosen_qs: Tensor, weights: MixingWeights) -> Tensor:
     """Return q W1 + b1 [B,T,K]."""
-    return (chosen_qs.unsqueeze(-2) @ weights.w1).squeeze(-2) + weights.b1
+    return (chosen_qs.unsqueeze(-1) * weights.w1).sum(-2) + weights.b1
 
 
 def mix(chosen_qs: Tensor, weights: MixingWeights) -> Tensor:

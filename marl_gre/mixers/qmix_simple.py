@@ -5,9 +5,9 @@ same and the credit entropy is exactly 1.
 """
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from marl_gre.mixers.base import Mixer, hypernetwork
+from marl_gre.mixers.base import Mixer, from_state, hypernetwork
 from marl_gre.mixers.qmix import QMIXConfig
 
 
@@ -21,12 +21,12 @@ class QMIXSimple(Mixer):
         layers, hidden, width = config.hypernet_layers, config.hypernet_dim, config.embed_dim
         self.hyper_w1 = hypernetwork(state_dim, 1, layers, hidden)
         self.hyper_w2 = hypernetwork(state_dim, 1, layers, hidden)
-        self.hyper_b1 = nn.Linear(state_dim, 1)
-        self.hyper_v = nn.Sequential(nn.Linear(state_dim, width), nn.ReLU(), nn.Linear(width, 1))
+        self.hyper_b1 = hypernetwork(state_dim, 1, 1)
+        self.hyper_v = hypernetwork(state_dim, 1, 2, width)
 
     def forward(self, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Mixer.forward`."""
         total = chosen_qs.sum(-1, keepdim=True)  # [B, T, 1]
-        hidden = F.elu(self.hyper_w1(state).abs() * total + self.hyper_b1(state))
-        q_tot = (self.hyper_w2(state).abs() * hidden + self.hyper_v(state)).squeeze(-1)  # [B, T]
+        w1, b1, w2, v = from_state(state, self.hyper_w1, self.hyper_b1, self.hyper_w2, self.hyper_v)  # each [B, T, 1]
+        q_tot = (w2.abs() * F.elu(w1.abs() * total + b1) + v).squeeze(-1)  # [B, T]
         return q_tot, q_tot.new_zeros(q_tot.shape)
