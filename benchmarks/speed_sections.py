@@ -263,7 +263,7 @@ def acting_row(shape: str, effort: Effort) -> Row:
 
 
 def memory(effort: Effort) -> list[Row]:
-    """Peak resident memory of training with a full replay, after a test and updates."""
+    """Peak resident memory of training until the replay is full, with ten updates on the way and a test at the end."""
     return [in_its_own_process(memory_row, *case) for case in effort.replays]
 
 
@@ -276,14 +276,14 @@ def memory_row(shape: str, count: int, length: int) -> Row:
     def stretched(values: np.ndarray, rows: int) -> np.ndarray:
         return values[np.arange(rows) % len(values)]  # from the start again where it is too short
 
-    for _ in range(count):
+    for number in range(count):
         world = {name: stretched(values, length + 1) for name, values in played.world.items()}
         actions, reward = stretched(played.actions, length), stretched(played.reward, length)
         stored = replace(played, world=world, actions=actions, reward=reward)
         trainer.replay.add(stored)
+        if (number + 1) % max(count // 10, TRAIN.batch_episodes) == 0:
+            trainer.update()
     trainer.test_if_due()
-    for _ in range(3):
-        trainer.update()
     return {
         "shape": shape,
         "episodes": count,
@@ -396,8 +396,10 @@ def random_episodes(env: VectorEnv) -> list[Episode]:
 
 
 def untrained(env: VectorEnv) -> RecurrentAgent:
-    """Return an agent for an environment."""
-    return RecurrentAgent(env.obs_dim, env.n_actions, env.n_agents, TRAIN.hidden_dim)
+    """Return an agent for an environment, always with the same weights: how long episodes are depends on them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return RecurrentAgent(env.obs_dim, env.n_actions, env.n_agents, TRAIN.hidden_dim)
 
 
 def our_learner(n_agents: int, obs_dim: int, n_actions: int, state_dim: int) -> Learner:
