@@ -1,4 +1,4 @@
-"""The command `marl-gre`: train, evaluate, verify, play, check, doctor."""
+"""The command `marl-gre`: train, evaluate, verify, play, credits, check, doctor."""
 
 import argparse
 import importlib.util
@@ -54,6 +54,12 @@ def _play(arguments: argparse.Namespace) -> None:
     from marl_gre.play import play_run
 
     play_run(arguments.run, arguments.gif, arguments.seed, arguments.episodes)
+
+
+def _credits(arguments: argparse.Namespace) -> None:
+    from marl_gre.diagnostics import diagnose_run
+
+    diagnose_run(arguments.run, arguments.out, arguments.seed, arguments.episodes)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -118,6 +124,13 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--episodes", type=_positive, default=1)
     play.add_argument("--seed", type=_natural, default=0, help="seed of the first episode")
     play.set_defaults(command=_play)
+
+    credits = commands.add_parser("credits", help="show whom a trained mixer gives credit within an episode")
+    credits.add_argument("run", type=Path, help="folder of a finished run")
+    credits.add_argument("--out", type=Path, help="folder of the files (default: credits/ENV/ALGORITHM/SEED)")
+    credits.add_argument("--episodes", type=_positive, default=20, help="episodes in the numbers; the first is drawn")
+    credits.add_argument("--seed", type=_natural, default=0, help="seed of the first episode")
+    credits.set_defaults(command=_credits)
 
     check = commands.add_parser("check", help="validate a params file without running anything")
     check.add_argument("--params", type=Path, default=Path("params.yaml"))

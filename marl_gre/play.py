@@ -33,7 +33,7 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
         StorageFailed: the GIF cannot be written.
     """
     finished = load_run(run)
-    env = make_env(finished.config.env_key, _drawing(finished.config.env), 1)
+    env = make_env(finished.config.env_key, drawing(finished.config.env), 1)
     agent, mixer = build_networks(finished.config, env)
     finished.load_into(agent, mixer)
     policy = Policy(agent)
@@ -45,7 +45,7 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
         policy.begin(1)
         episode_return, steps = 0.0, 0
         while True:
-            frame = _render(env, finished.config.env_key)
+            frame = render(env, finished.config.env_key)
             if window is not None:
                 window.show(frame)
             frames.append(frame)
@@ -60,7 +60,7 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
     if window is not None:
         window.close()
     if gif is not None:
-        _save_gif(gif, frames, durations)
+        save_gif(gif, frames, durations)
 
 
 def _window(title: str) -> Window:
@@ -70,21 +70,37 @@ def _window(title: str) -> Window:
         raise BadInput(f"{error} Or save the episode with --gif FILE.") from error
 
 
-def _drawing(config: EnvConfig) -> EnvConfig:
+def drawing(config: EnvConfig) -> EnvConfig:
     """Return the environment's config with pictures switched on; ours always draw, PettingZoo's must be told."""
     if config.env in envs.ENVS:
         return config
     return config.model_copy(update={"kwargs": {"render_mode": "rgb_array", **config.kwargs}})
 
 
-def _render(env: VectorEnv, key: str) -> np.ndarray:
+def render(env: VectorEnv, key: str) -> np.ndarray:
+    """Return the picture of the first copy, [height, width, 3] uint8.
+
+    Raises:
+        BadInput: the environment draws none.
+    """
     try:
         return env.render(0)
     except (NotImplementedError, RuntimeError) as error:
         raise BadInput(f"envs.{key}: this environment draws no pictures ({error})") from error
 
 
-def _save_gif(path: Path, frames: list[np.ndarray], durations: list[int]) -> None:
+def save_gif(path: Path, frames: list[np.ndarray], durations: list[int] | None = None) -> None:
+    """Write pictures [height, width, 3] uint8 as a GIF and print its path.
+
+    Args:
+        path: the file.
+        frames: the pictures.
+        durations: how long each is shown, in ms; None: `FRAMES_PER_SECOND`, the last one longer.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    durations = durations or [1000 // FRAMES_PER_SECOND] * (len(frames) - 1) + [LAST_FRAME_MS]
     images = [Image.fromarray(frame).quantize(64) for frame in frames]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
