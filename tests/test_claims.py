@@ -167,6 +167,14 @@ def test_one_seed_decides_nothing(params):
     assert judged(results)["RQ2a"].seeds_needed == 2
 
 
+def test_the_spread_of_two_seeds_is_not_measured(params):
+    """Two seeds are equally far from their mean, which would look like a difference without any doubt."""
+    results = make_results(params(seeds=[0, 1]), AS_THE_PAPER_SAYS)
+    outcomes = {one.test.says: one for one in judged(results)["RQ2c"].outcomes}
+    assert outcomes["QMIX-GRE varies less between seeds"].verdict == "missing"
+    assert outcomes["QMIX drops"].verdict != "missing"
+
+
 def test_environments_that_the_claims_are_not_about(params):
     results = make_results(params(envs=["other"]), {})
     assert verdicts.judge(results) == []
