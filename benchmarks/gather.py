@@ -41,6 +41,7 @@ ENTROPY_COLUMNS = (
     *("released_mean", *(f"released_{name}" for name in QUANTILE_COLUMNS)),
 )
 NEVER_EMPTY = {*TEST_COLUMNS} - {"win_rate"}  # there is not always something to win
+NULL_WHERE_UNDEFINED = ("win_rate", "entropy_mean", "entropy_untrained_mean", "entropy_shuffled_mean")  # evaluations
 REFERENCE = Path(__file__).parent / "reference"
 
 
@@ -182,6 +183,9 @@ def _read_run(params: Params, key: Key) -> Run | str:
         return "the evaluation is of another training: run dvc repro"
     _check_number(folder / "train.json", record, "final_return", train_again)
     _check_number(evaluation_path, evaluation, "episode_return_mean", evaluate_again)
+    for name in NULL_WHERE_UNDEFINED:
+        if evaluation.get(name) is not None:
+            _check_number(evaluation_path, evaluation, name, evaluate_again)
     return Run(
         key=key,
         record=record,

@@ -90,6 +90,7 @@ def swap(old: str, new: str):
         (ENTROPY, swap(",1.0,", ",inf,"), "finite"),
         (ENTROPY, swap(",1.0,", ",one,"), "damaged"),
         (EVALUATION, lambda text: "[1]", "another file layout"),
+        (EVALUATION, swap('"entropy_mean": 0.98', '"entropy_mean": "x"'), "finite number"),
         (EVALUATION, lambda text: "[" * 100_000, "damaged"),
     ],
 )

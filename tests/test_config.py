@@ -30,8 +30,11 @@ def load(tmp_path, text):
 
 def test_shipped_file_is_the_papers_protocol():
     params = load_params(SHIPPED)
-    assert params.run.envs == ["lumberjacks_v0", "traffic_junction10_v0"]
-    assert params.run.algorithms == ["vdn", "qmix", "qmix_simple", "qmix_gre_1e-3", "qmix_gre_5e-4", "qmix_gre_1e-4"]
+    games = ["lumberjacks", "traffic_junction10"]  # as in ma-gym, and as the paper describes them
+    assert params.run.envs == [f"{name}_{version}" for version in ("v0", "v1") for name in games]
+    papers = ["vdn", "qmix", "qmix_simple", "qmix_gre_1e-3", "qmix_gre_5e-4", "qmix_gre_1e-4"]
+    assert params.run.algorithms[: len(papers)] == papers
+    assert params.algorithms["qmix_gre_1e-3_released"].mixer_config.gre_gradient == "released"
     assert params.run.seeds == [0, 1, 2, 3, 4]
     for name, env in params.envs.items():
         smac = env.env == "smac_v0"
