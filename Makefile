@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo repro study report test check slow speed clean distclean
+.PHONY: help setup demo repro study report test check slow faults reliability golden speed clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +17,9 @@ help:
 	@echo "make report         tables and figures again, from the runs that are there"
 	@echo "make test           set-up, then linters, types and tests"
 	@echo "make slow           the slow tests"
+	@echo "make faults         kills, damage and fuzzed input at nightly counts (half an hour)"
+	@echo "make reliability    the same at release counts, into README.md (hours; goes on where it stopped)"
+	@echo "make golden         record the golden runs anew, after results_version was raised"
 	@echo "make speed          speed and memory beside the references (a quarter of an hour); OUT=folder keeps them"
 	@echo "make setup          only install; make clean: remove work files and the demo's results"
 	@echo "PYTHON=python3.12   another interpreter for .venv"
@@ -66,6 +69,15 @@ test: $(VENV)/.installed-test check
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q -m "slow or faults"
+
+faults: $(VENV)/.installed-test
+	RELIABILITY_TIER=nightly $(BIN)/python -m pytest -q -n auto -m "" tests/reliability
+
+reliability: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.reliability $(foreach row,$(ONLY),--only "$(row)")
+
+golden: $(VENV)/.installed-test
+	PYTHONPATH=tests:tests/reliability $(BIN)/python tests/reliability/golden.py
 
 speed: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.speed $(if $(OUT),--out $(OUT))

@@ -269,7 +269,7 @@ def provenance(device: torch.device, started: float) -> dict[str, Any]:
 def machine(device: torch.device) -> dict[str, Any]:
     """Return what must be the same for the same bits to be promised."""
     return {
-        "cpu": _cpu_name(),
+        "cpu": f"{_cpu_name()}, {torch.backends.cpu.get_cpu_capability()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),

@@ -67,6 +67,21 @@ def test_killed_at_random_steps_and_resumed_the_bits_are_the_same(tmp_path, tall
     assert (kills, lost, different) == (wanted, 0, 0)
 
 
+def test_killed_in_rounds_of_several_episodes_and_updates(tmp_path):
+    config = run_config(tmp_path)
+    train = config.train.model_copy(update={"episodes_per_round": 3, "updates_per_round": 2})
+    config = config.model_copy(update={"train": train})
+    expected = finish(config, tmp_path / "reference")
+    generator = np.random.default_rng(3)
+    kills = 0
+    for run in range(count(1, 4, 10)):
+        done, sound = killed_until_done(config, tmp_path / str(run), 3, generator, steps=60)
+        assert sound
+        assert digest(tmp_path / str(run)) == expected
+        kills += done
+    assert kills > 0
+
+
 @pytest.mark.faults
 def test_qmix_gre_on_traffic_junction_10_killed_ten_times(tmp_path, tally):
     """The paper's network and environment on a short budget: 6,000 steps, a checkpoint every 500."""

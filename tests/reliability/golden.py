@@ -1,0 +1,111 @@
+"""D7: short runs of every algorithm on every kind of environment, and what they came to when they were recorded.
+
+`make golden` records them anew (tests/data/golden_runs.json). Do that only together with a raised results version, or
+on a change of the recording itself.
+"""
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from marl_gre.config import RunConfig, load_params
+from marl_gre.rollout import make_env
+from marl_gre.run_dir import csv_text, machine, weights_bytes
+from marl_gre.train import Trainer
+
+PATH = Path(__file__).parents[1] / "data" / "golden_runs.json"
+ENVS = {
+    "lumberjacks_v0": "env: lumberjacks_v0, kwargs: {max_steps: 20}, total_steps: 240",
+    "lumberjacks_v1": "env: lumberjacks_v1, kwargs: {max_steps: 20}, total_steps: 240",
+    "traffic_junction_v0": "env: traffic_junction_v0, kwargs: {n_max: 10, max_steps: 20}, total_steps: 240",
+    "traffic_junction_v1": "env: traffic_junction_v1, kwargs: {n_max: 10, max_steps: 20}, total_steps: 240",
+    "smac": "env: smac_v0, kwargs: {map_name: 2s3z}, total_steps: 400",
+    "smacv2": "env: smac_v0, kwargs: {map_name: terran_5_vs_5}, total_steps: 400",
+    "third_party": "env: 'probe_envs:Memory', kwargs: {episode_limit: 2}, total_steps: 60",
+}
+ALGORITHMS = {
+    "vdn": "mixer: vdn",
+    "qmix": "mixer: qmix",
+    "qmix_simple": "mixer: qmix_simple",
+    "qmix_gre": "mixer: qmix_gre, gre_lambda: 1e-3",
+    "qmix_gre_released": "mixer: qmix_gre, gre_lambda: 1e-3, gre_gradient: released",
+}
+PROTOCOL = "test_interval_steps: 100, test_episodes: 4, entropy_interval_steps: 50"
+TRAIN = "{hidden_dim: 16, batch_episodes: 4, replay_episodes: 8, target_update_episodes: 4, device: cpu}"
+
+
+def configs() -> dict[str, dict[str, RunConfig]]:
+    """Return the configs of all runs by environment and algorithm."""
+    text = f"run: {{envs: [{', '.join(ENVS)}], algorithms: [{', '.join(ALGORITHMS)}], seeds: [0]}}\nenvs:\n"
+    text += "".join(f"  {name}: {{{entry}, {PROTOCOL}}}\n" for name, entry in ENVS.items())
+    text += "algorithms:\n" + "".join(f"  {name}: {{{entry}}}\n" for name, entry in ALGORITHMS.items())
+    text += f"train: {TRAIN}\n"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "params.yaml").write_text(text)
+        params = load_params(Path(folder) / "params.yaml")
+    return {env: {name: params.run_config(env, name, 0) for name in ALGORITHMS} for env in ENVS}
+
+
+def play(config: RunConfig) -> dict:
+    """Return what two episodes of random legal actions come to."""
+    env = make_env(config.env_key, config.env, 1)
+    outputs, generator = hashlib.sha256(), np.random.default_rng(0)
+    total, steps = 0.0, 0
+    for seed in (0, 1):
+        env.reset(seed=[seed])
+        while not (env.terminated | env.truncated).any():
+            for array in (env.obs, env.state, env.action_mask):
+                outputs.update(np.ascontiguousarray(array).tobytes())
+            actions = [[generator.choice(np.flatnonzero(mask)) for mask in env.action_mask[0]]]
+            env.step(np.array(actions))
+            outputs.update(env.reward.tobytes())
+            total, steps = total + float(env.reward[0]), steps + 1
+    env.close()
+    return {"version": config.results_versions()["env"], "sha256": outputs.hexdigest(), "return": total, "steps": steps}
+
+
+def run(config: RunConfig) -> dict:
+    """Return what a run comes to: hashes of everything, and the numbers of its first update."""
+    trainer = Trainer(config)
+    update, first = trainer.learner.update, {}
+
+    def noting(batch):
+        result = update(batch)
+        if not first:
+            first.update({name: float(value) for name, value in vars(result).items()}, env_steps=trainer.env_steps)
+        return result
+
+    trainer.learner.update = noting
+    for _ in trainer.run():
+        pass
+    contents = {
+        "tests": csv_text(trainer.tests).encode(),
+        "entropy": csv_text(trainer.entropies).encode(),
+        "weights": weights_bytes(trainer.learner.agent, trainer.learner.mixer),
+    }
+    return {
+        "versions": config.results_versions(),
+        "counters": [trainer.env_steps, trainer.episodes, trainer.updates],
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        "first_update": first,
+    }
+
+
+def record() -> dict:
+    """Return all runs."""
+    torch.set_num_threads(1)
+    all_configs = configs()
+    return {
+        "machine": machine(torch.device("cpu")),
+        "envs": {env: play(own["vdn"]) for env, own in all_configs.items()},
+        "runs": {env: {name: run(config) for name, config in own.items()} for env, own in all_configs.items()},
+    }
+
+
+if __name__ == "__main__":
+    PATH.write_text(json.dumps(record(), indent=1, sort_keys=True) + "\n")
+    print(f"{PATH}: {len(ENVS)} environments x {len(ALGORITHMS)} algorithms.")

@@ -1,0 +1,94 @@
+"""D7: golden runs. Unchanged versions mean unchanged numbers: a change that moves them names the version to raise.
+
+Bit for bit on the CPU type and versions that recorded them; elsewhere the first update's numbers, to float32 rounding.
+"""
+
+import json
+import math
+
+import golden
+import pytest
+import torch
+
+from marl_gre.run_dir import machine
+
+RECORDED = json.loads(golden.PATH.read_text())
+SAME_MACHINE = {**machine(torch.device("cpu")), "threads": 1} == RECORDED["machine"]
+HINT = "If that is intended: raise it, run `make golden`, and write it into CHANGELOG.md under Changes results."
+
+
+@pytest.fixture(scope="module")
+def configs():
+    torch.set_num_threads(1)
+    return golden.configs()
+
+
+@pytest.fixture(scope="module")
+def runs(configs):
+    """Every run, each once; (env, algorithm) -> what it came to."""
+    return {(env, name): golden.run(config) for env, own in configs.items() for name, config in own.items()}
+
+
+def test_every_kind_of_environment_and_every_mixer_is_there(configs):
+    from envs import ENVS
+    from marl_gre.mixers import MIXERS
+
+    own = {config.env.env for runs in configs.values() for config in runs.values()}
+    assert set(ENVS) <= own
+    assert {config.algorithm.mixer for runs in configs.values() for config in runs.values()} == set(MIXERS)
+    assert {env: set(runs) for env, runs in RECORDED["runs"].items()} == {env: set(own) for env, own in configs.items()}
+
+
+@pytest.mark.parametrize("env", golden.ENVS)
+def test_environments_give_what_was_recorded(configs, env):
+    then, now = RECORDED["envs"][env], golden.play(configs[env]["vdn"])
+    assert then["version"] == now["version"], "the golden runs are of another version: run `make golden`"
+    part = f"RESULTS_VERSION of the environment {configs[env]['vdn'].env.env}"
+    if SAME_MACHINE:
+        assert now == then, f"{env} plays differently with the same version. The part is {part}. {HINT}"
+    else:
+        assert (now["steps"], now["return"]) == (then["steps"], pytest.approx(then["return"], rel=1e-4)), part
+
+
+def moved(runs):
+    """The runs that are not what was recorded, by environment, and what moved in each."""
+    found = {}
+    for (env, name), now in runs.items():
+        then = RECORDED["runs"][env][name]
+        parts = [key for key in ("counters", "sha256") if now[key] != then[key]] if SAME_MACHINE else []
+        for key, value in then["first_update"].items():
+            near = math.isclose(now["first_update"][key], value, rel_tol=2e-3, abs_tol=1e-5)
+            parts += [] if near else [f"first update's {key}"]
+        if parts:
+            found.setdefault(env, {})[name] = parts
+    return found
+
+
+def culprit(found):
+    """The part whose version is to be raised, from which runs moved and which did not."""
+    mixers = {"vdn": "vdn", "qmix": "qmix", "qmix_simple": "qmix_simple"}
+    names = {mixers.get(name, "qmix_gre") for own in found.values() for name in own}
+    everywhere = all(len(own) == len(golden.ALGORITHMS) for own in found.values())
+    if everywhere and len(found) == 1:
+        return f"RESULTS_VERSION of the environment behind {next(iter(found))}"
+    if everywhere or len(names) > 2:
+        return "TRAINER_RESULTS_VERSION in marl_gre/config.py"
+    return "results_version of the mixer " + " and ".join(sorted(names))
+
+
+def test_runs_give_what_was_recorded(runs):
+    for (env, name), now in runs.items():
+        assert now["versions"] == RECORDED["runs"][env][name]["versions"], (
+            "the golden runs are of another version: run `make golden`"
+        )
+    found = moved(runs)
+    assert not found, f"numbers moved with the same versions. The part is {culprit(found)}. {HINT} Moved: {found}"
+
+
+def test_the_part_is_named():
+    every = {name: ["sha256"] for name in golden.ALGORITHMS}
+    assert "behind smac" in culprit({"smac": every})
+    assert "TRAINER" in culprit(dict.fromkeys(golden.ENVS, every))
+    assert culprit({env: {"qmix": ["sha256"]} for env in golden.ENVS}).endswith("the mixer qmix")
+    gre = {"qmix_gre": ["sha256"], "qmix_gre_released": ["sha256"]}
+    assert culprit(dict.fromkeys(golden.ENVS, gre)).endswith("the mixer qmix_gre")
