@@ -100,8 +100,8 @@ def _tensors(trainer: "Trainer") -> dict[str, torch.Tensor]:
     """Return all tensors of the learner by name."""
     learner = trainer.learner
     parts = {part: getattr(learner, part).state_dict() for part in PARTS}
-    states = learner.optimizer.state_dict()["state"]
-    return tensors_of(parts | {f"optimizer.{index}": state for index, state in states.items()})
+    averages = {str(index): average for index, average in enumerate(learner.square_avgs)}
+    return tensors_of(parts | {"square_avgs": averages})
 
 
 def _load_tensors(trainer: "Trainer", tensors: dict[str, torch.Tensor]) -> None:
@@ -112,11 +112,8 @@ def _load_tensors(trainer: "Trainer", tensors: dict[str, torch.Tensor]) -> None:
         groups.setdefault(part, {})[rest] = value
     for part in PARTS:
         getattr(learner, part).load_state_dict(groups.get(part, {}))
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in groups.get("optimizer", {}).items():
-        index, _, field = name.partition(".")
-        state.setdefault(int(index), {})[field] = value
-    learner.optimizer.load_state_dict({**learner.optimizer.state_dict(), "state": state})
+    for index, average in enumerate(learner.square_avgs):
+        average.copy_(groups["square_avgs"][str(index)])
 
 
 def _numbers(segment: str) -> tuple[int, int]:

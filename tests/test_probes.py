@@ -44,7 +44,7 @@ def trained(probe, mixer):
     )
     trainer = Trainer(config)
     for step_size, episodes in ((5e-3, 300), (5e-4, 150)):  # the second phase lets the values settle
-        trainer.learner.optimizer.param_groups[0]["lr"] = step_size
+        trainer.learner.config = config.train.model_copy(update={"lr": step_size})
         for _ in range(episodes):
             trainer.play_round()
             if trainer.episodes >= 31:
