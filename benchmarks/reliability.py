@@ -2,10 +2,11 @@
 
 The tests are those of tests/reliability; RELIABILITY_TIER sets how much they do, and what they counted comes back in a
 file. Each test's counts are kept as soon as it ends (results/reliability.json), so that the work can be stopped and
-gone on with: what was counted on the same commit and tier is not counted again.
+gone on with: what was counted on the same code and tier is not counted again.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,7 @@ from marl_gre.run_dir import machine, publish_json
 TESTS = Path("tests/reliability")
 RESULTS = Path("results/reliability.json")
 README = Path("README.md")
+CODE = ("marl_gre", "envs", "tests/reliability")
 BEGIN, END = "<!-- reliability: begin -->", "<!-- reliability: end -->"
 TIERS = ("fast", "nightly", "release")
 
@@ -40,6 +42,7 @@ class Row:
         cases: what was counted, and its word in the table.
         failures: what must be zero, likewise.
         tests: pytest's node ids below tests/reliability.
+        exhaustive: what the cases are all of, where they are no random sample and no rate can be bounded.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Row:
     cases: tuple[str, str]
     failures: tuple[tuple[str, str], ...]
     tests: tuple[str, ...]
+    exhaustive: str = ""
 
 
 ROWS = (
@@ -69,6 +73,7 @@ ROWS = (
             "test_crash_points.py::test_a_save_broken_at_any_call_leaves_a_sound_checkpoint",
             "test_crash_points.py::test_a_run_broken_at_any_call_goes_on_to_the_same_bits",
         ),
+        "all calls of a save and of a run",
     ),
     Row(
         "power failures",
@@ -76,6 +81,7 @@ ROWS = (
         ("disks", "disks"),
         (("lost", "runs lost"),),
         ("test_crash_points.py::test_a_power_failure_at_any_moment_of_a_save_leaves_a_sound_checkpoint",),
+        "all moments of two saves",
     ),
     Row(
         "bit flips",
@@ -107,6 +113,7 @@ ROWS = (
         ("cases", "cases"),
         (("executions", "executions"),),
         ("test_damage.py::test_no_file_runs_code",),
+        "the listed cases",
     ),
     Row(
         "forged files",
@@ -138,7 +145,7 @@ def main() -> None:
     names = [row.name for row in ROWS]
     parser.add_argument("--only", action="append", metavar="ROW", help=f"one row; again for more: {', '.join(names)}")
     parser.add_argument("--tier", choices=TIERS, default="release", help="how much (default: %(default)s)")
-    parser.add_argument("--again", action="store_true", help="count again what was counted on this commit")
+    parser.add_argument("--again", action="store_true", help="count again what was counted on this code")
     parser.add_argument("--table", action="store_true", help="only write the table from what was counted")
     parser.add_argument("--results", type=Path, default=RESULTS, help="what was counted (default: %(default)s)")
     parser.add_argument("--readme", type=Path, default=README, help="file with the table (default: %(default)s)")
@@ -147,6 +154,7 @@ def main() -> None:
     if unknown:
         raise BadInput(f"--only: found {unknown[0]!r}; one of {', '.join(names)} is allowed.")
     counted = read(arguments.results)
+    write_table(counted, arguments.readme)  # a README without its markers is found before hours of counting
     broken = []
     for row in () if arguments.table else ROWS:
         if row.name in (arguments.only or names):
@@ -161,7 +169,8 @@ def count(row: Row, tier: str, again: bool, counted: dict[str, Any], path: Path)
     """Run the tests of a row that were not run yet, one by one; keep what each counted; return those that failed."""
     entries = counted.setdefault(row.name, {})
     broken = []
-    here = {"commit": commit(), "tier": tier}
+    here = {"code": code(), "tier": tier}
+    again = again or commit().endswith("+")  # nobody knows what was counted then
     known = collect(row.tests)
     for gone in set(entries) - set(known):
         del entries[gone]
@@ -185,7 +194,14 @@ def count(row: Row, tier: str, again: bool, counted: dict[str, Any], path: Path)
             broken.append(test)
             print(done.stdout[-3000:], file=sys.stderr)
         made_by = machine(torch.device("cpu"))["cpu"]
-        entries[test] = {**here, "date": date.today().isoformat(), "cpu": made_by, "counts": counts, "failed": failed}
+        entries[test] = {
+            **here,
+            "commit": commit(),
+            "date": date.today().isoformat(),
+            "cpu": made_by,
+            "counts": counts,
+            "failed": failed,
+        }
         publish_json(path, counted)
     return broken
 
@@ -204,10 +220,26 @@ def collect(tests: Sequence[str]) -> list[str]:
 
 
 def commit() -> str:
-    """Return the short commit, with a plus sign where tracked files differ from it."""
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)  # noqa: S607
-    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "*.py"])  # noqa: S607
-    return head.stdout.strip() + ("+" if changed.returncode else "")
+    """Return the short commit, with a plus sign where code differs from it."""
+    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--", *CODE) else "")
+
+
+def code() -> str:
+    """Return a hash of the committed code that counts are about; other commits leave them as they are."""
+    return hashlib.sha256(git("rev-parse", *(f"HEAD:{part}" for part in CODE)).encode()).hexdigest()[:12]
+
+
+def git(*arguments: str) -> str:
+    """Return what git prints.
+
+    Raises:
+        MarlGreError: this is no checkout, or there is no git.
+    """
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S603, S607
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MarlGreError(f"git cannot tell the commit ({error}); run this in a checkout.") from error
+    return done.stdout.strip()
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -231,9 +263,9 @@ def table(counted: dict[str, Any]) -> str:
         total = {name: sum(entry["counts"].get(name, 0) for entry in entries) for name, _ in (row.cases, *row.failures)}
         words = [f"{total[row.cases[0]]:,} {row.cases[1]}", *(f"{total[name]:,} {word}" for name, word in row.failures)]
         failures = sum(total[name] for name, _ in row.failures)
-        lines.append(
-            f"| {row.claim} | {', '.join(words)} | {bound(total[row.cases[0]], failures)} | {where(entries)} |"
-        )
+        rate = bound(total[row.cases[0]], failures)
+        rate = f"no sample: {row.exhaustive}" if row.exhaustive and not failures else rate
+        lines.append(f"| {row.claim} | {', '.join(words)} | {rate} | {where(entries)} |")
     return "\n".join(lines)
 
 
