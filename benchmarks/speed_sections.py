@@ -4,7 +4,6 @@ The references are in speed_reference.py, the cases and the numbers of others in
 speed_tools.py.
 """
 
-import json
 import os
 import statistics
 import subprocess
@@ -49,6 +48,7 @@ from benchmarks.speed_tools import (
     peak_gflops,
     resident_peak_mb,
     seconds_of,
+    side_by_side,
     update_gflop,
 )
 from envs.vector import VectorEnv
@@ -166,6 +166,29 @@ def training_row(shape: str, effort: Effort) -> Row:
         "released code, scaled": released,
         "reference / released": speed["reference"] / released,
     }
+
+
+def jobs(effort: Effort) -> list[Row]:
+    """Whole training with tests in env steps per wall second: one run alone, and two at once, a process each."""
+    return [jobs_row(shape, effort) for shape in effort.trained]
+
+
+def jobs_row(shape: str, effort: Effort) -> Row:
+    """Return one line of `jobs`."""
+    one = sum(side_by_side(1, training_speed, shape, effort))
+    two = sum(side_by_side(2, training_speed, shape, effort))
+    return {"shape": shape, "one run": one, "two runs, in all": two, "two / one": two / one}
+
+
+def training_speed(begin: Callable[[], object], shape: str, effort: Effort) -> float:
+    """Return env steps per wall second, after `begin()` returned; runs in a process of its own."""
+    advance = steps_of(Trainer(run_config(shape, ENTRIES[shape])))
+    for _ in range(TRAIN.batch_episodes):
+        advance()
+    begin()
+    started = time.perf_counter()
+    steps = sum(advance() for _ in range(-(-effort.rounds * effort.round_episodes // 3)))
+    return steps / (time.perf_counter() - started)
 
 
 def steps_of(trainer: Trainer) -> Callable[[], int]:
@@ -350,20 +373,19 @@ def dense_batch(batch: Batch) -> Dense:
 
 
 START = """
-import json, sys, time
+import sys, time
 began = time.perf_counter()
 import marl_gre.train
 imported = time.perf_counter()
-import envs
-env = envs.make_vec(sys.argv[1], 1, **json.loads(sys.argv[2]))
-env.reset(seed=0)
-env.step(env.action_mask.argmax(-1))
-print(imported - began, time.perf_counter() - imported)
+from benchmarks.speed_sections import first_update
+prepared = time.perf_counter()
+first_update(sys.argv[1])
+print(imported - began, time.perf_counter() - prepared)
 """
 
 
 def start(effort: Effort) -> list[Row]:
-    """Wall seconds to import marl_gre.train, and then to an environment's first step, kernels cached or compiled."""
+    """Wall seconds to import marl_gre.train, and then to a first episode and update, kernels cached or compiled."""
     return [start_row(shape, effort) for shape in effort.shapes]
 
 
@@ -379,14 +401,21 @@ def start_row(shape: str, effort: Effort) -> Row:
 
 
 def start_once(shape: str, **environment: str) -> tuple[float, float]:
-    """Return the seconds of the import and of the first step in a new interpreter."""
-    entry = ENTRIES[shape]
+    """Return the seconds of the import and of the first episode and update in a new interpreter."""
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", START, entry.env, json.dumps(entry.kwargs)],
+        [sys.executable, "-c", START, shape],
         env={**os.environ, **environment}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    imported, stepped = map(float, done.stdout.split())
-    return imported, stepped
+    imported, updated = map(float, done.stdout.split())
+    return imported, updated
+
+
+def first_update(shape: str) -> None:
+    """Make a trainer, play an episode and learn from it."""
+    config = run_config(shape, ENTRIES[shape])
+    trainer = Trainer(config.model_copy(update={"train": TRAIN.model_copy(update={"batch_episodes": 1})}))
+    trainer.play_round()
+    trainer.update()
 
 
 def random_episodes(env: VectorEnv) -> list[Episode]:
@@ -430,5 +459,5 @@ def dense_bytes(env: VectorEnv) -> int:
 
 
 SECTIONS: dict[str, Callable[[Effort], list[Row]]] = {
-    section.__name__: section for section in (learner, training, environments, acting, memory, growth, start)
+    section.__name__: section for section in (learner, training, jobs, environments, acting, memory, growth, start)
 }

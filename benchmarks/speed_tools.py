@@ -82,6 +82,28 @@ def in_its_own_process(function: Callable[..., Any], *arguments: object) -> Any:
         return pool.apply(function, arguments)
 
 
+def side_by_side(count: int, function: Callable[..., Any], *arguments: object) -> list[Any]:
+    """Return the results of function(begin, ...) from as many fresh processes; begin() waits until all call it."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(count)
+    with context.Pool(count, initializer=_keep, initargs=(barrier.wait,)) as pool:
+        return pool.starmap(_with_begin, [(function, *arguments)] * count, chunksize=1)
+
+
+_begin: Callable[[], object]
+
+
+def _keep(begin: Callable[[], object]) -> None:
+    """Prepare a process of `side_by_side`; a barrier travels to new processes only."""
+    global _begin
+    _begin = begin
+    torch.set_num_threads(1)
+
+
+def _with_begin(function: Callable[..., Any], *arguments: object) -> Any:
+    return function(_begin, *arguments)
+
+
 def resident_peak_mb() -> float:
     """Return the largest resident memory of this process so far."""
     status = Path("/proc/self/status")
