@@ -6,11 +6,13 @@ Nothing in the product knows of it: children patch what they count or break in t
 import errno
 import hashlib
 import io
+import itertools
 import json
 import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing import forkserver
@@ -121,6 +123,16 @@ class Child:
             seen += len(data)
             yield seen
 
+    def wait_for_pause(self) -> None:
+        """Wait until it stands still where `start(pause_at=...)` told it to."""
+        while (state := Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]) != "T":
+            assert state != "Z", self.errors()
+            time.sleep(0.005)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        os.kill(self.process.pid, signal.SIGCONT)
+
     def end(self) -> int:
         """Wait; return the exit code, negative for a signal."""
         while os.read(self.events, 65536):
@@ -135,7 +147,12 @@ class Child:
 
 
 def start(
-    config: RunConfig, folder: Path, every: int = 8, setup: Callable[..., None] | None = None, *arguments: Any
+    config: RunConfig,
+    folder: Path,
+    every: int = 8,
+    setup: Callable[..., None] | None = None,
+    *arguments: Any,
+    pause_at: int = 0,
 ) -> Child:
     """Start training in a process of its own: published to folder/out, checkpoints in folder/work.
 
@@ -144,10 +161,11 @@ def start(
         folder: where.
         every: environment steps between checkpoints.
         setup: called in the child before training, with `arguments`.
+        pause_at: it stands still after this many reports, so that a test need not hurry; 0 for never.
     """
     folder.mkdir(parents=True, exist_ok=True)
     receiver, sender = FORK.Pipe(duplex=False)
-    process = fork(_train, config, folder, every, sender, setup, arguments)
+    process = fork(_train, config, folder, every, sender, setup, arguments, pause_at)
     sender.close()
     events = os.dup(receiver.fileno())
     receiver.close()
@@ -162,15 +180,21 @@ def finish(config: RunConfig, folder: Path, every: int = 8) -> dict[str, str]:
     return digest(folder)
 
 
-def _train(config: RunConfig, folder: Path, every: int, events: Any, setup: Any, arguments: tuple) -> None:
+def _train(
+    config: RunConfig, folder: Path, every: int, events: Any, setup: Any, arguments: tuple, pause_at: int
+) -> None:
     sys.stderr.flush()
     os.dup2(os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     from marl_gre import resume, train
     from marl_gre.errors import run_cli
 
+    told = itertools.count(1)
+
     def tell() -> None:
         os.write(events.fileno(), b".")
+        if next(told) == pause_at:
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     train.CHECKPOINT_STEPS = every
     make_env, load, record = train.make_env, resume.checkpoint.load_newest, train.Trainer.record

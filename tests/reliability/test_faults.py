@@ -119,12 +119,11 @@ def test_a_signal_saves_and_ends_with_its_code(tmp_path, number):
     generator = np.random.default_rng(int(number))
     for attempt in range(count(1, 4, 20)):
         folder = tmp_path / str(attempt)
-        child = start(config, folder, every=10**9)  # no checkpoint but the signal's
         target = int(generator.integers(3, 60))
-        for seen in child.steps():
-            if seen == target:
-                os.kill(child.process.pid, number)
-                break
+        child = start(config, folder, every=10**9, pause_at=target)  # no checkpoint but the signal's
+        child.wait_for_pause()
+        os.kill(child.process.pid, number)
+        child.go_on()
         assert child.end() == 128 + number, child.errors()
         assert child.errors().strip().splitlines()[-1] == (
             f"error: stopped by {number.name}; run the same command to go on."
@@ -138,11 +137,10 @@ def ignore_hangup():
 
 
 def test_under_nohup_a_hangup_is_ignored(tmp_path):
-    child = start(run_config(tmp_path), tmp_path / "run", 8, ignore_hangup)
-    for seen in child.steps():
-        if seen == 20:
-            os.kill(child.process.pid, signal.SIGHUP)
-            break
+    child = start(run_config(tmp_path), tmp_path / "run", 8, ignore_hangup, pause_at=20)
+    child.wait_for_pause()
+    os.kill(child.process.pid, signal.SIGHUP)
+    child.go_on()
     assert child.end() == 0
 
 
@@ -247,14 +245,11 @@ def test_a_folder_that_vanishes_stops_the_run(tmp_path, what):
     """What is gone is gone; but no checkpoint is written that lacks what it needs."""
     config = run_config(tmp_path)
     expected = finish(config, tmp_path / "reference")
-    child = start(config, tmp_path / "run")
-    for seen in child.steps():
-        if seen == 40:
-            os.kill(child.process.pid, signal.SIGSTOP)
-            for path in (tmp_path / "run").glob(what):
-                shutil.rmtree(path)
-            os.kill(child.process.pid, signal.SIGCONT)
-            break
+    child = start(config, tmp_path / "run", pause_at=40)
+    child.wait_for_pause()
+    for path in (tmp_path / "run").glob(what):
+        shutil.rmtree(path)
+    child.go_on()
     code = child.end()
     if what.endswith("checkpoint-*"):  # the next one is whole by itself
         assert code == 0
@@ -465,16 +460,12 @@ def test_of_trainers_that_race_for_a_run_one_trains(tmp_path):
 
 def test_the_lock_names_who_holds_it_and_dies_with_it(tmp_path):
     config = run_config(tmp_path)
-    child = start(config, tmp_path / "run")
-    for seen in child.steps():
-        if seen == 10:
-            os.kill(child.process.pid, signal.SIGSTOP)
-            break
+    child = start(config, tmp_path / "run", pause_at=10)
+    child.wait_for_pause()
     second = start(config, tmp_path / "run")
     assert second.end() == 5
     assert f"trained by process {child.process.pid}" in second.errors()
     child.process.kill()
-    os.kill(child.process.pid, signal.SIGCONT)
     assert child.end() == -signal.SIGKILL
     finish(config, tmp_path / "run")
 
@@ -487,10 +478,9 @@ def jumping_clock():
 def test_clocks_and_dates_of_files_change_nothing(tmp_path):
     config = run_config(tmp_path)
     expected = finish(config, tmp_path / "reference")
-    child = start(config, tmp_path / "run", 8, jumping_clock)
-    for seen in child.steps():
-        if seen == 60:
-            child.process.kill()
+    child = start(config, tmp_path / "run", 8, jumping_clock, pause_at=60)
+    child.wait_for_pause()
+    child.process.kill()
     child.end()
     for i, path in enumerate((tmp_path / "run" / "work").rglob("*")):
         os.utime(path, ((0, 0), (4102444800, 4102444800))[i % 2])  # 1970 and 2100
