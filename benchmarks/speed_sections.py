@@ -187,7 +187,7 @@ def training_speed(begin: Callable[[], object], shape: str, effort: Effort) -> f
         advance()
     begin()
     started = time.perf_counter()
-    steps = sum(advance() for _ in range(-(-effort.rounds * effort.round_episodes // 3)))
+    steps = sum(advance() for _ in range(effort.rounds * effort.round_episodes))
     return steps / (time.perf_counter() - started)
 
 

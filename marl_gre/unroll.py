@@ -30,7 +30,12 @@ def unroll(obs: Tensor, actions: Tensor, episodes: Sequence[int], *weights: Tens
         episodes: how many episodes have a step at each time [T+1].
         weights: of fc1 [H,O+A+N] (observation, one-hot previous action, one-hot agent), its bias [H], W_ih [3H,H],
             W_hh [3H,H], b_ih [3H], b_hh [3H], of fc2 [A,H], its bias [A].
+
+    Raises:
+        IndexError: there is no such action; compiled code would read past the weights.
     """
+    if len(actions) and not 0 <= actions.min() <= actions.max() < len(weights[-1]):
+        raise IndexError(f"actions from {actions.min()} to {actions.max()}, but there are {len(weights[-1])}.")
     if torch.is_grad_enabled():
         return _Unroll.apply(obs, actions, episodes, *weights)
     return _forward(obs, actions, episodes, *weights)

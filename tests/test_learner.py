@@ -268,6 +268,14 @@ def test_unroll_equals_torchs_modules_and_so_do_its_gradients(episodes, dtype, t
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.detach().abs().max()))
 
 
+@pytest.mark.parametrize("action", [-1, A])
+def test_an_action_that_does_not_exist_is_refused(action):
+    learner, batch = make_learner(), make_batch()
+    batch.actions[2, 1] = action
+    with pytest.raises(IndexError, match=f"but there are {A}"):
+        learner.agent(batch.obs, batch.actions, batch.episodes)
+
+
 def test_double_q_and_td_target_by_hand():
     online = torch.tensor([1.0, 3.0, 2.0])
     target = torch.tensor([10.0, 20.0, 30.0])
