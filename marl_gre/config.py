@@ -7,12 +7,14 @@ The file is read with ruamel.yaml in YAML 1.2, the parser that DVC itself uses, 
 import hashlib
 import importlib
 import json
+import re
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import YAMLError, YAMLWarning
 
 import envs
 from envs.checks import one_of
@@ -27,6 +29,9 @@ MAX_PARAMS_BYTES = 1_000_000
 
 MAX_VALUES = 100_000
 """So is one with more values, its aliases written out."""
+
+THIRD_PARTY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+"""package.module:name"""
 
 
 class Section(BaseModel):
@@ -51,7 +56,7 @@ class EnvConfig(Section):
     @field_validator("env")
     @classmethod
     def _known(cls, env: str) -> str:
-        if ":" not in env and env not in envs.ENVS:
+        if env not in envs.ENVS and not THIRD_PARTY.fullmatch(env):
             raise ValueError(one_of("environment", env, [*envs.ENVS, "package.module:factory"]))
         return env
 
@@ -260,12 +265,12 @@ def find_mixer(name: str) -> type[Mixer]:
     """
     if name in MIXERS:
         return MIXERS[name]
-    module_name, colon, class_name = name.partition(":")
-    if not colon:
+    if not THIRD_PARTY.fullmatch(name):
         raise ValueError(one_of("mixer", name, [*MIXERS, "package.module:Class"]))
+    module_name, _, class_name = name.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a third party's module can raise anything
         raise ValueError(f"found {name!r}, which cannot be imported ({error}); use package.module:Class") from error
     if not (isinstance(found, type) and issubclass(found, Mixer)):
         raise ValueError(f"found {name!r}, which is not a subclass of marl_gre.mixers.Mixer")
@@ -288,9 +293,11 @@ def load_params(path: str | Path) -> Params:
     if len(text) > MAX_PARAMS_BYTES:
         raise BadInput(f"{path}: larger than {MAX_PARAMS_BYTES} bytes; a params file holds a few kilobytes.")
     try:
-        content = YAML(typ="safe", pure=True).load(text.decode("utf-8"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", YAMLWarning)  # an anchor given twice: one of them is a mistake
+            content = YAML(typ="safe", pure=True).load(text.decode("utf-8"))
         values = _count(content, {})
-    except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (YAMLError, YAMLWarning, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not valid YAML: {_first_lines(error)}") from error
     if values > MAX_VALUES:
         raise BadInput(f"{path}: aliases (*name) repeat more than {MAX_VALUES} values; write out what is meant.")
