@@ -8,6 +8,7 @@ pickle anywhere.
 import contextlib
 import csv
 import fcntl
+import glob
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,23 +73,26 @@ def lock(work: Path) -> Iterator[None]:
         yield
 
 
-def check_writable(folder: Path) -> None:
-    """Find out before hours of work whether `folder` could be written at their end.
+def prepare(target: Path) -> None:
+    """Find out before hours of work whether `target` could be published at their end; the run's lock must be held.
+
+    What killed processes left beside it is removed.
 
     Raises:
         StorageFailed: it could not; the message says why.
     """
-    probe = folder.with_name(f".{folder.name}.probe-{os.getpid()}")
     try:
-        probe.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists() and not folder.is_dir():
-            raise NotADirectoryError(f"{folder} is a file")
-        write_durably(probe, bytes(PROBE_BYTES))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_dir():
+            raise NotADirectoryError(f"{target} is a file")
+        for leftover in target.parent.glob(f".{glob.escape(target.name)}.tmp-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryFile(dir=target.parent) as probe:  # without a name, so that a kill leaves nothing
+            probe.write(bytes(PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
     except OSError as error:
-        raise StorageFailed(f"{folder}: cannot be written ({error}); free space or fix permissions.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
+        raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
 
 
 def csv_text(rows: Sequence[Row]) -> str:

@@ -30,8 +30,8 @@ from marl_gre.rollout import make_env, play, play_greedily, win_rate
 from marl_gre.run_dir import (
     SCHEMA,
     Row,
-    check_writable,
     lock,
+    prepare,
     provenance,
     publishing,
     tensors_of,
@@ -65,7 +65,7 @@ def train(config: RunConfig, out: Path, work: Path) -> None:
     identity = config.identity()
     folder = work / identity[:12]
     with signals.noted() as received, lock(folder):
-        check_writable(out)
+        prepare(out)
         trainer = Trainer(config)
         keeper = Keeper(folder, identity)
         if keeper.resume(trainer):

@@ -542,6 +542,16 @@ def test_provenance_of_a_dirty_and_of_a_detached_checkout(tmp_path):
         (clone / "LICENSE").write_text("changed")
 
 
+def test_what_a_killed_publishing_left_is_removed(tmp_path):
+    left = tmp_path / "run" / ".out.tmp-123"
+    left.mkdir(parents=True)
+    (left / "train.json").touch()
+    (tmp_path / "run" / ".other.tmp-123").mkdir()
+    finish(run_config(tmp_path), tmp_path / "run")
+    assert not left.exists()
+    assert (tmp_path / "run" / ".other.tmp-123").exists()
+
+
 def test_nothing_is_left_when_training_ends(tmp_path):
     """No process, no temporary file: the lock is all that stays in the work folder."""
     config = run_config(tmp_path)
