@@ -86,7 +86,7 @@ def _find(name: str) -> tuple[ModuleType, str]:
         raise ValueError(one_of("environment", name, [*ENVS, "package.module:factory"]))
     try:
         module = importlib.import_module(path)
-    except ImportError as error:
+    except Exception as error:  # a third party's module can raise anything
         raise ValueError(f"environment {name!r}: module {path!r} cannot be imported: {error}.") from error
     found: Callable[..., Any] | None = getattr(module, factory, None)
     if not callable(found):

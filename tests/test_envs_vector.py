@@ -492,13 +492,17 @@ def test_bad_seeds_are_refused(seed):
         vec.reset(seed=seed)
 
 
-def test_names():
+def test_names(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="unknown environment 'lumberjack_v0'; did you mean 'lumberjacks_v0'"):
         envs.make_vec("lumberjack_v0")
     with pytest.raises(ValueError, match="Allowed: lumberjacks_v0, lumberjacks_v1, traffic_junction_v0"):
         envs.make("smack")
     with pytest.raises(ValueError, match="module 'no_such_module' cannot be imported"):
         envs.make("no_such_module:parallel_env")
+    (tmp_path / "broken_module.py").write_text("def factory(:")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="module 'broken_module' cannot be imported: invalid syntax"):
+        envs.make("broken_module:factory")
     with pytest.raises(ValueError, match="unknown factory in module envs.lumberjacks_v0: 'paralel_env'; did you mean"):
         envs.make("envs.lumberjacks_v0:paralel_env")
     assert envs.results_version("lumberjacks_v0") == 1
