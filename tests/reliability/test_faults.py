@@ -120,7 +120,7 @@ def test_a_signal_saves_and_ends_with_its_code(tmp_path, number):
     for attempt in range(count(1, 4, 20)):
         folder = tmp_path / str(attempt)
         target = int(generator.integers(3, 60))
-        child = start(config, folder, every=10**9, pause_at=target)  # no checkpoint but the signal's
+        child = start(config, folder, 10**9, default_signals, pause_at=target)  # no checkpoint but the signal's
         child.wait_for_pause()
         os.kill(child.process.pid, number)
         child.go_on()
@@ -130,6 +130,12 @@ def test_a_signal_saves_and_ends_with_its_code(tmp_path, number):
         )
         assert finish(config, folder) == expected
         assert "resumed at" in (folder / "log").read_text()
+
+
+def default_signals():
+    """As started from a shell, whatever these tests were started from: nohup and background jobs ignore some."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def ignore_hangup():
