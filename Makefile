@@ -17,7 +17,7 @@ help:
 	@echo "make report         tables and figures again, from the runs that are there"
 	@echo "make test           set-up, then linters, types and tests"
 	@echo "make slow           the slow tests"
-	@echo "make faults         kills, damage and fuzzed input at nightly counts (half an hour)"
+	@echo "make faults         kills, damage and fuzzed input at nightly counts (40 minutes)"
 	@echo "make reliability    the same at release counts, into README.md (hours; goes on where it stopped)"
 	@echo "make golden         record the golden runs anew, after results_version was raised"
 	@echo "make speed          speed and memory beside the references (a quarter of an hour); OUT=folder keeps them"
