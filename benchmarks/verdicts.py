@@ -72,8 +72,7 @@ def _span(params: Params, env: str) -> float | None:
 
 
 def _judge(results: Results, claim: Claim, env: str, span: float) -> Judgement:
-    fitting = [one for one in claim.candidates if results.params.envs[env].env.startswith(one.only)]
-    candidates: list[Algorithm | None] = [*fitting] or [None]
+    candidates: list[Algorithm | None] = [*claim.candidates] or [None]
     confidence = 1 - (1 - CONFIDENCE) / len(candidates)
     groups = [[_outcome(results, claim, test, env, span, one, confidence) for test in claim.tests]
               for one in candidates]  # fmt: skip
@@ -88,7 +87,9 @@ def _judge(results: Results, claim: Claim, env: str, span: float) -> Judgement:
         verdict=verdict,
         # a test without candidate is the same in every group
         outcomes=tuple({(o.test.says, o.candidate): o for group in groups for o in group}.values()),
-        supported_by=tuple(one.name for one, found in zip(fitting, verdicts, strict=False) if found == "supported"),
+        supported_by=tuple(
+            one.name for one, found in zip(claim.candidates, verdicts, strict=False) if found == "supported"
+        ),
         seeds_needed=min(known) if verdict == "undecided" and known else None,
     )
 
@@ -189,9 +190,8 @@ def verdict_text(judgement: Judgement) -> str:
     if judgement.verdict == "undecided":
         many = f"{judgement.seeds_needed}" if judgement.seeds_needed else f"more than {stats.MOST_SEEDS:,}"
         return f"undecided (about {many} seeds would decide)"
-    if judgement.verdict == "supported" and judgement.supported_by and len(judgement.claim.candidates) > 1:
-        names = [name.removeprefix("QMIX-GRE ") for name in judgement.supported_by]
-        return f"supported (lambda {', '.join(names)})" if judgement.claim.candidates == GRID else "supported"
+    if judgement.verdict == "supported" and judgement.supported_by:
+        return f"supported (lambda {', '.join(name.removeprefix('QMIX-GRE ') for name in judgement.supported_by)})"
     whys = {outcome.why for outcome in judgement.outcomes if outcome.why and outcome.verdict == judgement.verdict}
     return f"{judgement.verdict} ({'; '.join(sorted(whys))})" if whys else judgement.verdict
 

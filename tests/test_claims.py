@@ -14,6 +14,7 @@ from benchmarks.gather import Results, Run, reference
 from marl_gre.config import load_params
 from marl_gre.mixers import QMIX as QMIXMixer
 from marl_gre.mixers import QMIXSimple
+from marl_gre.mixers.qmix_simple import count_parameters
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2, 3, 4)
@@ -31,7 +32,7 @@ PARAMS = {
         "vdn": {"mixer": "vdn"},
         "qmix": {"mixer": "qmix"},
         "simple": {"mixer": "qmix_simple"},
-        "sized": {"mixer": "qmix_simple", "hypernet_dim": 146},
+        "sized": {"mixer": "qmix_simple", "hypernet_dim": "as_qmix"},
         **{name: {"mixer": "qmix_gre", "gre_lambda": value} for name, value in GRES.items()},
     },
 }  # fmt: skip
@@ -210,29 +211,36 @@ def test_every_margin_has_its_reason():
 
 def test_shipped_params_hold_every_tested_algorithm():
     shipped = load_params(ROOT / "params.yaml")
-    keys = [one.find(shipped) for one in (VDN, QMIX, SIMPLE, *GRID, *SIZED)]
+    keys = [one.find(shipped) for one in (VDN, QMIX, SIMPLE, *GRID, SIZED)]
     assert None not in keys
     assert len(set(keys)) == len(keys)
     judged_envs = {one.env for one in verdicts.judge(Results(shipped, {}, {}))}
     assert judged_envs == set(shipped.run.envs)
 
 
-@pytest.mark.parametrize("sized", SIZED, ids=lambda one: one.only)
-def test_size_matched_variant_has_qmixs_size(sized):
-    """The mixers' parameters are counted on the environments themselves; one per cent is the allowed difference."""
-    shipped = load_params(ROOT / "params.yaml")
-    matching = [config for config in shipped.envs.values() if config.env.startswith(sized.only)
-                and config.kwargs in ({}, {"n_max": 10})]  # fmt: skip
-    assert matching
-    for config in matching:
-        env = envs.make_vec(config.env, 1, **config.kwargs)
+@pytest.mark.parametrize(("env", "hypernet_dim", "size"), [("lumberjacks_v0", 146, 14_952),
+                                                           ("traffic_junction10_v0", 88, 282_570)])  # fmt: skip
+def test_size_matched_variant_has_qmixs_size(env, hypernet_dim, size):
+    """On the environments themselves, with N agents and states of S numbers, K = 32 and hypernetworks of H units.
 
-        def count(mixer, settings, env=env):
-            made = mixer(env.n_agents, env.state_dim, mixer.Config(**settings))
-            return sum(weights.numel() for weights in made.parameters())
+    QMIX-simple has 2 ((S+1) H + (H+1)) + (S+1) + (S+1) K + (K+1) mixer parameters, QMIX with H = 64
+    2 (S+1) H + (H+1) (N K + K) + (S+1) K + (S+1) K + (K+1).
+    """
+    config = load_params(ROOT / "params.yaml").envs[env]
+    vector = envs.make_vec(config.env, 1, **config.kwargs)
+    agents, inputs, width = vector.n_agents, vector.state_dim + 1, 32
+    qmix = 2 * inputs * 64 + 65 * (agents + 1) * width + 2 * inputs * width + width + 1
 
-        assert count(QMIXSimple, sized.settings) == pytest.approx(count(QMIXMixer, {}), rel=0.01)
-        assert count(QMIXSimple, {}) < 0.8 * count(QMIXMixer, {})
+    def simple(hidden):
+        return 2 * (inputs * hidden + hidden + 1) + inputs * (width + 1) + width + 1
+
+    def count(mixer, **settings):
+        return count_parameters(mixer(agents, vector.state_dim, mixer.Config(**settings)))
+
+    assert count(QMIXMixer) == qmix
+    assert count(QMIXSimple) == simple(64) < 0.8 * qmix
+    assert count(QMIXSimple, **SIZED.settings) == simple(hypernet_dim) == size == pytest.approx(qmix, rel=0.003)
+    assert abs(size - qmix) <= min(abs(simple(hidden) - qmix) for hidden in (hypernet_dim - 1, hypernet_dim + 1))
 
 
 @pytest.mark.parametrize("anchor", reference("anchors")["values"], ids=lambda one: f"{one['env']}-{one['kwargs']}")

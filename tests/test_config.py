@@ -122,6 +122,21 @@ def test_a_batch_larger_than_the_replay(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("hypernet_dim: as_qmi", "found 'as_qmi'; a whole number of 1 or more or as_qmix is allowed"),
+        ("hypernet_dim: 0", "found 0; a whole number of 1 or more or as_qmix"),
+        ("hypernet_dim: true", "found True; a whole number"),
+        ("hypernet_dim: as_qmix, hypernet_layers: 1", "found as_qmix, which needs hypernet_layers: 2"),
+    ],
+)
+def test_the_size_of_qmix_simple(tmp_path, settings, expected):
+    with pytest.raises(BadInput, match=rf"qmix\.hypernet_dim: {expected}"):
+        load(tmp_path, SMALL.replace("mixer: qmix}", f"mixer: qmix_simple, {settings}}}"))
+    assert load(tmp_path, SMALL.replace("mixer: qmix}", "mixer: qmix_simple, hypernet_dim: as_qmix}"))
+
+
+@pytest.mark.parametrize(
     "text",
     [
         b"",

@@ -4,21 +4,50 @@ Eq. 9 of https://arxiv.org/abs/2202.04427: QMIX without the power to tell agents
 same and the credit entropy is exactly 1.
 """
 
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor, nn
 
 from marl_gre.mixers.base import Mixer, from_state, hypernetwork
-from marl_gre.mixers.qmix import QMIXConfig
+from marl_gre.mixers.qmix import QMIX, QMIXConfig
+
+
+class QMIXSimpleConfig(QMIXConfig):
+    """QMIX's keys; `embed_dim` is the hidden width of v alone."""
+
+    hypernet_dim: int | Literal["as_qmix"] = Field(  # type: ignore[assignment]
+        64, description="hidden width of two-layer hypernetworks; as_qmix: as many parameters as QMIX's default has"
+    )
+
+    @field_validator("hypernet_dim", mode="before")
+    @classmethod
+    def _width(cls, found: object) -> object:
+        if found != "as_qmix" and not (type(found) is int and found >= 1):
+            raise ValueError(f"found {found!r}; a whole number of 1 or more or as_qmix is allowed")
+        return found
+
+    @model_validator(mode="after")
+    def _has_width(self) -> "QMIXSimpleConfig":
+        if self.hypernet_dim == "as_qmix" and self.hypernet_layers == 1:
+            raise ValueError(
+                "hypernet_dim: found as_qmix, which needs hypernet_layers: 2 (a single layer has no hidden width)"
+            )
+        return self
 
 
 class QMIXSimple(Mixer):
-    """A scalar mixing network over the sum of the agents' values; `embed_dim` is the hidden width of v alone."""
+    """A scalar mixing network over the sum of the agents' values."""
 
-    Config = QMIXConfig
+    Config = QMIXSimpleConfig
 
-    def __init__(self, n_agents: int, state_dim: int, config: QMIXConfig):
+    def __init__(self, n_agents: int, state_dim: int, config: QMIXSimpleConfig):
         super().__init__(n_agents, state_dim, config)
         layers, hidden, width = config.hypernet_layers, config.hypernet_dim, config.embed_dim
+        if hidden == "as_qmix":
+            hidden = hypernet_dim_as_qmix(n_agents, state_dim, config)
         self.hyper_w1 = hypernetwork(state_dim, 1, layers, hidden)
         self.hyper_w2 = hypernetwork(state_dim, 1, layers, hidden)
         self.hyper_b1 = hypernetwork(state_dim, 1, 1)
@@ -30,3 +59,20 @@ class QMIXSimple(Mixer):
         w1, b1, w2, v = from_state(state, self.hyper_w1, self.hyper_b1, self.hyper_w2, self.hyper_v)  # each [B, T, 1]
         q_tot = (w2.abs() * F.elu(w1.abs() * total + b1) + v).squeeze(-1)  # [B, T]
         return q_tot, q_tot.new_zeros(q_tot.shape)
+
+
+def hypernet_dim_as_qmix(n_agents: int, state_dim: int, config: QMIXSimpleConfig) -> int:
+    """Return the hypernet_dim that brings the number of parameters nearest to QMIX's with its default one."""
+
+    def size(mixer: type[Mixer], changed: dict[str, int]) -> int:
+        settings = {**config.model_dump(exclude={"hypernet_dim"}), **changed}
+        with torch.device("meta"):  # shapes only: no memory, no random numbers
+            return count_parameters(mixer(n_agents, state_dim, mixer.Config(**settings)))
+
+    one, two = (size(QMIXSimple, {"hypernet_dim": width}) for width in (1, 2))  # every further unit adds two - one
+    return max(1, 1 + round((size(QMIX, {}) - one) / (two - one)))
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Return how many numbers a network learns."""
+    return sum(parameter.numel() for parameter in network.parameters())
