@@ -14,7 +14,7 @@ help:
 	@echo "make demo           set-up, then the pipeline on demo/params.yaml (minutes)"
 	@echo "make repro JOBS=N   set-up, then the pipeline on params.yaml, N runs at once (default: one per core)"
 	@echo "make study STUDY=readings JOBS=N   a side study (studies/README.md)"
-	@echo "make report         tables and figures again, from the runs that are there"
+	@echo "make report         tables, figures and README's claims again, from the runs that are there"
 	@echo "make test           set-up, then linters, types and tests"
 	@echo "make slow           the slow tests"
 	@echo "make faults         kills, damage and fuzzed input at nightly counts (40 minutes)"
@@ -58,6 +58,7 @@ study: $(VENV)/.installed
 
 report: $(VENV)/.installed
 	$(BIN)/python -m dvc repro --force --single-item aggregate
+	$(BIN)/python -m benchmarks.readme
 
 check: $(VENV)/.installed
 	$(BIN)/python -m ruff check

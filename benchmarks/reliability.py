@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,14 +20,13 @@ from typing import Any
 
 import torch
 
+from benchmarks.readme import README, put
 from marl_gre.errors import BadInput, MarlGreError, run_cli
 from marl_gre.run_dir import machine, publish_json
 
 TESTS = Path("tests/reliability")
 RESULTS = Path("results/reliability.json")
-README = Path("README.md")
 CODE = ("marl_gre", "envs", "tests/reliability")
-BEGIN, END = "<!-- reliability: begin -->", "<!-- reliability: end -->"
 TIERS = ("fast", "nightly", "release")
 
 
@@ -154,12 +152,12 @@ def main() -> None:
     if unknown:
         raise BadInput(f"--only: found {unknown[0]!r}; one of {', '.join(names)} is allowed.")
     counted = read(arguments.results)
-    write_table(counted, arguments.readme)  # a README without its markers is found before hours of counting
+    put("reliability", table(counted), arguments.readme)  # missing markers are found before hours of counting
     broken = []
     for row in () if arguments.table else ROWS:
         if row.name in (arguments.only or names):
             broken += count(row, arguments.tier, arguments.again, counted, arguments.results)
-    write_table(counted, arguments.readme)
+    put("reliability", table(counted), arguments.readme)
     print(table(counted))
     if broken:
         raise MarlGreError(f"failed: {', '.join(broken)}; the table shows what was counted.")
@@ -284,19 +282,6 @@ def where(entries: Sequence[dict[str, Any]]) -> str:
         parts.append(" and ".join(values))
     failed = ", a test FAILED" if any(entry["failed"] for entry in entries) else ""
     return f"{parts[0]}, {parts[1]}, {parts[2]} counts, {parts[3]}{failed}"
-
-
-def write_table(counted: dict[str, Any], readme: Path) -> None:
-    """Put the table between the markers of the README.
-
-    Raises:
-        BadInput: the markers are not there.
-    """
-    text = readme.read_text()
-    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    if len(pattern.findall(text)) != 1:
-        raise BadInput(f"{readme}: the lines {BEGIN} and {END} are needed, once.")
-    readme.write_text(pattern.sub(lambda _: f"{BEGIN}\n{table(counted)}\n{END}", text))
 
 
 if __name__ == "__main__":

@@ -243,9 +243,9 @@ def percentile_rows(results: Results, *, mixer: str, readings: Sequence[tuple[Re
         "Normalised gradient entropy of QMIX (1 = even credits) over the whole training, all seeds together. The paper "
         "does not say whether these are percentiles of single steps or of batch means, nor of which ELU derivative "
         "(its released code uses another than the formula has). Our first reading is single steps with the exact "
-        "derivative: on Lumberjacks no batch mean reaches the paper's 95 % value of 1.000, and the single steps of "
-        "three full runs agree with all five values to 0.004 (benchmarks/deviations.md, row 17). It remains an "
-        "inference, and the other readings follow. 'released code' was measured by running that code.",
+        "derivative, because on Lumberjacks no batch mean reaches the paper's 95 % value of 1.000, but single "
+        "steps do (benchmarks/deviations.md, row 17). It remains an inference, and the other readings follow. "
+        "'released code' was measured by running that code.",
         *_notes(results),
     ]
     return Content(columns, rows, notes)

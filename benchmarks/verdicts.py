@@ -188,8 +188,8 @@ def _values(results: Results, term: Term, env: str, candidate: Algorithm | None,
 def verdict_text(judgement: Judgement) -> str:
     """Return a verdict as tables show it."""
     if judgement.verdict == "undecided":
-        many = f"{judgement.seeds_needed}" if judgement.seeds_needed else f"more than {stats.MOST_SEEDS:,}"
-        return f"undecided (about {many} seeds would decide)"
+        many = f"about {judgement.seeds_needed}" if judgement.seeds_needed else f"more than {stats.MOST_SEEDS:,}"
+        return f"undecided ({many} seeds would decide)"
     if judgement.verdict == "supported" and judgement.supported_by:
         return f"supported (lambda {', '.join(name.removeprefix('QMIX-GRE ') for name in judgement.supported_by)})"
     whys = {outcome.why for outcome in judgement.outcomes if outcome.why and outcome.verdict == judgement.verdict}
@@ -299,13 +299,16 @@ def as_json(results: Results, judgements: Sequence[Judgement]) -> dict[str, Any]
     """Return everything as JSON; what cannot be computed is null, an open end of a region too."""
     return {
         "scope": "gridworlds",
+        "runs": {"done": len(results.runs), "missing": len(results.missing)},
         "confidence": CONFIDENCE,
         "verdicts": [
             {
                 "claim": one.claim.name,
                 "says": one.claim.says,
                 "env": one.env,
+                "env_title": results.title(one.env),
                 "verdict": one.verdict,
+                "text": verdict_text(one),
                 "supported_by": list(one.supported_by),
                 "seeds_needed": one.seeds_needed,
                 "tests": [_test_json(outcome) for outcome in one.outcomes],
