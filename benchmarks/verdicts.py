@@ -129,7 +129,9 @@ def _outcome(
     wanted = results.params.run.seeds
     seeds = [seed for seed in wanted if all((env, key, seed) in results.runs for key in keys.values() if key)]
     why = f"not run: {', '.join(lacking)}" if lacking else ""
-    if not why and len(seeds) < len(wanted):
+    if not why and not seeds:
+        why = "not run yet"
+    elif not why and len(seeds) < len(wanted):
         why = f"seeds missing: {', '.join(str(seed) for seed in wanted if seed not in seeds)}"
     differences: Array = np.empty(0)
     if seeds and not lacking:

@@ -46,7 +46,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _verify(arguments: argparse.Namespace) -> None:
     from marl_gre.verify import verify
 
-    for line in verify(arguments.run, arguments.evaluation):
+    for line in verify(arguments.run, arguments.evaluation, arguments.retrain):
         print(line, flush=True)
 
 
@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check a finished run's files, and that its numbers come out again")
     verify.add_argument("run", type=Path, help="folder of a finished run")
     verify.add_argument("--evaluation", type=Path, help="its evaluation (default: where the pipeline puts it)")
+    verify.add_argument("--retrain", action="store_true", help="also train it again: as long as the run took")
     verify.set_defaults(command=_verify)
 
     play = commands.add_parser("play", help="watch a trained policy, or save it as a GIF")

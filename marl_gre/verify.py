@@ -1,8 +1,8 @@
 """Whether a published run is what it was: its files by their hashes, its identity, and its numbers by playing again.
 
 The last test of a run is played by its published weights, and so is its evaluation: both are played again on the same
-episodes and must come out bit for bit. That is promised on the same CPU type, device and versions only; elsewhere the
-difference is reported.
+episodes and must come out bit for bit; if asked for, the whole run is trained again too. That is promised on the same
+CPU type, device and versions only; elsewhere the difference is reported.
 """
 
 import csv
@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import math
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,18 @@ from marl_gre.config import EvaluateConfig
 from marl_gre.errors import BadInput, NotVerified
 from marl_gre.evaluate import evaluate_run
 from marl_gre.run_dir import PUBLISHED, SUMS, FinishedRun, csv_text, json_text, load_run, machine, read_sums
-from marl_gre.train import Trainer, pick_device
+from marl_gre.train import Trainer, pick_device, train
 
 MAX_BYTES = 100_000_000
 """A JSON or CSV file larger than this is not read."""
 
 
-def verify(run: Path, evaluation: Path | None = None) -> Iterator[str]:
+def verify(run: Path, evaluation: Path | None = None, retrain: bool = False) -> Iterator[str]:
     """Check a published run; yield one line about each thing checked.
 
     Args:
         run: folder of the run.
+        retrain: also train it again from its recorded config, which takes as long as the run did.
         evaluation: the JSON file of its evaluation; None looks where the pipeline puts it and does without if there is
             none.
 
@@ -53,8 +55,10 @@ def verify(run: Path, evaluation: Path | None = None) -> Iterator[str]:
     path = evaluation or _usual_evaluation(run, finished)
     if path is None:
         yield "evaluation: none found; name one with --evaluation"
-        return
-    yield _compare(path, *_evaluation(path, finished), other)
+    else:
+        yield _compare(path, *_evaluation(path, finished), other)
+    if retrain:
+        yield _retrain(run, finished, other)
 
 
 def _check_hashes(run: Path) -> str:
@@ -104,6 +108,22 @@ def _evaluation(path: Path, finished: FinishedRun) -> tuple[dict, dict]:
         raise NotVerified(f"{path}: holds no episodes.")
     again = json.loads(json_text(evaluate_run(finished, EvaluateConfig(episodes=len(published["episodes"])))))
     return published, again
+
+
+def _retrain(run: Path, finished: FinishedRun, other: list[str]) -> str:
+    """Train the run again and return a line about what came out; raise as `_compare` does."""
+    with tempfile.TemporaryDirectory(prefix="marl-gre-") as folder:
+        out = Path(folder) / "run"
+        train(finished.config, out, Path(folder) / "work")
+        again = read_sums(out)
+    compared = [name for name in PUBLISHED if name != "provenance.json"]  # where and when: never the same
+    different = [name for name in compared if again[name] != finished.sums[name]]
+    if not different:
+        return f"{run}: trained again, {', '.join(compared)} bit-equal"
+    text = f"{run}: trained again, {', '.join(different)} differ"
+    if not other:
+        raise NotVerified(f"{text}, although machine, versions and threads are the same.")
+    return f"{text}; bit equality is not promised here (see machine)"
 
 
 def _usual_evaluation(run: Path, finished: FinishedRun) -> Path | None:

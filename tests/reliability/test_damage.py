@@ -614,6 +614,26 @@ def test_verify_finds_numbers_that_do_not_come_out(results):
         list(verify(run))
 
 
+def test_verify_trains_again_where_asked(results):
+    """Numbers in the middle of a run, and a run of another seed: playing again cannot find them."""
+    run = results / "runs" / "probe" / "qmix_gre" / "0"
+    assert list(verify(run, retrain=True))[-1] == (
+        f"{run}: trained again, entropy.csv, tests.csv, train.json, weights.safetensors bit-equal"
+    )
+    header, first, *rows = (run / "tests.csv").read_text().splitlines()
+    cells = first.split(",")
+    cells[4] = str(float(cells[4]) + 2)
+    seal_run(run, "tests.csv", "\n".join([header, ",".join(cells), *rows]).encode() + b"\n")
+    assert len(list(verify(run))) == 5
+    with pytest.raises(NotVerified, match=r"trained again, tests\.csv differ, although"):
+        list(verify(run, retrain=True))
+    where = json.loads((run / "provenance.json").read_text())
+    seal_run(run, "provenance.json", json.dumps({**where, "cpu": "another"}).encode())
+    assert list(verify(run, retrain=True))[-1].endswith(
+        "tests.csv differ; bit equality is not promised here (see machine)"
+    )
+
+
 def test_verify_elsewhere_reports_instead_of_accusing(results):
     run = results / "runs" / "probe" / "qmix_gre" / "0"
     where = json.loads((run / "provenance.json").read_text())
