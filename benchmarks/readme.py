@@ -41,7 +41,8 @@ def claims_table(content: dict[str, Any]) -> str:
     rows = [["Claim", *titles], ["---"] * (1 + len(titles))]
     rows += [[claim, *(found.get(title, "") for title in titles)] for claim, found in texts.items()]
     lines = [f"| {' | '.join(cells)} |" for cells in rows]
-    return "\n".join([*lines, "", f"*{count}; {content['confidence']:.0%} intervals; gridworlds only.*"])
+    notes = [f"{count}; {content['confidence']:.0%} intervals; gridworlds only.", *content["caveats"]]
+    return "\n".join([*lines, "", f"*{' '.join(notes)}*"])
 
 
 def put(name: str, table: str, readme: Path) -> None:

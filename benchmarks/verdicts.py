@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.claims import CLAIMS, CONFIDENCE, GRID, Algorithm, Claim, Term, Test
+from benchmarks.claims import CLAIMS, CONFIDENCE, FINAL_RETURN, GRID, Algorithm, Claim, Term, Test
 from benchmarks.gather import Results, reference
 from benchmarks.tables import Cell, Column, Content, markdown_table
 from marl_gre import stats
@@ -55,20 +55,33 @@ class Judgement:
 def judge(results: Results) -> list[Judgement]:
     """Return every claim's verdict on every selected environment that reference/anchors.yaml lists."""
     return [
-        _judge(results, claim, env, span)
+        _judge(results, claim, env, float(anchor["good"] - anchor["idle"]))
         for claim in CLAIMS
         for env in results.params.run.envs
-        if (span := _span(results.params, env)) is not None
+        if (anchor := _anchor(results.params, env)) is not None
     ]
 
 
-def _span(params: Params, env: str) -> float | None:
-    """Return the distance from doing nothing to good play, None where the claims do not apply."""
+def caveats(results: Results) -> list[str]:
+    """Return a sentence on each environment where no algorithm learned: "as good as" is worth little there."""
+    sentences = []
+    for env in results.params.run.envs:
+        finals = [FINAL_RETURN.read(found, results.params).mean() for name in results.params.run.algorithms
+                  if (found := results.select(env, name))]  # fmt: skip
+        anchor = _anchor(results.params, env)
+        if anchor and finals and max(finals) <= anchor["idle"]:
+            sentences.append(
+                f"{results.title(env)}: no algorithm ends better than doing nothing ({anchor['idle']:g} per episode, "
+                f"the best mean is {max(finals):.4g}), so verdicts about returns compare failures there."
+            )
+    return sentences
+
+
+def _anchor(params: Params, env: str) -> dict[str, Any] | None:
+    """Return what doing nothing and good play are worth, None where the claims do not apply."""
     config = params.envs[env]
-    for entry in reference("anchors")["values"]:
-        if (entry["env"], entry["kwargs"]) == (config.env, config.kwargs):
-            return float(entry["good"] - entry["idle"])
-    return None
+    entries = reference("anchors")["values"]
+    return next((one for one in entries if (one["env"], one["kwargs"]) == (config.env, config.kwargs)), None)
 
 
 def _judge(results: Results, claim: Claim, env: str, span: float) -> Judgement:
@@ -220,6 +233,7 @@ def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
         "were fixed before the runs (benchmarks/claims.py).",
         "Claims about QMIX-GRE: all three lambdas of the paper's grid are tested, one that passes is enough, and the "
         f"intervals are widened for it (each {1 - (1 - CONFIDENCE) / len(GRID):.1%}).",
+        *caveats(results),
         *(f"**{text}**" for text in results.notes()),
     ]
     return Content(
@@ -303,6 +317,7 @@ def as_json(results: Results, judgements: Sequence[Judgement]) -> dict[str, Any]
         "scope": "gridworlds",
         "runs": {"done": len(results.runs), "missing": len(results.missing)},
         "confidence": CONFIDENCE,
+        "caveats": caveats(results),
         "verdicts": [
             {
                 "claim": one.claim.name,

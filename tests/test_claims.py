@@ -201,6 +201,18 @@ def test_tables_and_json_hold_every_claim(params):
     assert len(data["verdicts"][0]["tests"][0]["differences"]) == 5
 
 
+def test_an_environment_where_nothing_is_learned_says_so(params):
+    """Doing nothing on Lumberjacks is worth -200; one algorithm that is better is enough."""
+    lost = {name: {"final": -170} for name in PARAMS["run"]["algorithms"]}
+    (sentence,) = verdicts.caveats(make_results(params(), lost))
+    assert sentence.startswith(
+        "lumber: no algorithm ends better than doing nothing (-200 per episode; the best mean is "
+    )
+    assert sentence in verdicts.to_markdown(*((found := make_results(params(), lost)), verdicts.judge(found)))
+    assert verdicts.caveats(make_results(params(), {**lost, "vdn": {"final": -140}})) == []
+    assert verdicts.caveats(Results(params(), {}, {})) == []
+
+
 def test_every_margin_has_its_reason():
     for claim in CLAIMS:
         for test in claim.tests:
