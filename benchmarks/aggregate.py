@@ -88,7 +88,7 @@ def summary(results: Results) -> dict[str, Any]:
             for score in scores:
                 values = [score.read(run) for run in runs]
                 entry[f"{score.name}_iqm"] = float(f"{stats.iqm(values):.6g}")
-            entropy = tables.entropy_percentiles(results, env, algorithm, "single steps", "exact", [50])
+            entropy = tables.entropy_percentiles(runs, "single steps", "exact", [50])
             if entropy is not None:
                 entry["entropy_median"] = float(f"{entropy[0]:.6g}")
             content.setdefault(env, {})[algorithm] = entry

@@ -30,6 +30,8 @@ LOOK = {"font.size": 9, "axes.titlesize": 10, "figure.titlesize": 11, "lines.lin
 PANEL_INCHES = (3.9, 2.7)
 LINE_MARGIN = 0.03
 """Of an axis, so that a line on its end is seen."""
+START = 0.05
+"""Share of the training whose low values an axis may leave out."""
 SEED = 0
 """Of all resampling and of the steps before a picture."""
 
@@ -126,7 +128,7 @@ class Curves:
         return next(metric for metric in self.metrics if metric is not WIN_RATE or results.has_wins(env))
 
     def _panel(self, results: Results, summary: Summary, env: str, metric: Metric, axes: Axes) -> None:
-        drawn = False
+        bands = []
         for algorithm in results.algorithms(self.mixers):
             steps, curves = aligned(results.select(env, algorithm), metric)
             if len(steps):
@@ -134,7 +136,7 @@ class Curves:
                 centre, low, high = summary.band(results)(curves)
                 axes.fill_between(steps, low, high, color=style["color"], alpha=0.18, linewidth=0)
                 axes.plot(steps, centre, **style)
-                drawn = True
+                bands.append((steps, low, high))
         axes.set_title(results.title(env))
         axes.set_xlabel("Environment steps")
         axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
@@ -143,9 +145,13 @@ class Curves:
         if metric.least_span:
             least, most = metric.least_span
             margin = LINE_MARGIN * (most - least)
-            low, high = axes.dataLim.intervaly if drawn else np.array([most, least])
+            low, high = axes.dataLim.intervaly if bands else np.array([most, least])
             axes.set_ylim(np.minimum(low - margin, least), np.maximum(high, most) + margin)
-        if not drawn:
+        elif bands and (inside := without_start(bands, results.params.envs[env].total_steps)):
+            axes.set_ylim(*inside)
+            note = f"the first tests reach {axes.dataLim.y0:,.0f}"
+            axes.text(0.02, 0.03, note, transform=axes.transAxes, fontsize=8, color="0.35")
+        if not bands:
             axes.text(0.5, 0.5, "no runs", transform=axes.transAxes, ha="center", va="center", color="0.4")
             axes.set_yticks([])
 
@@ -206,6 +212,23 @@ FIGURES: tuple[Curves | Pictures, ...] = (
     Curves("figure_6", "Gradient entropy of QMIX and QMIX-GRE (Figure 6, there on MMM2)", (ENTROPY,), GRE),
     Curves("figure_8", "All algorithms (Figure 8)", SCORE, None, (MEAN, IQM)),
 )
+
+
+def without_start(bands: Sequence[tuple[Array, Array, Array]], total_steps: int) -> tuple[float, float] | None:
+    """Return the ends of an axis without the start's lowest values, None where they take less than half of it.
+
+    A first test at random weights can be so bad that nothing later could be told apart.
+
+    Args:
+        bands: (steps, lower, upper line) of each curve.
+        total_steps: of the training.
+    """
+    later = [(low[steps >= START * total_steps], high) for steps, low, high in bands]
+    least, most = min(low.min(initial=math.inf) for low, _ in later), max(high.max() for _, high in later)
+    height = most - least
+    if not 0 < height < (most - min(low.min() for _, low, _ in bands)) / 2:
+        return None
+    return least - LINE_MARGIN * height, most + LINE_MARGIN * height
 
 
 def aligned(runs: Sequence[Run], metric: Metric) -> tuple[Array, Array]:

@@ -148,21 +148,18 @@ def summarise(results: Results, score: Score, env: str, algorithm: str) -> Summa
 
 
 def entropy_percentiles(
-    results: Results, env: str, algorithm: str, reading: Reading, derivative: Derivative, percents: Sequence[float]
+    runs: Sequence[Run], reading: Reading, derivative: Derivative, percents: Sequence[float]
 ) -> Array | None:
-    """Return percentiles of the credit entropy over the whole training, pooled over seeds; None where undefined.
+    """Return percentiles of the credit entropy over the whole training, pooled over runs; None where undefined.
 
     Args:
-        results: the runs.
-        env: a key of `envs`.
-        algorithm: a key of `algorithms`.
+        runs: of one algorithm on one environment.
         reading: of single steps (from the 21 quantiles logged for each batch), or of batch means.
         derivative: which ELU derivative the credits were computed with.
         percents: 0 to 100.
     """
     prefix = {"exact": "", "released": "released_"}[derivative]
     levels = np.asarray(percents, float) / 100
-    runs = results.select(env, algorithm)
     means = np.concatenate([run.entropy[f"{prefix}mean"] for run in runs]) if runs else np.empty(0)
     defined = np.isfinite(means)
     if not defined.any():
@@ -264,16 +261,25 @@ def _percentiles_beside(
 ) -> list[list[Cell]]:
     """Return the rows of one environment: each reading, its difference to the paper, the released code's values."""
     title, seeds = results.title(env), _seeds(results, env, algorithm)
+    runs = results.select(env, algorithm)
     rows: list[list[Cell]] = []
     for reading, derivative in readings:
         name = f"{results.title(algorithm)}, {reading}, {derivative} derivative"
-        values = entropy_percentiles(results, env, algorithm, reading, derivative, percents)
+        values = entropy_percentiles(runs, reading, derivative, percents)
         if values is None:
             rows.append([title, f"{name}: missing", *(None for _ in percents), seeds])
             continue
         rows.append([title, name, *values.tolist(), seeds])
         if printed:
             rows.append([title, "difference to the paper", *(values - printed).tolist(), ""])
+        if len(runs) > 1 and (reading, derivative) == readings[0]:
+            each = [
+                found
+                for run in runs
+                if (found := entropy_percentiles([run], reading, derivative, percents)) is not None
+            ]
+            rows.append([title, "lowest seed of these", *np.min(each, axis=0).tolist(), ""])
+            rows.append([title, "highest seed of these", *np.max(each, axis=0).tolist(), ""])
     released = reference("released_code")
     config = results.params.envs[env]
     for entry in released["entropy_percentiles"]["values"]:

@@ -183,6 +183,10 @@ def test_tables_2_3(here):
     found = results()
     content = tables.TABLES[1].fill(found)
     rows = {(row[0], row[1]): row[2:7] for row in content.rows if row[1] != "difference to the paper"}
+    for which, choose in (("lowest", np.min), ("highest", np.max)):  # over the seeds, for the first reading
+        each = [tables.entropy_percentiles([run], "single steps", "exact", [5, 25, 50, 75, 95])
+                for run in found.select("lumber", "qmix")]  # fmt: skip
+        assert rows["Lumberjacks", f"{which} seed of these"] == choose(each, axis=0).tolist()
     levels = [0.05, 0.25, 0.5, 0.75, 0.95]
     runs = found.select("lumber", "qmix")
     means = np.concatenate([run.entropy["mean"] for run in runs])
@@ -309,6 +313,17 @@ def test_curves_align_on_common_steps(here):
     assert curves[0].tolist() == runs[0].tests["episode_return_mean"][:-2].tolist()
     empty, _ = figures.aligned([], figures.RETURN)
     assert len(empty) == 0
+
+
+def test_axes_leave_out_a_start_that_would_hide_the_rest():
+    steps = np.array([0.0, 4.0, 5.0, 50.0, 100.0])
+    low, high = np.array([-900.0, -300, -100, -60, -50]), np.array([-10.0, -20, -20, -20, -30])
+    # from 5 of 100 steps on: -100 to -20, and the highest of all is -10; 900 is more than twice those 90; 3 % margins
+    assert figures.without_start([(steps, low, high)], 100) == (-100 - 0.03 * 90, -10 + 0.03 * 90)
+    tame = np.maximum(low, -190)  # 180 high: the start takes no more than half
+    assert figures.without_start([(steps, tame, high)], 100) is None
+    assert figures.without_start([(steps, tame, high), (steps, low, high)], 100) is not None  # the worst curve counts
+    assert figures.without_start([(steps[:2], low[:2], high[:2])], 100) is None  # nothing but a start
 
 
 def test_environment_without_pictures_keeps_the_report(here):
