@@ -149,8 +149,7 @@ class Curves:
             axes.set_ylim(np.minimum(low - margin, least), np.maximum(high, most) + margin)
         elif bands and (inside := without_start(bands, results.params.envs[env].total_steps)):
             axes.set_ylim(*inside)
-            note = f"the first tests reach {axes.dataLim.y0:,.0f}"
-            axes.text(0.02, 0.03, note, transform=axes.transAxes, fontsize=8, color="0.35")
+            axes.set_xlabel(f"Environment steps\n(outside the axes: first tests, down to {axes.dataLim.y0:,.0f})")
         if not bands:
             axes.text(0.5, 0.5, "no runs", transform=axes.transAxes, ha="center", va="center", color="0.4")
             axes.set_yticks([])
