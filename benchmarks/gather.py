@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from benchmarks.layout import evaluation_file, run_folder
-from marl_gre.config import Params
+from marl_gre.config import EnvConfig, Params
 from marl_gre.credit import QUANTILES
 from marl_gre.errors import BadInput
 from marl_gre.run_dir import SCHEMA
@@ -152,9 +152,14 @@ def paper_name(params: Params, env: str) -> str | None:
     """Return how the paper calls an entry of `envs`, None if it has no such environment."""
     config = params.envs[env]
     for name, entry in reference("paper")["environments"].items():
-        if any(config.env == match["env"] and config.kwargs == match["kwargs"] for match in entry["matches"]):
+        if any(same_env(match, config) for match in entry["matches"]):
             return name
     return None
+
+
+def same_env(entry: dict[str, Any], config: EnvConfig) -> bool:
+    """Return whether an entry of a reference file is about the same environment with the same options."""
+    return (entry["env"], entry["kwargs"]) == (config.env, config.kwargs)
 
 
 def _keys(params: Params) -> Iterator[Key]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.layout import REPORT
+from benchmarks.tables import Column, Content, markdown_table
 from marl_gre.errors import BadInput, run_cli
 
 README = Path("README.md")
@@ -38,11 +39,10 @@ def claims_table(content: dict[str, Any]) -> str:
         texts.setdefault(f"{one['claim']}. {one['says']}", {})[one["env_title"]] = one["text"]
     done, missing = content["runs"]["done"], content["runs"]["missing"]
     count = f"{done} of {done + missing} runs are here" if missing else f"{done} runs"
-    rows = [["Claim", *titles], ["---"] * (1 + len(titles))]
-    rows += [[claim, *(found.get(title, "") for title in titles)] for claim, found in texts.items()]
-    lines = [f"| {' | '.join(cells)} |" for cells in rows]
     notes = [f"{count}; {content['confidence']:.0%} intervals; gridworlds only.", *content["caveats"]]
-    return "\n".join([*lines, "", f"*{' '.join(notes)}*"])
+    columns = [Column("Claim"), *(Column(title) for title in titles)]
+    rows = [[claim, *(found.get(title, "") for title in titles)] for claim, found in texts.items()]
+    return markdown_table(Content(columns, rows, [f"*{' '.join(notes)}*"])).rstrip("\n")
 
 
 def put(name: str, table: str, readme: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from benchmarks.gather import QUANTILE_COLUMNS, Results, Run, paper_name, reference
+from benchmarks.gather import QUANTILE_COLUMNS, Results, Run, paper_name, reference, same_env
 from marl_gre import stats
 from marl_gre.credit import QUANTILES, credits
 from marl_gre.stats import Array
@@ -283,7 +283,7 @@ def _percentiles_beside(
     released = reference("released_code")
     config = results.params.envs[env]
     for entry in released["entropy_percentiles"]["values"]:
-        if (entry["env"], entry["kwargs"]) == (config.env, config.kwargs):
+        if same_env(entry, config):
             name = f"released code, batch means, {entry['derivative']} derivative"
             rows.append([title, name, *entry["value"], str(released["seeds"])])
     return rows
@@ -419,7 +419,6 @@ def _released_code(results: Results, score: Score, env: str, algorithm: str) -> 
     ours = {"mixer": algorithm_config.mixer, **algorithm_config.mixer_config.model_dump()}
     for entry in reference("released_code")[score.released_code or ""]:
         theirs = {name: value for name, value in entry.items() if name not in ("env", "kwargs", "value")}
-        same_env = (entry["env"], entry["kwargs"]) == (env_config.env, env_config.kwargs)
-        if same_env and all(ours.get(name) == value for name, value in theirs.items()):
+        if same_env(entry, env_config) and all(ours.get(name) == value for name, value in theirs.items()):
             return float(entry["value"])
     return None

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.claims import CLAIMS, CONFIDENCE, FINAL_RETURN, GRID, Algorithm, Claim, Term, Test
-from benchmarks.gather import Results, reference
+from benchmarks.gather import Results, reference, same_env
 from benchmarks.tables import Cell, Column, Content, markdown_table
 from marl_gre import stats
 from marl_gre.config import Params
@@ -79,9 +79,7 @@ def caveats(results: Results) -> list[str]:
 
 def _anchor(params: Params, env: str) -> dict[str, Any] | None:
     """Return what doing nothing and good play are worth, None where the claims do not apply."""
-    config = params.envs[env]
-    entries = reference("anchors")["values"]
-    return next((one for one in entries if (one["env"], one["kwargs"]) == (config.env, config.kwargs)), None)
+    return next((one for one in reference("anchors")["values"] if same_env(one, params.envs[env])), None)
 
 
 def _judge(results: Results, claim: Claim, env: str, span: float) -> Judgement:
@@ -141,10 +139,12 @@ def _outcome(
     lacking = [name for name, key in keys.items() if key is None]
     wanted = results.params.run.seeds
     seeds = [seed for seed in wanted if all((env, key, seed) in results.runs for key in keys.values() if key)]
-    why = f"not run: {', '.join(lacking)}" if lacking else ""
-    if not why and not seeds:
+    why = ""
+    if lacking:
+        why = f"not run: {', '.join(lacking)}"
+    elif not seeds:
         why = "not run yet"
-    elif not why and len(seeds) < len(wanted):
+    elif len(seeds) < len(wanted):
         why = f"seeds missing: {', '.join(str(seed) for seed in wanted if seed not in seeds)}"
     differences: Array = np.empty(0)
     if seeds and not lacking:

@@ -33,9 +33,9 @@ def verify(run: Path, evaluation: Path | None = None, retrain: bool = False) -> 
 
     Args:
         run: folder of the run.
-        retrain: also train it again from its recorded config, which takes as long as the run did.
         evaluation: the JSON file of its evaluation; None looks where the pipeline puts it and does without if there is
             none.
+        retrain: also train it again from its recorded config, which takes as long as the run did.
 
     Raises:
         BadInput: there is no run, or not one that this version can read.
@@ -111,7 +111,7 @@ def _evaluation(path: Path, finished: FinishedRun) -> tuple[dict, dict]:
 
 
 def _retrain(run: Path, finished: FinishedRun, other: list[str]) -> str:
-    """Train the run again and return a line about what came out; raise as `_compare` does."""
+    """Train the run again and return a line about what came out; raise as `_judge` does."""
     with tempfile.TemporaryDirectory(prefix="marl-gre-") as folder:
         out = Path(folder) / "run"
         train(finished.config, out, Path(folder) / "work")
@@ -120,10 +120,7 @@ def _retrain(run: Path, finished: FinishedRun, other: list[str]) -> str:
     different = [name for name in compared if again[name] != finished.sums[name]]
     if not different:
         return f"{run}: trained again, {', '.join(compared)} bit-equal"
-    text = f"{run}: trained again, {', '.join(different)} differ"
-    if not other:
-        raise NotVerified(f"{text}, although machine, versions and threads are the same.")
-    return f"{text}; bit equality is not promised here (see machine)"
+    return _judge(f"{run}: trained again, {', '.join(different)} differ", other)
 
 
 def _usual_evaluation(run: Path, finished: FinishedRun) -> Path | None:
@@ -137,20 +134,25 @@ def _usual_evaluation(run: Path, finished: FinishedRun) -> Path | None:
 
 
 def _compare(what: Path | str, published: dict, again: dict, other: list[str]) -> str:
-    """Return a line about equality.
-
-    Raises:
-        NotVerified: they differ, and nothing that may change bits is different here.
-    """
+    """Return a line about equality; raise as `_judge` does."""
     then, now = dict(_leaves(published)), dict(_leaves(again))
     different = [name for name in then.keys() | now.keys() if name not in then or then.get(name) != now.get(name)]
     if not different:
         return f"{what}: played again, {len(then)} values bit-equal"
     largest = max((_distance(then.get(name), now.get(name)), name) for name in different)
     text = f"{what}: {len(different)} of {len(then)} values differ, most at {largest[1]} (by {largest[0]:g})"
+    return _judge(text, other)
+
+
+def _judge(difference: str, other: list[str]) -> str:
+    """Return the line about a difference where something else may explain it.
+
+    Raises:
+        NotVerified: nothing that may change bits is different here.
+    """
     if not other:
-        raise NotVerified(f"{text}, although machine, versions and threads are the same.")
-    return f"{text}; bit equality is not promised here (see machine)"
+        raise NotVerified(f"{difference}, although machine, versions and threads are the same.")
+    return f"{difference}; bit equality is not promised here (see machine)"
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
