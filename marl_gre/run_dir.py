@@ -39,6 +39,9 @@ SUMS = "SHA256SUMS"
 PUBLISHED = ("entropy.csv", "provenance.json", "tests.csv", "train.json", "weights.safetensors")
 """A run's published files, all listed in SUMS."""
 
+NOT_SOURCES = (":(top,exclude,glob)**/dvc.lock", ":(top,exclude,glob)**/results/**")
+"""Pathspecs of what the pipeline itself writes and git tracks: the next run of a pipeline is not of changed sources."""
+
 PROBE_BYTES = 1_000_000
 """What must fit on a disk before training starts: more than the published files of a gridworld run."""
 
@@ -265,7 +268,7 @@ def provenance(device: torch.device, started: float) -> dict[str, Any]:
     """
     return {
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *NOT_SOURCES)),
         **machine(device),
         "wall_s": round(time.monotonic() - started, 1),
     }

@@ -260,6 +260,7 @@ def test_every_stage_resolves(folder):
     expected = ["versions", *(f"train@{item}" for item in items), *(f"evaluate@{item}" for item in items), "aggregate"]
     listed = Project(folder).ok("dvc", "stage", "list", "--name-only").split()
     assert listed == expected
+    Project(folder).ok("dvc", "repro", "--dry", "versions")  # reads all sections of params.yaml; DVC knows no defaults
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
