@@ -5,6 +5,7 @@ state, and gives the same bytes for the same runs.
 """
 
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,11 +24,14 @@ from marl_gre import stats
 from marl_gre.seeding import Purpose, rng
 from marl_gre.stats import Array
 
-# Okabe and Ito's colours, told apart with any colour vision; the styles do the same in print without colour.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colours, told apart with any colour vision, with grey for their yellow, which is faint on white; the
+# styles do the same in print without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080")
 STYLES = ("-", "--", "-.", ":")
 LOOK = {"font.size": 9, "axes.titlesize": 10, "figure.titlesize": 11, "lines.linewidth": 1.5, "legend.fontsize": 9}
 PANEL_INCHES = (3.9, 2.7)
+LETTERS_PER_INCH = 14
+"""How many letters of the legend's title fit on an inch, with room to spare."""
 LINE_MARGIN = 0.03
 """Of an axis, so that a line on its end is seen."""
 START = 0.05
@@ -163,13 +167,14 @@ class Curves:
             for name in results.algorithms(self.mixers)
         ]
         lines = [summary.label(results), *_notes(results, self.mixers)]
-        legend = figure.legend(
-            handles=handles,
-            loc="outside lower center",
-            ncols=min(3, len(handles)) or 1,
-            title="\n".join(lines),
-            frameon=False,
-        )
+        title = "\n".join(textwrap.fill(line, int(LETTERS_PER_INCH * figure.get_figwidth())) for line in lines)
+        for columns in (3, 2, 1):
+            legend = figure.legend(
+                handles=handles, loc="outside lower center", ncols=columns, title=title, frameon=False
+            )
+            if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
+                break
+            legend.remove()
         legend.get_title().set_multialignment("center")
 
 
@@ -315,10 +320,15 @@ def _columns(count: int) -> int:
     return 2 if count == 4 else min(count, 3)
 
 
+def line(place: int) -> dict[str, Any]:
+    """Return the colour and the line of params.yaml's algorithm number `place`; all pairs come before one returns."""
+    lap, colour = divmod(place, len(COLOURS))
+    return {"color": COLOURS[colour], "linestyle": STYLES[(colour + lap) % len(STYLES)]}
+
+
 def _style(results: Results, algorithm: str) -> dict[str, Any]:
     """Return an algorithm's colour and line, the same in all figures."""
-    place = results.params.run.algorithms.index(algorithm)
-    return {"color": COLOURS[place % len(COLOURS)], "linestyle": STYLES[place % len(STYLES)]}
+    return line(results.params.run.algorithms.index(algorithm))
 
 
 def _seed_counts(results: Results, algorithm: str) -> str:

@@ -331,14 +331,22 @@ def test_environment_without_pictures_keeps_the_report(here):
     assert figures.picture(results(), "lumber", steps=2) is None
 
 
-def test_colours_are_told_apart_by_number():
-    # each algorithm of the shipped params has a (colour, line) of its own
-    shipped = load_params(Path(__file__).parents[1] / "params.yaml")
-    pairs = {
-        (figures.COLOURS[k % len(figures.COLOURS)], figures.STYLES[k % len(figures.STYLES)])
-        for k in range(len(shipped.algorithms))
-    }
-    assert len(pairs) == len(shipped.algorithms)
+def test_every_algorithm_has_a_colour_and_line_of_its_own():
+    count = len(figures.COLOURS) * len(figures.STYLES)
+    assert len({tuple(figures.line(place).values()) for place in range(count)}) == count
+    shipped = load_params(Path(__file__).parents[1] / "params.yaml").run.algorithms
+    assert len({figures.line(place)["color"] for place in range(len(shipped))}) == len(shipped)
+
+
+def test_legend_stays_inside_the_figure(here):
+    note = "A side study with a note that is far longer than a line below the panels can be. " * 3
+    titles = ", ".join(f"{name}: '{name}, and how it differs from all the others'" for name in ("vdn", "simple", "gre"))
+    text = PARAMS.replace("report: {", f"report: {{note: '{note}', ").replace("titles: {", f"titles: {{{titles}, ")
+    Path("params.yaml").write_text(text)
+    for declared in figures.FIGURES:
+        for name, figure in declared.draw(results()):
+            for legend in figure.legends:
+                assert legend.get_window_extent().width <= figure.bbox.width, name
 
 
 def svg_text(path: Path) -> str:
