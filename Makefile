@@ -14,7 +14,7 @@ help:
 	@echo "make demo           set-up, then the pipeline on demo/params.yaml (minutes)"
 	@echo "make repro JOBS=N   set-up, then the pipeline on params.yaml, N runs at once (default: one per core)"
 	@echo "make study STUDY=readings JOBS=N   a side study (studies/README.md)"
-	@echo "make report         tables, figures and README's claims again, from the runs that are there"
+	@echo "make report         tables, figures and README's claims again, from the runs that are there, studies too"
 	@echo "make test           set-up, then linters, types and tests"
 	@echo "make slow           the slow tests"
 	@echo "make faults         kills, damage and fuzzed input at nightly counts (40 minutes)"
@@ -57,7 +57,9 @@ study: $(VENV)/.installed
 	cd studies/$(or $(STUDY),readings) && $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
 
 report: $(VENV)/.installed
-	$(BIN)/python -m dvc repro --force --single-item aggregate
+	@for lock in dvc.lock studies/*/dvc.lock; do \
+	  if [ -f $$lock ]; then (cd $$(dirname $$lock) && python -m dvc repro --force --single-item aggregate) || exit; fi; \
+	done
 	$(BIN)/python -m benchmarks.readme
 
 check: $(VENV)/.installed
