@@ -57,8 +57,8 @@ study: $(VENV)/.installed
 	cd studies/$(or $(STUDY),readings) && $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
 
 report: $(VENV)/.installed
-	@for lock in dvc.lock studies/*/dvc.lock; do \
-	  if [ -f $$lock ]; then (cd $$(dirname $$lock) && python -m dvc repro --force --single-item aggregate) || exit; fi; \
+	for folder in . $(dir $(wildcard studies/*/dvc.lock)); do \
+	  (cd $$folder && python -m dvc repro --force --single-item aggregate) || exit; \
 	done
 	$(BIN)/python -m benchmarks.readme
 
