@@ -58,7 +58,7 @@ def judge(results: Results) -> list[Judgement]:
         _judge(results, claim, env, float(anchor["good"] - anchor["idle"]))
         for claim in CLAIMS
         for env in results.params.run.envs
-        if (anchor := _anchor(results.params, env)) is not None
+        if (anchor := anchor_of(results.params, env)) is not None
     ]
 
 
@@ -68,7 +68,7 @@ def caveats(results: Results) -> list[str]:
     for env in results.params.run.envs:
         finals = [FINAL_RETURN.read(found, results.params).mean() for name in results.params.run.algorithms
                   if (found := results.select(env, name))]  # fmt: skip
-        anchor = _anchor(results.params, env)
+        anchor = anchor_of(results.params, env)
         if anchor and finals and max(finals) <= anchor["idle"]:
             sentences.append(
                 f"{results.title(env)}: no algorithm ends better than doing nothing ({anchor['idle']:g} per episode, "
@@ -77,7 +77,7 @@ def caveats(results: Results) -> list[str]:
     return sentences
 
 
-def _anchor(params: Params, env: str) -> dict[str, Any] | None:
+def anchor_of(params: Params, env: str) -> dict[str, Any] | None:
     """Return what doing nothing and good play are worth, None where the claims do not apply."""
     return next((one for one in reference("anchors")["values"] if same_env(one, params.envs[env])), None)
 
