@@ -227,6 +227,8 @@ def test_scores(here):
     assert tables.summarise(found, tables.FINAL_RETURN, "lumber", "qmix").better is None
     content = tables.TABLES[2].fill(found)
     assert [r[-1] for r in content.rows[:4]] == [-56.2, -49.8, -49.6, -50.0]  # the released code's, by algorithm
+    Path("params.yaml").write_text(PARAMS.replace("qmix_simple}", "qmix_simple, hypernet_dim: as_qmix}"))
+    assert [r[-1] for r in tables.TABLES[2].fill(results()).rows[:4]] == [-56.2, -49.8, None, -50.0]
 
 
 def test_missing_runs_are_shown_everywhere(here):
