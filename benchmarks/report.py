@@ -49,7 +49,7 @@ def to_html(
         results=results,
         envs=[results.title(env) for env in results.params.run.envs],
         algorithms=[results.title(name) for name in results.params.run.algorithms],
-        claims=[(claim, [one for one in judgements if one.claim is claim]) for claim in CLAIMS] if judgements else [],
+        claims=[(claim, found) for claim in CLAIMS if (found := [one for one in judgements if one.claim is claim])],
         counts=Counter(judgement.verdict for judgement in judgements),
         verdict_text=verdicts.verdict_text,
         effect_text=verdicts.effect_text,

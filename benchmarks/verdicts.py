@@ -53,10 +53,11 @@ class Judgement:
 
 
 def judge(results: Results) -> list[Judgement]:
-    """Return every claim's verdict on every selected environment that reference/anchors.yaml lists."""
+    """Return the verdict of each claim that can be tested on each selected environment of reference/anchors.yaml."""
     return [
         _judge(results, claim, env, float(anchor["good"] - anchor["idle"]))
         for claim in CLAIMS
+        if _testable(results, claim)
         for env in results.params.run.envs
         if (anchor := anchor_of(results.params, env)) is not None
     ]
@@ -80,6 +81,20 @@ def caveats(results: Results) -> list[str]:
 def anchor_of(params: Params, env: str) -> dict[str, Any] | None:
     """Return what doing nothing and good play are worth, None where the claims do not apply."""
     return next((one for one in reference("anchors")["values"] if same_env(one, params.envs[env])), None)
+
+
+def _testable(results: Results, claim: Claim) -> bool:
+    """Return whether the selected algorithms are those of the claim, with one of its candidates at least."""
+    return any(
+        all(one.find(results.params) for test in claim.tests for one in _algorithms(test, candidate))
+        for candidate in claim.candidates or (None,)
+    )
+
+
+def _algorithms(test: Test, candidate: Algorithm | None) -> list[Algorithm]:
+    """Return whose runs a test reads."""
+    algorithms = [term.algorithm or candidate for term in (test.left, test.right) if term.measure is not None]
+    return [one for one in algorithms if one is not None]
 
 
 def _judge(results: Results, claim: Claim, env: str, span: float) -> Judgement:
@@ -133,9 +148,8 @@ def _outcome(
     """Return the result of one test."""
     margin = test.margin.value * (span if test.margin.of == "span" else 1.0)
     low_bound, high_bound = region = test.kind.region(margin)
-    algorithms = [term.algorithm or candidate for term in (test.left, test.right) if term.measure is not None]
     per_candidate = any(term.measure is not None and term.algorithm is None for term in (test.left, test.right))
-    keys = {one.name: one.find(results.params) for one in algorithms if one is not None}
+    keys = {one.name: one.find(results.params) for one in _algorithms(test, candidate)}
     lacking = [name for name, key in keys.items() if key is None]
     wanted = results.params.run.seeds
     seeds = [seed for seed in wanted if all((env, key, seed) in results.runs for key in keys.values() if key)]
@@ -224,15 +238,16 @@ def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
     """Return the table of claims and verdicts, one column per environment."""
     shown = list(dict.fromkeys(judgement.env for judgement in judgements))
     found = {(judgement.claim.name, judgement.env): judgement for judgement in judgements}
-    rows: list[list[Cell]] = [
-        [claim.name, claim.says, *(verdict_text(found[claim.name, env]) for env in shown)] for claim in CLAIMS if shown
-    ]
+    tested = list(dict.fromkeys((one.claim.name, one.claim.says) for one in judgements))
+    rows: list[list[Cell]] = [[name, says, *(verdict_text(found[name, env]) for env in shown)] for name, says in tested]
+    left_out = [claim.name for claim in CLAIMS if not _testable(results, claim)]
     notes = [
         "Verdicts are about gridworlds only, none speaks of StarCraft. A claim is judged on each environment by the "
         f"mean of paired differences over seeds and its {CONFIDENCE:.0%} interval; tests, margins and their reasons "
         "were fixed before the runs (benchmarks/claims.py).",
         "Claims about QMIX-GRE: all three lambdas of the paper's grid are tested, one that passes is enough, and the "
         f"intervals are widened for it (each {1 - (1 - CONFIDENCE) / len(GRID):.1%}).",
+        *([f"Not tested, since these runs lack the algorithms: {'; '.join(left_out)}."] if left_out else []),
         *caveats(results),
         *(f"**{text}**" for text in results.notes()),
     ]
@@ -298,7 +313,7 @@ def _side(term: Term) -> str:
 def to_markdown(results: Results, judgements: Sequence[Judgement]) -> str:
     """Return verdicts, tests and the plan as one page."""
     if not judgements:
-        return "# The paper's claims\n\nNo environment here is one that the claims are about.\n"
+        return "# The paper's claims\n\nNone of the claims can be tested with these environments and algorithms.\n"
     return "\n".join(
         [
             "# The paper's claims, tested on gridworlds\n",
