@@ -238,9 +238,11 @@ def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
     """Return the table of claims and verdicts, one column per environment."""
     shown = list(dict.fromkeys(judgement.env for judgement in judgements))
     found = {(judgement.claim.name, judgement.env): judgement for judgement in judgements}
-    tested = list(dict.fromkeys((one.claim.name, one.claim.says) for one in judgements))
-    rows: list[list[Cell]] = [[name, says, *(verdict_text(found[name, env]) for env in shown)] for name, says in tested]
-    left_out = [claim.name for claim in CLAIMS if not _testable(results, claim)]
+    tested = {one.claim.name: one.claim.says for one in judgements}
+    rows: list[list[Cell]] = [
+        [name, says, *(verdict_text(found[name, env]) for env in shown)] for name, says in tested.items()
+    ]
+    left_out = [claim.name for claim in CLAIMS if claim.name not in tested]
     notes = [
         "Verdicts are about gridworlds only, none speaks of StarCraft. A claim is judged on each environment by the "
         f"mean of paired differences over seeds and its {CONFIDENCE:.0%} interval; tests, margins and their reasons "
