@@ -23,7 +23,7 @@ CLAIMS = REPORT / "claims.json"
 STUDIES = Path("studies")
 
 COMPARED_ENVS = {
-    "readings": ("traffic_junction10_v0", "traffic_junction10_v1"),
+    "readings": ("traffic_junction10_v0", "traffic_junction10_v1", "lumberjacks_v0"),
     "one_layer": ("lumberjacks_v0", "traffic_junction10_v0"),
 }
 """Each side study, and the environments of the main results that stand beside its own."""
