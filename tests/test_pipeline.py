@@ -281,7 +281,7 @@ def test_committed_results_are_up_to_date(folder, tmp_path):
     committed = Project(ROOT).run("git", "ls-files", "--error-unmatch", str(place / "dvc.lock")).returncode == 0
     if not committed:
         pytest.skip("no results are committed yet")
-    Project(ROOT).ok("git", "clone", "-q", "--no-local", str(ROOT), str(tmp_path / "clone"))
+    Project(ROOT).ok("git", "clone", "-q", str(ROOT), str(tmp_path / "clone"))
     clone = tmp_path / "clone" / place
     run = load_params(clone / "params.yaml").run
     items = list(itertools.product(run.envs, run.algorithms, run.seeds))
@@ -296,7 +296,7 @@ def test_committed_results_are_up_to_date(folder, tmp_path):
 
 
 def test_readmes_hold_the_committed_results(tmp_path):
-    Project(ROOT).ok("git", "clone", "-q", "--no-local", str(ROOT), str(tmp_path / "clone"))
+    Project(ROOT).ok("git", "clone", "-q", str(ROOT), str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone")
     clone.ok(sys.executable, "-m", "benchmarks.readme")
     assert not clone.ok("git", "status", "--porcelain"), "run: make report"
