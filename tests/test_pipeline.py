@@ -271,18 +271,23 @@ def test_studies_are_the_same_pipeline_and_say_that_they_are_studies(folder):
     assert folder.name in (ROOT / "studies" / "README.md").read_text()
 
 
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory):
+    """What is committed, in a clone: 200 MB of results, so that the tests below share it."""
+    folder = tmp_path_factory.mktemp("committed")
+    Project(ROOT).ok("git", "clone", "-q", str(ROOT), str(folder))
+    return Project(folder)
+
+
 @pytest.mark.parametrize("folder", [ROOT, *STUDIES], ids=lambda folder: folder.name)
-def test_committed_results_are_up_to_date(folder, tmp_path):
+def test_committed_results_are_up_to_date(folder, committed):
     """The lock in git matches params.yaml, results versions, runs and the report's sources in git.
 
     Runs that are selected and not there yet are all that DVC would run.
     """
-    place = folder.relative_to(ROOT)
-    committed = Project(ROOT).run("git", "ls-files", "--error-unmatch", str(place / "dvc.lock")).returncode == 0
-    if not committed:
+    clone = committed.folder / folder.relative_to(ROOT)
+    if not (clone / "dvc.lock").is_file():
         pytest.skip("no results are committed yet")
-    Project(ROOT).ok("git", "clone", "-q", str(ROOT), str(tmp_path / "clone"))
-    clone = tmp_path / "clone" / place
     run = load_params(clone / "params.yaml").run
     items = list(itertools.product(run.envs, run.algorithms, run.seeds))
     lacking = [item for item in items if not (clone / evaluation_file(*item)).is_file()]
@@ -295,11 +300,9 @@ def test_committed_results_are_up_to_date(folder, tmp_path):
         assert "Running stage" not in done
 
 
-def test_readmes_hold_the_committed_results(tmp_path):
-    Project(ROOT).ok("git", "clone", "-q", str(ROOT), str(tmp_path / "clone"))
-    clone = Project(tmp_path / "clone")
-    clone.ok(sys.executable, "-m", "benchmarks.readme")
-    assert not clone.ok("git", "status", "--porcelain"), "run: make report"
+def test_readmes_hold_the_committed_results(committed):
+    committed.ok(sys.executable, "-m", "benchmarks.readme")
+    assert not committed.ok("git", "status", "--porcelain"), "run: make report"
 
 
 @pytest.mark.parametrize("folder", [ROOT, *STUDIES], ids=lambda folder: folder.name)
