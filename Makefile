@@ -60,7 +60,7 @@ report: $(VENV)/.installed
 	for folder in . $(dir $(wildcard studies/*/dvc.lock)); do \
 	  (cd $$folder && python -m dvc repro --force --single-item aggregate) || exit; \
 	done
-	$(BIN)/python -m benchmarks.readme
+	$(BIN)/python -m benchmarks.report.readme
 
 check: $(VENV)/.installed
 	$(BIN)/python -m ruff check

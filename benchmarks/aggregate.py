@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import figures, marl_eval, report, tables, verdicts
-from benchmarks.gather import Results, gather
+from benchmarks.claims import verdicts
 from benchmarks.layout import REPORT
+from benchmarks.report import figures, marl_eval, page, tables
+from benchmarks.report.gather import Results, gather
 from marl_gre import stats
 from marl_gre.config import load_params
 from marl_gre.errors import run_cli
-from marl_gre.run_dir import publishing, write_json
+from marl_gre.storage.run_dir import publishing, write_json
 
 CURVES = {"returns": figures.RETURN, "win_rates": figures.WIN_RATE, "entropy": figures.ENTROPY}
 CURVE_COLUMNS = ("env", "algorithm", "due_steps", "seeds", "mean", "min", "max", "iqm", "iqm_low", "iqm_high")
@@ -54,7 +55,7 @@ def write_report(results: Results, folder: Path) -> None:
     (folder / "claims.md").write_text(verdicts.to_markdown(results, judgements))
     write_json(folder / "claims.json", verdicts.as_json(results, judgements))
     (folder / "README.md").write_text(index(results, [table for table, _ in written], drawn))
-    (folder / "index.html").write_text(report.to_html(results, judgements, written, drawn))
+    (folder / "index.html").write_text(page.to_html(results, judgements, written, drawn))
 
 
 def write_curves(results: Results, metric: figures.Metric, path: Path) -> None:

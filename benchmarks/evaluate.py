@@ -3,7 +3,7 @@
 from benchmarks.layout import evaluation_file, item_arguments, run_folder
 from marl_gre.config import load_params
 from marl_gre.errors import run_cli
-from marl_gre.evaluate import evaluate
+from marl_gre.jobs.evaluate import evaluate
 
 
 def main() -> None:

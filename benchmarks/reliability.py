@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.readme import README, put
+from benchmarks.report.readme import README, put
 from marl_gre.errors import BadInput, MarlGreError, run_cli
-from marl_gre.run_dir import machine, publish_json
+from marl_gre.storage.run_dir import machine, publish_json
 
 TESTS = Path("tests/reliability")
 RESULTS = Path("results/reliability.json")

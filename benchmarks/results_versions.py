@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-import envs
+import marl_gre_envs
 from marl_gre.config import TRAINER_RESULTS_VERSION, Params, load_params
 from marl_gre.errors import BadInput, run_cli
 
@@ -27,7 +27,7 @@ def results_versions(params: Params) -> dict[str, Any]:
         BadInput: an environment cannot be found.
     """
     try:
-        env_versions = {key: envs.results_version(config.env) for key, config in params.envs.items()}
+        env_versions = {key: marl_gre_envs.results_version(config.env) for key, config in params.envs.items()}
     except ValueError as error:
         raise BadInput(f"envs: {error}") from error
     return {
@@ -48,7 +48,7 @@ def write(params: Params, path: Path = PATH) -> None:
 
 def main() -> None:
     """Check the params file, down to making each selected environment and network once, and write the versions."""
-    from marl_gre.check import check_runnable  # brings torch, which `write` alone does not need
+    from marl_gre.jobs.check import check_runnable  # brings torch, which `write` alone does not need
 
     parser = argparse.ArgumentParser(description="Check params.yaml and write results_versions.yaml.")
     parser.add_argument("--params", default="params.yaml", type=Path)

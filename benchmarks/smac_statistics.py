@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from envs.smac.core import SMAC
-from envs.smac.maps import MAPS
-from envs.smac.units import FLIES, SEPARATION, UNIT_TABLE
 from marl_gre.seeding import Purpose, rng
+from marl_gre_envs.smac.core import SMAC
+from marl_gre_envs.smac.maps import MAPS
+from marl_gre_envs.smac.units import FLIES, SEPARATION, UNIT_TABLE
 
 COPIES = 100
 SAMPLE_STEPS = 4  # the closest pair is looked for in every fourth step

@@ -3,7 +3,7 @@
 from benchmarks.layout import WORK, item_arguments, run_folder
 from marl_gre.config import load_params
 from marl_gre.errors import run_cli
-from marl_gre.train import train
+from marl_gre.jobs.train import train
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ def _main() -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     from marl_gre.config import load_params
-    from marl_gre.train import train
+    from marl_gre.jobs.train import train
 
     config = load_params(arguments.params).run_config(arguments.env, arguments.algorithm, arguments.seed)
     out = arguments.out or Path("runs") / arguments.env / arguments.algorithm / str(arguments.seed)
@@ -33,8 +33,8 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from marl_gre.config import EvaluateConfig
-    from marl_gre.evaluate import evaluate_run
-    from marl_gre.run_dir import load_run, publish_json
+    from marl_gre.jobs.evaluate import evaluate_run
+    from marl_gre.storage.run_dir import load_run, publish_json
 
     result = evaluate_run(load_run(arguments.run), EvaluateConfig(episodes=arguments.episodes))
     if arguments.out:
@@ -44,26 +44,26 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    from marl_gre.verify import verify
+    from marl_gre.jobs.verify import verify
 
     for line in verify(arguments.run, arguments.evaluation, arguments.retrain):
         print(line, flush=True)
 
 
 def _play(arguments: argparse.Namespace) -> None:
-    from marl_gre.play import play_run
+    from marl_gre.jobs.play import play_run
 
     play_run(arguments.run, arguments.gif, arguments.seed, arguments.episodes)
 
 
 def _credits(arguments: argparse.Namespace) -> None:
-    from marl_gre.diagnostics import diagnose_run
+    from marl_gre.jobs.credits import diagnose_run
 
     diagnose_run(arguments.run, arguments.out, arguments.seed, arguments.episodes)
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from marl_gre.check import check_params
+    from marl_gre.jobs.check import check_params
 
     print(check_params(arguments.params))
 
@@ -71,12 +71,12 @@ def _check(arguments: argparse.Namespace) -> None:
 def _doctor(arguments: argparse.Namespace) -> None:
     import torch
 
-    import envs
-    from envs import starcraft
+    import marl_gre_envs
+    from marl_gre_envs import starcraft
 
     print(f"marl-gre {__version__}, python {platform.python_version()}, torch {torch.__version__}")
     print(f"device: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu (no CUDA device)'}")
-    print(f"environments: {', '.join(envs.ENVS)}")
+    print(f"environments: {', '.join(marl_gre_envs.ENVS)}")
     for name, module, why in _OPTIONAL:
         found = importlib.util.find_spec(module) is not None
         print(f"{name}: {'ok' if found else f'missing; {why}'}")

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError, YAMLWarning
 
-import envs
-from envs.checks import one_of
+import marl_gre_envs
 from marl_gre.errors import BadInput
 from marl_gre.mixers import MIXERS, Mixer, MixerConfig
+from marl_gre_envs.checks import one_of
 
 TRAINER_RESULTS_VERSION = 1
 """Raised whenever a change of code changes what training, testing or evaluating computes."""
@@ -43,7 +43,7 @@ class Section(BaseModel):
 class EnvConfig(Section):
     """One entry of `envs`: an environment with its protocol."""
 
-    env: str = Field(description="an id of envs.ENVS, or package.module:factory of a PettingZoo parallel env")
+    env: str = Field(description="an id of marl_gre_envs.ENVS, or package.module:factory of a PettingZoo parallel env")
     kwargs: dict[str, Any] = Field({}, description="passed to the environment's constructor")
     total_steps: int = Field(ge=1, description="environment steps of a training run")
     test_interval_steps: int = Field(ge=1, description="steps between greedy tests")
@@ -56,8 +56,8 @@ class EnvConfig(Section):
     @field_validator("env")
     @classmethod
     def _known(cls, env: str) -> str:
-        if env not in envs.ENVS and not THIRD_PARTY.fullmatch(env):
-            raise ValueError(one_of("environment", env, [*envs.ENVS, "package.module:factory"]))
+        if env not in marl_gre_envs.ENVS and not THIRD_PARTY.fullmatch(env):
+            raise ValueError(one_of("environment", env, [*marl_gre_envs.ENVS, "package.module:factory"]))
         return env
 
 
@@ -241,7 +241,7 @@ class RunConfig(BaseModel):
             BadInput: a third party's environment cannot be imported.
         """
         try:
-            env_version = envs.results_version(self.env.env)
+            env_version = marl_gre_envs.results_version(self.env.env)
         except ValueError as error:
             raise BadInput(f"envs.{self.env_key}.env: {error}") from error
         return {

@@ -13,36 +13,9 @@ from torch.optim.rmsprop import rmsprop
 from marl_gre import losses
 from marl_gre.config import TrainConfig
 from marl_gre.credit import credit_entropy, credits
+from marl_gre.data import Batch
 from marl_gre.errors import NonFinite
 from marl_gre.mixers import QMIX, Mixer
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B whole episodes without padding: all first steps, then all second ones, ..., the longest episode first.
-
-    P counts all steps and what followed the last ones, Q the steps in which an action was taken, so P = Q + B. What
-    follows action q is row B + q of the packed arrays.
-    """
-
-    obs: Tensor  # [P, N, O]
-    state: Tensor  # [P, S]
-    action_mask: Tensor  # [P, N, A], 1 = available
-    actions: Tensor  # [Q, N], int64
-    reward: Tensor  # [Q], team reward
-    terminated: Tensor  # [Q], 1 where nothing follows for the TD target
-    now: Tensor  # [Q], int64: the row in which each action was taken
-    episodes: tuple[int, ...]  # [T+1]: how many episodes have a row at each time
-
-    def actions_by_row(self) -> Tensor:
-        """Return the actions taken in each row, 0 where none was [P,N]."""
-        rows = self.actions.new_zeros(len(self.obs), self.actions.shape[1])
-        return rows.index_copy_(0, self.now, self.actions)
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return the batch on that device."""
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return Batch(**tensors, episodes=self.episodes)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from marl_gre import kernels
-from marl_gre.agents import RecurrentAgent
+from marl_gre.agents import gru_acting
+from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import TrainConfig
 from marl_gre.losses import mask_unavailable
 
@@ -32,14 +32,14 @@ def random_available(action_mask: np.ndarray, uniform: np.ndarray) -> np.ndarray
     return (available > chosen[..., None]).argmax(-1)
 
 
-def weights_of(agent: RecurrentAgent) -> kernels.Weights:
+def weights_of(agent: RecurrentAgent) -> gru_acting.Weights:
     """Return a copy of a network's weights as the kernel reads them."""
     named = {name: np.array(value.detach().cpu().numpy().T, np.float32, order="C")
              for name, value in agent.named_parameters()}  # fmt: skip
     first = named["fc1.weight"]
     last = len(first) - agent.n_agents
     obs, action, agent_id = np.split(first, (last - agent.n_actions, last))
-    return kernels.Weights(
+    return gru_acting.Weights(
         obs=obs,
         action=action,
         agent=agent_id + named["fc1.bias"],
@@ -101,7 +101,7 @@ class Policy:
         """
         if self.torch_plays:
             return self._act_by_torch(obs, action_mask, epsilon, noise)
-        kernels.act(
+        gru_acting.act(
             self.weights,
             np.ascontiguousarray(obs, np.float32),
             np.ascontiguousarray(action_mask, np.int8),

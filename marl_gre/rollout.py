@@ -1,37 +1,15 @@
 """policy x VectorEnv -> episodes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-import envs
-from envs.vector import VectorEnv
+import marl_gre_envs
 from marl_gre.config import EnvConfig
+from marl_gre.data import Episode
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite
 from marl_gre.policy import Policy
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One episode of L steps, as the replay keeps it: worlds instead of observations."""
-
-    seed: int
-    world: dict[str, np.ndarray]  # what the env's `observe` reads, each [L+1, ...]; empty where not recorded
-    actions: np.ndarray  # int16 [L, N]
-    reward: np.ndarray  # team reward, float64 [L]
-    terminated: bool  # a true end; otherwise the time limit
-    won: bool | None  # None where there is nothing to win
-
-    @property
-    def length(self) -> int:
-        """Steps played."""
-        return len(self.reward)
-
-    @property
-    def episode_return(self) -> float:
-        """The undiscounted team return."""
-        return float(self.reward.sum())
+from marl_gre_envs.vector import VectorEnv
 
 
 def make_env(key: str, config: EnvConfig, num_envs: int) -> VectorEnv:
@@ -41,7 +19,7 @@ def make_env(key: str, config: EnvConfig, num_envs: int) -> VectorEnv:
         BadInput: the environment cannot be made from its entry in params.yaml.
     """
     try:
-        return envs.make_vec(config.env, num_envs, autoreset=False, **config.kwargs)
+        return marl_gre_envs.make_vec(config.env, num_envs, autoreset=False, **config.kwargs)
     except (ValueError, TypeError, ImportError, AttributeError) as error:
         raise BadInput(f"envs.{key}: {error}") from error
 

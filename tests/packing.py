@@ -2,7 +2,7 @@
 
 import torch
 
-from marl_gre.learner import Batch
+from marl_gre.data import Batch
 
 
 def packed(obs, state, action_mask, actions, reward, terminated, mask):

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from envs.smac import engine
-from envs.smac.orders import SENT_NOWHERE
-from envs.smac.pathing import terrain_named
-from envs.smac.reference import Battle
-from envs.smac.rewards import Rewards
-from envs.smac.units import LIFE_REGEN, TYPE_ID, UNIT_TABLE
+from marl_gre_envs.smac import engine
+from marl_gre_envs.smac.orders import SENT_NOWHERE
+from marl_gre_envs.smac.pathing import terrain_named
+from marl_gre_envs.smac.rewards import Rewards
+from marl_gre_envs.smac.units import LIFE_REGEN, TYPE_ID, UNIT_TABLE
+from smac_reference.engine import Battle
 
 STOP, NORTH, SOUTH, EAST, WEST, FIRST_TARGET = 1, 2, 3, 4, 5, 6
 

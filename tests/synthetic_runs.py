@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.gather import ENTROPY_COLUMNS, TEST_COLUMNS
+from benchmarks.report.gather import ENTROPY_COLUMNS, TEST_COLUMNS
 from marl_gre.config import Params
 from marl_gre.credit import QUANTILES
 

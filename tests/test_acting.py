@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from marl_gre.agents import RecurrentAgent
+from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.policy import Policy, random_available
 
 O, A, N = 11, 5, 3  # noqa: E741  (the axis letters of all docstrings)

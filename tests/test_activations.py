@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from envs.compiling import fused_kernel, inner_kernel
-from marl_gre.activations import relu, sigmoid, tanh
+from marl_gre.agents.activations import relu, sigmoid, tanh
+from marl_gre_envs.compiling import fused_kernel, inner_kernel
 
 EXACT = {
     relu: lambda x: np.where(x < 0, 0, x),

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_runs import write_runs
 
-from benchmarks import figures, tables, verdicts
 from benchmarks.aggregate import main, summary, write_report
-from benchmarks.gather import Run, gather, paper_name, reference
+from benchmarks.claims import verdicts
+from benchmarks.report import figures, tables
+from benchmarks.report.gather import Run, gather, paper_name, reference
 from marl_gre import stats
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput
+from synthetic_runs import write_runs
 
 PARAMS = """
 run: {envs: [lumber, traffic], algorithms: [vdn, qmix, simple, gre], seeds: [0, 1, 7]}

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-import envs
-from benchmarks import verdicts
-from benchmarks.claims import CLAIMS, GRID, QMIX, SIMPLE, SIZED, VDN
-from benchmarks.gather import Results, Run, reference
+import marl_gre_envs
+from benchmarks.claims import verdicts
+from benchmarks.claims.declared import CLAIMS, GRID, QMIX, SIMPLE, SIZED, VDN
+from benchmarks.report.gather import Results, Run, reference
 from marl_gre.config import load_params
 from marl_gre.mixers import QMIX as QMIXMixer
 from marl_gre.mixers import QMIXSimple
@@ -239,7 +239,7 @@ def test_size_matched_variant_has_qmixs_size(env, hypernet_dim, size):
     2 (S+1) H + (H+1) (N K + K) + (S+1) K + (S+1) K + (K+1).
     """
     config = load_params(ROOT / "params.yaml").envs[env]
-    vector = envs.make_vec(config.env, 1, **config.kwargs)
+    vector = marl_gre_envs.make_vec(config.env, 1, **config.kwargs)
     agents, inputs, width = vector.n_agents, vector.state_dim + 1, 32
     qmix = 2 * inputs * 64 + 65 * (agents + 1) * width + 2 * inputs * width + width + 1
 
@@ -257,7 +257,7 @@ def test_size_matched_variant_has_qmixs_size(env, hypernet_dim, size):
 
 @pytest.mark.parametrize("anchor", reference("anchors")["values"], ids=lambda one: f"{one['env']}-{one['kwargs']}")
 def test_anchor_of_doing_nothing(anchor):
-    env = envs.make_vec(anchor["env"], 4, autoreset=False, **anchor["kwargs"])
+    env = marl_gre_envs.make_vec(anchor["env"], 4, autoreset=False, **anchor["kwargs"])
     env.reset(seed=[0, 1, 2, 3])
     idle = env.noops[0]
     returns = np.zeros(4)

@@ -5,9 +5,9 @@ import functools
 import pettingzoo
 import pytest
 
-import envs
-from envs.parallel import MaskInObservation
+import marl_gre_envs
 from marl_gre.testing import check_env
+from marl_gre_envs.parallel import MaskInObservation
 
 BOTH = ("terminated", "truncated")
 SMALL_GRID = {"grid_shape": (2, 2), "n_trees": 2, "n_agents": 1, "agent_view": (0, 0), "max_steps": 6, "strict": True}
@@ -37,22 +37,22 @@ USUAL_ENDS = {name: ends for name, kwargs, ends in CASES if not kwargs}
 
 
 def test_every_registered_env_is_checked():
-    assert {name for name, _, _ in CASES} == set(envs.ENVS)
+    assert {name for name, _, _ in CASES} == set(marl_gre_envs.ENVS)
 
 
 @pytest.mark.parametrize(
     ("name", "kwargs", "ends"), CASES, ids=[f"{name}-{'-'.join(kwargs) or 'defaults'}" for name, kwargs, _ in CASES]
 )
 def test_check_env(name, kwargs, ends):
-    check_env(functools.partial(envs.make, name, **kwargs), ends=ends)
+    check_env(functools.partial(marl_gre_envs.make, name, **kwargs), ends=ends)
 
 
-@pytest.mark.parametrize("name", envs.ENVS)
+@pytest.mark.parametrize("name", marl_gre_envs.ENVS)
 def test_the_form_with_masks_in_observations(name):
-    check_env(lambda: MaskInObservation(envs.make(name)), ends=USUAL_ENDS[name], seeds=2, episodes=2)
+    check_env(lambda: MaskInObservation(marl_gre_envs.make(name)), ends=USUAL_ENDS[name], seeds=2, episodes=2)
 
 
-@pytest.mark.parametrize("name", envs.ENVS)
+@pytest.mark.parametrize("name", marl_gre_envs.ENVS)
 def test_the_registered_form(name):
     public = "marl_gre/" + name.replace("_v", "-v")
     check_env(lambda: pettingzoo.make("parallel", public), ends=USUAL_ENDS[name], seeds=1, episodes=1)

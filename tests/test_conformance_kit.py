@@ -2,13 +2,13 @@
 
 import functools
 
+import pytest
+
 import broken_envs
 import broken_mixers
 import corridor
-import pytest
-from sound_mixer import WeightedSum, WeightedSumConfig
-
 from marl_gre.testing import ConformanceError, check_env, check_mixer
+from sound_mixer import WeightedSum, WeightedSumConfig
 
 
 def defective(module):

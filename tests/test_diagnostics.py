@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from marl_gre import credit_drawing
 from marl_gre.cli import main
 from marl_gre.config import load_params
-from marl_gre.diagnostics import EpisodeCredits, measure, phase_rows, step_rows
-from marl_gre.rollout import Episode
-from marl_gre.run_dir import load_run
-from marl_gre.train import train
+from marl_gre.data import Episode
+from marl_gre.jobs import credits_drawing as credit_drawing
+from marl_gre.jobs.credits import EpisodeCredits, measure, phase_rows, step_rows
+from marl_gre.jobs.train import train
+from marl_gre.storage.run_dir import load_run
 
 PARAMS = """
 run: {envs: [lumber], algorithms: [qmix, vdn], seeds: [0]}
@@ -132,5 +132,5 @@ def test_environment_without_pictures_gets_the_map_alone():
 
 
 def test_the_library_does_without_matplotlib():
-    code = "import sys, marl_gre.cli, marl_gre.diagnostics; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, marl_gre.cli, marl_gre.jobs.credits; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -18,8 +18,8 @@ import pettingzoo
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-import envs
-from envs.parallel import MaskInObservation
+import marl_gre_envs
+from marl_gre_envs.parallel import MaskInObservation
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # pettingzoo.test imports PettingZoo's old modules
@@ -33,7 +33,7 @@ with warnings.catch_warnings():
         state_test,
     )
 
-NAMES = list(envs.ENVS)
+NAMES = list(marl_gre_envs.ENVS)
 GRIDWORLDS = [name for name in NAMES if name != "smac_v0"]  # more about that one in test_smac_faces.py
 PUBLIC = {name: "marl_gre/" + name.replace("_v", "-v") for name in NAMES}
 # In traffic_junction_v1 cars off the road observe zeros, which PettingZoo suspects to be a mistake.
@@ -43,7 +43,7 @@ newer_version = pytest.mark.filterwarnings("ignore:.*is out of date:DeprecationW
 
 
 def module(name):
-    return importlib.import_module(envs.ENVS[name])
+    return importlib.import_module(marl_gre_envs.ENVS[name])
 
 
 @zeros_allowed
@@ -82,7 +82,7 @@ def test_pettingzoo_max_cycles_and_state(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_pettingzoo_render(name, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    monkeypatch.setattr("envs.parallel.FRAMES_PER_SECOND", 1000)
+    monkeypatch.setattr("marl_gre_envs.parallel.FRAMES_PER_SECOND", 1000)
     pytest.importorskip("pygame")
     render_test(module(name).env)
 
@@ -94,23 +94,23 @@ def test_the_registries_find_them(name):
         assert isinstance(env, kind)
         assert env.metadata["name"] == name
     assert gymnasium.spec(PUBLIC[name]).kwargs == {"name": name}
-    assert envs.results_version(name) == module(name).RESULTS_VERSION
+    assert marl_gre_envs.results_version(name) == module(name).RESULTS_VERSION
 
 
 def test_every_environment_module_is_listed():
-    folder = os.path.dirname(envs.__file__)
+    folder = os.path.dirname(marl_gre_envs.__file__)
     found = {file[:-3] for file in os.listdir(folder) if file[-6:-4] == "_v" and file.endswith(".py")}
-    assert found == {path.removeprefix("envs.") for path in envs.ENVS.values()}
+    assert found == {path.removeprefix("marl_gre_envs.") for path in marl_gre_envs.ENVS.values()}
 
 
 def test_importing_is_light_and_silent():
     code = """
 import sys, threading, random
 state = random.getstate()
-import envs
+import marl_gre_envs
 assert not {"numba", "torch", "PIL", "pygame", "marl_gre"} & set(sys.modules), "heavy imports"
 assert threading.active_count() == 1 and random.getstate() == state
-envs.make("lumberjacks_v0")
+marl_gre_envs.make("lumberjacks_v0")
 assert not {"torch", "marl_gre"} & set(sys.modules)
 import gymnasium
 gymnasium.make("marl_gre/lumberjacks-v1")
@@ -121,13 +121,13 @@ gymnasium.make("marl_gre/lumberjacks-v1")
 
 @newer_version
 def test_gymnasium_needs_no_import_of_ours():
-    code = "import gymnasium; env = gymnasium.make('envs:marl_gre/lumberjacks-v1'); env.reset(seed=0)"
+    code = "import gymnasium; env = gymnasium.make('marl_gre_envs:marl_gre/lumberjacks-v1'); env.reset(seed=0)"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", GRIDWORLDS)
 def test_info_has_what_the_core_knows(name):
-    env = envs.make(name, max_steps=30)
+    env = marl_gre_envs.make(name, max_steps=30)
     core = env.core
     obs, infos = env.reset(seed=1)
     keys = {"action_mask", "agent_reward", "agent_done", "illegal_actions", *core.step_counters}
@@ -154,7 +154,7 @@ def test_info_has_what_the_core_knows(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_returned_stays_as_it_was(name):
-    env = envs.make(name)
+    env = marl_gre_envs.make(name)
     kept = [env.reset(seed=0)]
     before = [copy.deepcopy(kept[0])]
     states = [env.state()]
@@ -183,16 +183,16 @@ def test_seeds_decide_whole_episodes(name):
                 yield np.concatenate(list(obs.values())).tobytes(), rewards["agent_0"]
             env.reset()
 
-    env = envs.make(name, max_steps=20)
+    env = marl_gre_envs.make(name, max_steps=20)
     first = list(episodes(env, 5))
     assert first == list(episodes(env, 5))  # used before
-    assert first == list(episodes(envs.make(name, max_steps=20), 5))  # new
+    assert first == list(episodes(marl_gre_envs.make(name, max_steps=20), 5))  # new
     assert first != list(episodes(env, 6))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pickles(name):
-    env = envs.make(name)
+    env = marl_gre_envs.make(name)
     env.reset(seed=3)
     twin = pickle.loads(pickle.dumps(env))  # noqa: S301
     for _ in range(10):
@@ -203,7 +203,7 @@ def test_pickles(name):
 
 
 def test_wrong_use_raises_one_line():
-    env = envs.make("lumberjacks_v1", strict=True)
+    env = marl_gre_envs.make("lumberjacks_v1", strict=True)
     with pytest.raises(RuntimeError, match="call reset"):
         env.step({"agent_0": 0, "agent_1": 0})
     env.reset(seed=0)
@@ -212,12 +212,12 @@ def test_wrong_use_raises_one_line():
     with pytest.raises(ValueError, match="illegal action 7 of agent_1"):
         env.step({"agent_0": 0, "agent_1": 7})
     with pytest.raises(ValueError, match="max_cycles and max_steps are the same"):
-        envs.make("lumberjacks_v1", max_cycles=3, max_steps=3)
+        marl_gre_envs.make("lumberjacks_v1", max_cycles=3, max_steps=3)
     with pytest.raises(ValueError, match="unknown render_mode 'rgb'; did you mean 'rgb_array'"):
-        envs.make("lumberjacks_v1", render_mode="rgb")
+        marl_gre_envs.make("lumberjacks_v1", render_mode="rgb")
     with pytest.raises(TypeError, match="unknown keyword of lumberjacks_v1: 'n_tree'; did you mean 'n_trees'"):
-        envs.make("lumberjacks_v1", n_tree=3)
-    env = envs.make("lumberjacks_v1", max_cycles=1)
+        marl_gre_envs.make("lumberjacks_v1", n_tree=3)
+    env = marl_gre_envs.make("lumberjacks_v1", max_cycles=1)
     env.reset(seed=0)
     env.step({"agent_0": 0, "agent_1": 0})
     with pytest.raises(RuntimeError, match="call reset"):
@@ -227,7 +227,7 @@ def test_wrong_use_raises_one_line():
 
 
 def test_an_illegal_action_is_replaced_and_counted():
-    env, twin = envs.make("traffic_junction_v1"), envs.make("traffic_junction_v1")
+    env, twin = marl_gre_envs.make("traffic_junction_v1"), marl_gre_envs.make("traffic_junction_v1")
     env.reset(seed=0)
     twin.reset(seed=0)
     *_, infos = env.step(dict.fromkeys(env.agents, 9))
@@ -240,7 +240,7 @@ def test_an_illegal_action_is_replaced_and_counted():
 @pytest.mark.parametrize("name", GRIDWORLDS)
 def test_gymnasium_joint_form(name):
     env = gymnasium.make(PUBLIC[name], max_steps=25)
-    twin = envs.make(name, max_steps=25)
+    twin = marl_gre_envs.make(name, max_steps=25)
     obs, info = env.reset(seed=2)
     expected, _ = twin.reset(seed=2)
     rng = np.random.default_rng(0)
@@ -264,7 +264,7 @@ def test_gymnasium_joint_form(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_gymnasium_checker(name, monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    monkeypatch.setattr("envs.parallel.FRAMES_PER_SECOND", 1000)
+    monkeypatch.setattr("marl_gre_envs.parallel.FRAMES_PER_SECOND", 1000)
     pytest.importorskip("pygame")
     env = gymnasium.make(PUBLIC[name], render_mode="rgb_array").unwrapped
     # Its only objection is the list of rewards, which is what the joint form is about.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import envs
+import marl_gre_envs
 
 DATA = Path(__file__).parent / "data"
 LUMBERJACKS = [
@@ -44,7 +44,7 @@ def load(file):
 def test_core_reproduces_ma_gym(file):
     name, kwargs, data, start = load(file)
     length = data["length"]
-    vec = envs.make_vec(name, len(length), autoreset=False, **kwargs)
+    vec = marl_gre_envs.make_vec(name, len(length), autoreset=False, **kwargs)
     vec.reset(seed=0, options=start)
     np.testing.assert_array_equal(vec.obs, data["obs"][:, 0])
     for t in range(length.max()):
@@ -67,7 +67,7 @@ def test_core_reproduces_ma_gym(file):
 @pytest.mark.parametrize("file", LUMBERJACKS + TRAFFIC)
 def test_pettingzoo_face_reproduces_ma_gym(file):
     name, kwargs, data, start = load(file)
-    env = envs.make(name, **kwargs)
+    env = marl_gre_envs.make(name, **kwargs)
     for episode, length in enumerate(data["length"]):
         obs, _ = env.reset(seed=0, options={key: value[episode] for key, value in start.items()})
         np.testing.assert_array_equal(list(obs.values()), data["obs"][episode, 0])
@@ -87,7 +87,7 @@ def test_pettingzoo_face_reproduces_ma_gym(file):
 
 def playing_digest(name):
     """Return the digest of 300 steps of random play in 3 copies, restarts included."""
-    vec = envs.make_vec(name, 3, max_steps=40, **({"n_max": 7} if name.startswith("traffic") else {}))
+    vec = marl_gre_envs.make_vec(name, 3, max_steps=40, **({"n_max": 7} if name.startswith("traffic") else {}))
     vec.reset(seed=11)
     rng = np.random.default_rng(0)
     digest = hashlib.sha256()
@@ -100,4 +100,4 @@ def playing_digest(name):
 
 @pytest.mark.parametrize("name", [name for name, _ in PINNED])
 def test_results_version_pins_results(name):
-    assert playing_digest(name) == PINNED[name, envs.results_version(name)]
+    assert playing_digest(name) == PINNED[name, marl_gre_envs.results_version(name)]

@@ -4,9 +4,9 @@ import random
 
 import numpy as np
 import pytest
-from gym_shim import ma_gym, quiet_spaces
 
-import envs
+import marl_gre_envs
+from gym_shim import ma_gym, quiet_spaces
 
 
 def record(env, episodes, rng, start_of, after_step):
@@ -80,7 +80,7 @@ def compare_lumberjacks(episodes, seed, **kwargs):
     rng = np.random.default_rng(seed)
     recorded = record(theirs, episodes, rng, lumberjacks_start, lambda env, before: lumberjacks_start(env))
     fields = {"agent_pos": lambda v: v.world["agent_pos"], "trees": lambda v: v.world["trees"]}
-    return compare(envs.make_vec("lumberjacks_v0", episodes, autoreset=False, **kwargs), recorded, fields)
+    return compare(marl_gre_envs.make_vec("lumberjacks_v0", episodes, autoreset=False, **kwargs), recorded, fields)
 
 
 def traffic_start(env, **arrivals):
@@ -118,7 +118,7 @@ def compare_traffic(episodes, seed, **kwargs):
         "route": lambda v: v.world["route"],
         "step_collisions": lambda v: v.info["collisions"],
     }
-    return compare(envs.make_vec("traffic_junction_v0", episodes, autoreset=False, **kwargs), recorded, fields)
+    return compare(marl_gre_envs.make_vec("traffic_junction_v0", episodes, autoreset=False, **kwargs), recorded, fields)
 
 
 def test_lumberjacks():

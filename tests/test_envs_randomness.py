@@ -11,7 +11,7 @@ import pytest
 from numba import njit
 from scipy.stats import chisquare
 
-from envs import randomness
+from marl_gre_envs import randomness
 
 
 def test_splitmix64_reference_values():
@@ -83,11 +83,11 @@ def test_partial_shuffle_moves_only_what_it_selects():
 
 def test_compiled_kernels_follow_a_change_of_the_files_they_call(tmp_path):
     # numba alone would go on with the machine code of before: mine.py itself does not change.
-    package = tmp_path / "envs"
+    package = tmp_path / "marl_gre_envs"
     shutil.copytree(Path(randomness.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "mine.py").write_text(
-        "from envs import randomness\n"
-        "from envs.compiling import kernel\n"
+        "from marl_gre_envs import randomness\n"
+        "from marl_gre_envs.compiling import kernel\n"
         "@kernel\n"
         "def draw():\n"
         "    return randomness.below(1_000_000, 1, 2, 3, 4)\n"

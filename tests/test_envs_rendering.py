@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-import envs
-from envs import rendering
+import marl_gre_envs
+from marl_gre_envs import rendering
 
 
 def color(name):
@@ -18,9 +18,9 @@ def count(picture, name):
     return int((picture == color(name)).all(axis=-1).sum())
 
 
-@pytest.mark.parametrize("name", envs.ENVS)
+@pytest.mark.parametrize("name", marl_gre_envs.ENVS)
 def test_a_picture_is_an_image_of_constant_size(name):
-    vec = envs.make_vec(name, 2, **({"spawn_layout": "grid_jitter"} if name == "smac_v0" else {}))
+    vec = marl_gre_envs.make_vec(name, 2, **({"spawn_layout": "grid_jitter"} if name == "smac_v0" else {}))
     vec.reset(seed=0)
     world = vec.get_world()
     first = vec.render()
@@ -38,7 +38,7 @@ def test_lumberjacks_shows_trees_agents_and_closed_cells():
     trees = np.zeros((5, 5), int)
     trees[0, 1], trees[3, 3] = 1, 2
     options = {"agent_pos": [(0, 0), (2, 2)], "trees": trees}
-    vec = envs.make_vec("lumberjacks_v0", n_trees=0)
+    vec = marl_gre_envs.make_vec("lumberjacks_v0", n_trees=0)
     vec.reset(options=options)
     picture = vec.render()
     weak, strong = rendering.TREES
@@ -47,14 +47,14 @@ def test_lumberjacks_shows_trees_agents_and_closed_cells():
     assert count(picture, rendering.AGENTS[0]) > 100
     assert count(picture, rendering.AGENTS[1]) > 100
     assert count(picture, rendering.CLOSED) > 1000
-    vec = envs.make_vec("lumberjacks_v1", n_trees=0)
+    vec = marl_gre_envs.make_vec("lumberjacks_v1", n_trees=0)
     vec.reset(options=options | {"trees": trees * (trees == 2)})
     assert count(vec.render(), weak) == 0
     assert count(vec.render(), rendering.CLOSED) == 0
 
 
 def test_traffic_junction_shows_routes_and_collisions():
-    vec = envs.make_vec("traffic_junction_v0", n_max=3, autoreset=False)
+    vec = marl_gre_envs.make_vec("traffic_junction_v0", n_max=3, autoreset=False)
     start = {
         "pos": [(7, 0), (7, 1), (6, 13)],
         "on_road": [1, 1, 1],
@@ -84,7 +84,7 @@ def test_agents_in_one_cell_do_not_cover_each_other(count, beside_tree):
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (40, 3)])
 def test_odd_sizes_can_be_drawn(size):
-    vec = envs.make_vec("lumberjacks_v1", grid_shape=size, n_agents=1, n_trees=0, agent_view=(0, 0))
+    vec = marl_gre_envs.make_vec("lumberjacks_v1", grid_shape=size, n_agents=1, n_trees=0, agent_view=(0, 0))
     vec.reset(seed=0)
     assert vec.render().size > 0
 
@@ -92,8 +92,8 @@ def test_odd_sizes_can_be_drawn(size):
 def test_human_mode_follows_the_episode(monkeypatch):
     pygame = pytest.importorskip("pygame")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    monkeypatch.setattr("envs.parallel.FRAMES_PER_SECOND", 1000)
-    env = envs.make("lumberjacks_v1", render_mode="human")
+    monkeypatch.setattr("marl_gre_envs.parallel.FRAMES_PER_SECOND", 1000)
+    env = marl_gre_envs.make("lumberjacks_v1", render_mode="human")
     env.reset(seed=0)
     first = pygame.surfarray.array3d(pygame.display.get_surface())
     expected = env.core.render()
@@ -109,13 +109,13 @@ def test_human_mode_follows_the_episode(monkeypatch):
 
 def test_human_mode_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pygame", None)
-    env = envs.make("lumberjacks_v1", render_mode="human")
+    env = marl_gre_envs.make("lumberjacks_v1", render_mode="human")
     with pytest.raises(ImportError, match=r'pip install "marl-gre\[render\]"'):
         env.reset(seed=0)
 
 
 def test_render_without_a_mode_warns():
-    env = envs.make("lumberjacks_v1")
+    env = marl_gre_envs.make("lumberjacks_v1")
     env.reset(seed=0)
     with pytest.warns(UserWarning, match="render_mode"):
         assert env.render() is None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-import envs
+import marl_gre_envs
 
 NOOP, DOWN, LEFT, UP, RIGHT = range(5)
 GAS, BRAKE = 0, 1
@@ -12,7 +12,9 @@ STRAIGHT, TURN_RIGHT, TURN_LEFT = 1, 2, 3
 
 def lumberjacks(name, agent_pos, trees, **kwargs):
     trees = np.array(trees)
-    vec = envs.make_vec(name, grid_shape=trees.shape, n_agents=len(agent_pos), n_trees=0, autoreset=False, **kwargs)
+    vec = marl_gre_envs.make_vec(
+        name, grid_shape=trees.shape, n_agents=len(agent_pos), n_trees=0, autoreset=False, **kwargs
+    )
     vec.reset(seed=0, options={"agent_pos": agent_pos, "trees": trees})
     return vec
 
@@ -20,7 +22,7 @@ def lumberjacks(name, agent_pos, trees, **kwargs):
 def traffic(name, cars, size=4, **kwargs):
     """Start with cars (position, direction, route) on the road of a size x size grid; None = a waiting car."""
     kwargs = {"arrive_prob": 0} | kwargs
-    vec = envs.make_vec(name, grid_shape=(size, size), n_max=len(cars), autoreset=False, **kwargs)
+    vec = marl_gre_envs.make_vec(name, grid_shape=(size, size), n_max=len(cars), autoreset=False, **kwargs)
     filled = [car or ((0, 0), (0, 0), -1) for car in cars]
     vec.reset(
         seed=0,
@@ -289,7 +291,7 @@ def test_traffic_switches_can_be_mixed():
 
 def test_traffic_scripted_arrivals_at_several_gates():
     # G = 4 arrivals per step: cars 1 and 2 enter in step 1; a car that has entered does not enter again in step 2.
-    vec = envs.make_vec("traffic_junction_v1", grid_shape=(4, 4), n_max=3, autoreset=False)
+    vec = marl_gre_envs.make_vec("traffic_junction_v1", grid_shape=(4, 4), n_max=3, autoreset=False)
     start = {
         "pos": [(2, 0), (0, 0), (0, 0)],
         "on_road": [1, 0, 0],
@@ -316,7 +318,7 @@ def test_team_reward_is_the_sum_or_the_mean():
 
 def test_starts_are_uniform():
     # 5 x 5 cells, 2 agents, 12 trees: a cell starts with an agent in 2/25, with a tree in 12/25 of all episodes.
-    vec = envs.make_vec("lumberjacks_v1", 5000)
+    vec = marl_gre_envs.make_vec("lumberjacks_v1", 5000)
     vec.reset(seed=0)
     pos, trees = vec.world["agent_pos"], vec.world["trees"]
     assert (trees > 0).sum(axis=(1, 2)).tolist() == [12] * 5000
@@ -329,7 +331,7 @@ def test_starts_are_uniform():
     # Strengths 1 and 2: half of 60,000 each; standard deviation sqrt(60000 / 4) = 122.
     assert abs((trees == 1).sum() - 30_000) < 6 * 123
 
-    vec = envs.make_vec("traffic_junction_v1", 6000, n_max=3)
+    vec = marl_gre_envs.make_vec("traffic_junction_v1", 6000, n_max=3)
     vec.reset(seed=0)
     # Each of the 4 * 3 * 2 = 24 orders of gates has 250 of 6000 starts; sqrt(6000 / 24 * 23 / 24) = 15.5.
     orders, counts = np.unique(vec.world["pos"].reshape(6000, -1), axis=0, return_counts=True)
@@ -344,7 +346,7 @@ def test_arrival_probability(name, per_step):
     # One waiting car joins one driving car on the road: with arrive_prob 0.3 per step, v0 lets it in with 0.3. In v1
     # three waiting cars and three free gates give 3 * 0.3 expected arrivals.
     waiting = 1 if name.endswith("v0") else 3
-    vec = envs.make_vec(name, 4000, n_max=1 + waiting, arrive_prob=0.3, autoreset=False)
+    vec = marl_gre_envs.make_vec(name, 4000, n_max=1 + waiting, arrive_prob=0.3, autoreset=False)
     start = {
         "pos": [(7, 0)] + [(0, 0)] * waiting,
         "on_road": [1] + [0] * waiting,

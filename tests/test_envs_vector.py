@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import envs
-from envs.vector import VectorEnv
+import marl_gre_envs
+from marl_gre_envs.vector import VectorEnv
 
 # With these, random play reaches the goal as well as the time limit.
 SETTINGS = {
@@ -21,7 +21,7 @@ SETTINGS = {
 
 
 def make(name, num_envs=1, **kwargs):
-    return envs.make_vec(name, num_envs, **(SETTINGS[name] | kwargs))
+    return marl_gre_envs.make_vec(name, num_envs, **(SETTINGS[name] | kwargs))
 
 
 def outputs(vec, row=slice(None)):
@@ -294,7 +294,7 @@ def test_strict_raises_and_changes_nothing():
 
 @pytest.mark.parametrize("actions", [[[0]], [[0, 0], [0, 0]], [[0.0, 0.0]], [[True, False]], [["0", "1"]], 0, None])
 def test_actions_of_a_wrong_form_raise(actions):
-    vec = envs.make_vec("lumberjacks_v1")
+    vec = marl_gre_envs.make_vec("lumberjacks_v1")
     vec.reset(seed=0)
     with pytest.raises(ValueError, match=r"actions must be whole numbers \(1, 2\), found"):
         vec.step(actions)
@@ -302,7 +302,7 @@ def test_actions_of_a_wrong_form_raise(actions):
 
 def test_step_before_reset_raises():
     with pytest.raises(RuntimeError, match="call reset"):
-        envs.make_vec("lumberjacks_v1").step([[0, 0]])
+        marl_gre_envs.make_vec("lumberjacks_v1").step([[0, 0]])
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -378,7 +378,7 @@ BAD_OPTIONS = [
 
 @pytest.mark.parametrize(("name", "options", "message"), BAD_OPTIONS)
 def test_bad_options_are_refused_in_one_line(name, options, message):
-    vec = envs.make_vec(name, **(JACKS if name.startswith("lumber") else CARS))
+    vec = marl_gre_envs.make_vec(name, **(JACKS if name.startswith("lumber") else CARS))
     vec.reset(seed=0)
     before = vec.get_world()
     with pytest.raises(ValueError, match=message) as error:
@@ -388,13 +388,13 @@ def test_bad_options_are_refused_in_one_line(name, options, message):
 
 
 def test_options_of_others_are_left_alone():
-    vec = envs.make_vec("lumberjacks_v1")
+    vec = marl_gre_envs.make_vec("lumberjacks_v1")
     vec.reset(seed=0, options={"some wrapper's": 1})
     assert vec.world["seed"][0] == 0
 
 
 def test_options_for_each_copy_or_for_all():
-    vec = envs.make_vec("lumberjacks_v1", 2, **JACKS)
+    vec = marl_gre_envs.make_vec("lumberjacks_v1", 2, **JACKS)
     vec.reset(options={"agent_pos": [(0, 0), (1, 1)], "trees": GOOD_TREES})
     assert vec.world["agent_pos"].tolist() == [[[0, 0], [1, 1]]] * 2
     both = [[(0, 0), (1, 1)], [(2, 2), (2, 1)]]
@@ -416,7 +416,7 @@ BAD_WORLDS = [
 
 @pytest.mark.parametrize(("spoil", "message"), BAD_WORLDS)
 def test_bad_worlds_are_refused(spoil, message):
-    vec = envs.make_vec("lumberjacks_v1", 2)
+    vec = marl_gre_envs.make_vec("lumberjacks_v1", 2)
     vec.reset(seed=0)
     world = vec.get_world()
     before = vec.get_world()
@@ -481,32 +481,32 @@ BAD_KEYWORDS = [
 @pytest.mark.parametrize(("name", "kwargs", "kind", "message"), BAD_KEYWORDS)
 def test_bad_keywords_are_refused_in_one_line(name, kwargs, kind, message):
     with pytest.raises(kind, match=message) as error:
-        envs.make_vec(name, **kwargs)
+        marl_gre_envs.make_vec(name, **kwargs)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "3", [1, 2, 3], [1, -1], True, [0.5, 1], 2**63])
 def test_bad_seeds_are_refused(seed):
-    vec = envs.make_vec("lumberjacks_v1", 2)
+    vec = marl_gre_envs.make_vec("lumberjacks_v1", 2)
     with pytest.raises(ValueError, match="seed"):
         vec.reset(seed=seed)
 
 
 def test_names(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="unknown environment 'lumberjack_v0'; did you mean 'lumberjacks_v0'"):
-        envs.make_vec("lumberjack_v0")
+        marl_gre_envs.make_vec("lumberjack_v0")
     with pytest.raises(ValueError, match="Allowed: lumberjacks_v0, lumberjacks_v1, traffic_junction_v0"):
-        envs.make("smack")
+        marl_gre_envs.make("smack")
     with pytest.raises(ValueError, match="module 'no_such_module' cannot be imported"):
-        envs.make("no_such_module:parallel_env")
+        marl_gre_envs.make("no_such_module:parallel_env")
     (tmp_path / "broken_module.py").write_text("def factory(:")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match="module 'broken_module' cannot be imported: invalid syntax"):
-        envs.make("broken_module:factory")
-    with pytest.raises(ValueError, match="unknown factory in module envs.lumberjacks_v0: 'paralel_env'; did you mean"):
-        envs.make("envs.lumberjacks_v0:paralel_env")
-    assert envs.results_version("lumberjacks_v0") == 1
-    assert envs.results_version("math:sin") == 0
+        marl_gre_envs.make("broken_module:factory")
+    with pytest.raises(ValueError, match="unknown factory in module marl_gre_envs.*: 'paralel_env'; did you mean"):
+        marl_gre_envs.make("marl_gre_envs.lumberjacks_v0:paralel_env")
+    assert marl_gre_envs.results_version("lumberjacks_v0") == 1
+    assert marl_gre_envs.results_version("math:sin") == 0
 
 
 def play(vec, steps):
@@ -530,7 +530,7 @@ def test_lumberjacks_corners(data):
     rows, columns = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6))
     n_agents = data.draw(st.integers(1, min(4, rows * columns)))
     spare = 1 if clipped else 0
-    vec = envs.make_vec(
+    vec = marl_gre_envs.make_vec(
         "lumberjacks_v0" if clipped else "lumberjacks_v1",
         data.draw(st.integers(1, 3)),
         grid_shape=(rows, columns),
@@ -547,7 +547,7 @@ def test_lumberjacks_corners(data):
 @given(st.data())
 def test_traffic_junction_corners(data):
     size = data.draw(st.integers(4, 9))
-    vec = envs.make_vec(
+    vec = marl_gre_envs.make_vec(
         data.draw(st.sampled_from(["traffic_junction_v0", "traffic_junction_v1"])),
         data.draw(st.integers(1, 3)),
         grid_shape=(size, size),
@@ -570,7 +570,7 @@ def test_traffic_junction_corners(data):
 def test_one_cell_is_enough():
     # One agent, no tree: the first step finds no tree standing.
     for name in ("lumberjacks_v0", "lumberjacks_v1"):
-        vec = envs.make_vec(name, grid_shape=(1, 1), n_agents=1, n_trees=0, agent_view=(0, 0), autoreset=False)
+        vec = marl_gre_envs.make_vec(name, grid_shape=(1, 1), n_agents=1, n_trees=0, agent_view=(0, 0), autoreset=False)
         vec.reset(seed=0)
         assert vec.obs[0, 0].tolist() == [0, 0, 0, 0, 1, 0]  # coordinates 0, one agent of one here, no tree
         vec.step([[1]])
@@ -579,14 +579,14 @@ def test_one_cell_is_enough():
 
 
 def test_context_manager_and_close():
-    with envs.make_vec("lumberjacks_v1") as vec:
+    with marl_gre_envs.make_vec("lumberjacks_v1") as vec:
         vec.close()
     vec.close()
 
 
 def test_arrivals_of_any_number_type():
     for dtype in (np.uint8, np.int64, np.float32):
-        vec = envs.make_vec("traffic_junction_v0", **CARS)
+        vec = marl_gre_envs.make_vec("traffic_junction_v0", **CARS)
         vec.reset(options=GOOD_CARS | {"arrivals": np.array([(1, 3, 2, 1)], dtype)})
         vec.step([[1, 1]])
         assert vec.world["pos"][0].tolist() == [[2, 0], [3, 2]]

@@ -4,10 +4,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from marl_gre.config import EvaluateConfig, load_params
-from marl_gre.evaluate import evaluate_run
+from marl_gre.jobs.evaluate import evaluate_run
+from marl_gre.networks import build_networks
 from marl_gre.rollout import make_env
-from marl_gre.run_dir import FinishedRun
-from marl_gre.train import build_networks
+from marl_gre.storage.run_dir import FinishedRun
 
 PARAMS = """
 run: {envs: [lumber], algorithms: [vdn, qmix], seeds: [3]}

@@ -2,13 +2,13 @@
 
 import sys
 
-import corridor
-import corridor_variants as variants
 import numpy as np
 import pytest
 
-import envs
-from envs.from_parallel import episode_seed, from_parallel_env
+import corridor
+import corridor_variants as variants
+import marl_gre_envs
+from marl_gre_envs.from_parallel import episode_seed, from_parallel_env
 
 OUTPUTS = ("obs", "state", "action_mask", "reward", "agent_reward", "terminated", "truncated")
 
@@ -265,16 +265,16 @@ def test_an_env_is_truncated_at_a_given_limit():
 
 
 def test_make_vec_takes_a_third_party_factory():
-    vec = envs.make_vec("corridor:parallel_env", 2, length=6, team_reward="shared")
+    vec = marl_gre_envs.make_vec("corridor:parallel_env", 2, length=6, team_reward="shared")
     vec.reset(seed=0)
     vec.step(np.zeros((2, 2), int))
-    assert envs.results_version("corridor:parallel_env") == 0
+    assert marl_gre_envs.results_version("corridor:parallel_env") == 0
 
 
 def test_our_own_envs_pass_through_the_adapter_unchanged():
     ours, wrapped = (
-        envs.make_vec("lumberjacks_v0"),
-        envs.make_vec("envs.lumberjacks_v0:parallel_env", team_reward="shared"),
+        marl_gre_envs.make_vec("lumberjacks_v0"),
+        marl_gre_envs.make_vec("marl_gre_envs.lumberjacks_v0:parallel_env", team_reward="shared"),
     )
     rng = np.random.default_rng(5)
     for vec in (ours, wrapped):

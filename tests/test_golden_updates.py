@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from packing import packed
 
-from marl_gre.agents import RecurrentAgent
+from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import TrainConfig
 from marl_gre.learner import Learner
 from marl_gre.mixers import MIXERS, QMIX
+from packing import packed
 
 FILES = sorted((Path(__file__).parent / "data").glob("update_*.npz"))
 

@@ -4,14 +4,14 @@ import functools
 import importlib
 import warnings
 
-import corridor_variants as variants
 import gymnasium
 import numpy as np
 import pytest
 
-import envs
-from envs.from_parallel import from_parallel_env
+import corridor_variants as variants
+import marl_gre_envs
 from marl_gre.testing import check_env
+from marl_gre_envs.from_parallel import from_parallel_env
 
 with warnings.catch_warnings():  # PettingZoo's tests import one of its own envs by a deprecated name
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -20,9 +20,9 @@ with warnings.catch_warnings():  # PettingZoo's tests import one of its own envs
 pytestmark = pytest.mark.interop
 
 
-@pytest.fixture(params=envs.ENVS)
+@pytest.fixture(params=marl_gre_envs.ENVS)
 def module(request):
-    return importlib.import_module(envs.ENVS[request.param])
+    return importlib.import_module(marl_gre_envs.ENVS[request.param])
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_simple_spread_keeps_its_promises(simple_spread):
 
 
 def test_simple_spread_as_a_vector_env(simple_spread):
-    vec = envs.make_vec("mpe2.simple_spread_v3:parallel_env", 3, autoreset=False, N=2, max_cycles=7)
+    vec = marl_gre_envs.make_vec("mpe2.simple_spread_v3:parallel_env", 3, autoreset=False, N=2, max_cycles=7)
     env = simple_spread.parallel_env(N=2, max_cycles=7)
     # own velocity 2, position 2, two landmarks 4, the other agent 2, its message 2; still, four directions
     assert (vec.n_agents, vec.obs_dim, vec.n_actions, vec.state_dim) == (2, 12, 5, 24)
@@ -117,7 +117,7 @@ def test_simple_spread_as_a_vector_env(simple_spread):
 
 def test_agents_of_different_sizes(simple_spread):
     """simple_speaker_listener: the speaker sees 3 numbers and has 3 actions, the listener 11 and 5."""
-    vec = envs.make_vec("mpe2.simple_speaker_listener_v4:parallel_env", 2, max_cycles=5)
+    vec = marl_gre_envs.make_vec("mpe2.simple_speaker_listener_v4:parallel_env", 2, max_cycles=5)
     vec.reset(seed=0)
     assert (vec.agents, vec.obs_dim, vec.n_actions) == (["speaker_0", "listener_0"], 11, 5)
     assert vec.action_mask[0].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]

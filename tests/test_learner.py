@@ -6,16 +6,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from packing import packed
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from marl_gre import losses
-from marl_gre.agents import RecurrentAgent
+from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import TrainConfig
 from marl_gre.errors import NonFinite
 from marl_gre.learner import Learner
 from marl_gre.mixers import MIXERS, VDN
+from packing import packed
 
 N, A, OBS, S = 3, 4, 6, 5  # agents, actions, sizes of observation and state
 

@@ -301,7 +301,7 @@ def test_committed_results_are_up_to_date(folder, committed):
 
 
 def test_readmes_hold_the_committed_results(committed):
-    committed.ok(sys.executable, "-m", "benchmarks.readme")
+    committed.ok(sys.executable, "-m", "benchmarks.report.readme")
     assert not committed.ok("git", "status", "--porcelain"), "run: make report"
 
 

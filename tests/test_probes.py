@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from marl_gre.config import AlgorithmConfig, EnvConfig, RunConfig, TrainConfig
+from marl_gre.data import collate
 from marl_gre.learner import mix, take
 from marl_gre.mixers import MIXERS
 from marl_gre.policy import epsilon_at, random_available
-from marl_gre.replay import collate
 from marl_gre.rollout import play_greedily
 from marl_gre.seeding import Purpose, rng
-from marl_gre.train import Trainer
+from marl_gre.trainer import Trainer
 
 # q_tot of the greedy policy along an episode, as a function of the cue, and its return
 PROBES = {

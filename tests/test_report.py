@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_runs import write_json, write_runs
 
-from benchmarks import marl_eval, report, verdicts
 from benchmarks.aggregate import write_report
-from benchmarks.claims import CLAIMS
-from benchmarks.gather import gather
+from benchmarks.claims import verdicts
+from benchmarks.claims.declared import CLAIMS
+from benchmarks.report import marl_eval, page
+from benchmarks.report.gather import gather
 from marl_gre.config import load_params
+from synthetic_runs import write_json, write_runs
 
 PARAMS = """
 run: {envs: [lumber], algorithms: [qmix, simple, gre], seeds: [0, 1]}
@@ -132,10 +133,10 @@ def test_interval_picture_shows_region_mean_and_interval(made):
     results, _ = made
     judgement = next(one for one in verdicts.judge(results) if one.claim.name == "RQ1b")
     (outcome,) = judgement.outcomes
-    picture = str(report.interval_picture(outcome))
+    picture = str(page.interval_picture(outcome))
     numbers = {name: float(value) for name, value in re.findall(r'(cx|x1|x2|x|width)="([\d.]+)"', picture)}
     assert 'class="claimed"' in picture
-    assert 0 <= numbers["cx"] <= report.WIDTH
+    assert 0 <= numbers["cx"] <= page.WIDTH
     bar = re.search(r'<line x1="([\d.]+)" x2="([\d.]+)" y1="13.0" y2="13.0" class="bar"', picture)
     assert float(bar[1]) <= numbers["cx"] <= float(bar[2])
 
@@ -145,7 +146,7 @@ def test_damaged_provenance_is_no_reason_to_stop(made, tmp_path, monkeypatch):
     for text in ("{", "[1]", '{"versions": 3, "wall_s": null}', "\x00"):
         write_json(Path("results/runs/lumber/qmix/0/provenance.json"), {})
         Path("results/runs/lumber/qmix/0/provenance.json").write_text(text)
-        rows = {row[0]: row[1] for row in report._made(made[0]).rows}
+        rows = {row[0]: row[1] for row in page._made(made[0]).rows}
         assert rows["Training, hours in all"] == "0.0"
 
 

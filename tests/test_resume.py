@@ -10,13 +10,14 @@ import sys
 import time
 
 import pytest
-from test_train import PARAMS, digest
 
-from marl_gre import checkpoint
 from marl_gre.config import load_params
 from marl_gre.errors import StorageFailed
-from marl_gre.resume import Keeper
-from marl_gre.train import Trainer, train
+from marl_gre.jobs.train import train
+from marl_gre.storage import checkpoint
+from marl_gre.storage.resume import Keeper
+from marl_gre.trainer import Trainer
+from test_train import PARAMS, digest
 
 SMALL_REPLAY = PARAMS.replace("train: {", "train: {replay_episodes: 12, target_update_episodes: 5, ")
 
@@ -76,7 +77,7 @@ def test_only_what_the_replay_still_holds_is_kept(config, tmp_path):
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(config, reference, tmp_path, signal_number):
     (tmp_path / "params.yaml").write_text(SMALL_REPLAY)
     code = (
-        "import marl_gre.train as t, sys; t.CHECKPOINT_STEPS = 40; sys.argv = ['marl-gre', 'train', '--env', "
+        "import marl_gre.jobs.train as t, sys; t.CHECKPOINT_STEPS = 40; sys.argv = ['marl-gre', 'train', '--env', "
         "'lumberjacks', '--algorithm', 'qmix_gre', '--out', 'out']; from marl_gre.cli import main; main()"
     )
     moments = random.Random(int(signal_number))

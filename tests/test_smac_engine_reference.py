@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from envs.smac.core import SMAC
-from envs.smac.maps import MAPS, SIZE
-from envs.smac.reference import Battle
-from envs.smac.reference_units import write_world
-from envs.smac.units import HP, MAX_ENERGY, SHIELD, UNIT_TABLE
+from marl_gre_envs.smac.core import SMAC
+from marl_gre_envs.smac.maps import MAPS, SIZE
+from marl_gre_envs.smac.units import HP, MAX_ENERGY, SHIELD, UNIT_TABLE
+from smac_reference.engine import Battle
+from smac_reference.units import write_world
 
 
 def _actions(env, rng, greedy):

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from smac_battles import EAST, FIRST_TARGET, NORTH, STOP, Skirmish
 
-from envs.smac.maps import TERRAINS
-from envs.smac.orders import HOLD, SENT_TO_POINT, SENT_TO_UNITS
-from envs.smac.units import UNITS
+from marl_gre_envs.smac.maps import TERRAINS
+from marl_gre_envs.smac.orders import HOLD, SENT_TO_POINT, SENT_TO_UNITS
+from marl_gre_envs.smac.units import UNITS
+from smac_battles import EAST, FIRST_TARGET, NORTH, STOP, Skirmish
 
 ATTACKERS = (
     "marine",

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from smac_battles import FIRST_TARGET, STOP, Skirmish
 
-from envs.compiling import SHARED_SMAC
-from envs.core import RUNNING, TERMINATED
-from envs.smac import core
-from envs.smac.core import SMAC
-from envs.smac.maps import MAPS, SIZE, TERRAINS
-from envs.smac.pathing import TALL, WALKER, terrain_named
-from envs.smac.rewards import Rewards
-from envs.smac.units import FLIES, HP, MAX_ENERGY, SEPARATION, SHIELD, TYPE_ID, UNIT_TABLE
-from envs.smac.units import TALL as IS_TALL
+from marl_gre_envs.compiling import sources
+from marl_gre_envs.core import RUNNING, TERMINATED
+from marl_gre_envs.smac import core
+from marl_gre_envs.smac.core import SMAC
+from marl_gre_envs.smac.maps import MAPS, SIZE, TERRAINS
+from marl_gre_envs.smac.pathing import TALL, WALKER, terrain_named
+from marl_gre_envs.smac.rewards import Rewards
+from marl_gre_envs.smac.units import FLIES, HP, MAX_ENERGY, SEPARATION, SHIELD, TYPE_ID, UNIT_TABLE
+from marl_gre_envs.smac.units import TALL as IS_TALL
+from smac_battles import FIRST_TARGET, STOP, Skirmish
 
 
 def _random_actions(env, rng):
@@ -421,6 +421,5 @@ def test_tables_of_terrains(name):
 
 def test_compiled_kernels_follow_a_change_of_any_file_of_the_rules():
     folder = Path(core.__file__).parent
-    rules = {f"envs/smac/{path.name}" for path in folder.glob("*.py") if "inner_kernel" in path.read_text()}
-    assert rules <= set(SHARED_SMAC)
-    assert all((folder.parents[1] / name).exists() for name in SHARED_SMAC)
+    rules = {path for path in folder.glob("*.py") if "inner_kernel" in path.read_text()}
+    assert rules <= sources("marl_gre_envs.smac.core")

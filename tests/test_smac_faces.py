@@ -8,13 +8,13 @@ import numpy as np
 import pettingzoo
 import pytest
 
-import envs
-from envs import smac_v0
-from envs.parallel import MaskInObservation
-from envs.smac import rendering
-from envs.smac.maps import MAPS, SCENARIOS
-from envs.smac.units import UNITS
+import marl_gre_envs
 from marl_gre.testing import check_env
+from marl_gre_envs import smac_v0
+from marl_gre_envs.parallel import MaskInObservation
+from marl_gre_envs.smac import rendering
+from marl_gre_envs.smac.maps import MAPS, SCENARIOS
+from marl_gre_envs.smac.units import UNITS
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # pettingzoo.test imports PettingZoo's old modules
@@ -49,7 +49,7 @@ zeros_allowed = pytest.mark.filterwarnings("ignore:Observation numpy array is al
 def test_every_map_has_its_ids(name):
     for form in ("parallel", "aec"):
         spec = pettingzoo.spec(form, f"smac/{name}_v0")
-        assert (spec.kwargs, spec.entry_point.partition(":")[0]) == ({"map_name": name}, "envs.smac_v0")
+        assert (spec.kwargs, spec.entry_point.partition(":")[0]) == ({"map_name": name}, "marl_gre_envs.smac_v0")
     spec = gymnasium.spec(f"smac/{name}-v0")
     assert spec.kwargs == {"name": "smac_v0", "map_name": name}
 
@@ -58,8 +58,8 @@ def test_ids_make_their_map():
     assert pettingzoo.make("parallel", "smac/3s_vs_5z_v0").core.map_name == "3s_vs_5z"
     assert len(pettingzoo.make("aec", "smac/MMM2_v0").possible_agents) == 10
     assert gymnasium.make("smac/2s3z-v0", obs_last_action=True).unwrapped.core.obs_dim == 80 + 4 * 11
-    assert envs.make_vec("smac_v0", 4, map_name="3m").obs.shape == (4, 3, 30)
-    assert envs.results_version("smac_v0") == smac_v0.RESULTS_VERSION
+    assert marl_gre_envs.make_vec("smac_v0", 4, map_name="3m").obs.shape == (4, 3, 30)
+    assert marl_gre_envs.results_version("smac_v0") == smac_v0.RESULTS_VERSION
 
 
 @zeros_allowed

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs.smac.interface import FIELDS, Flags, Interface, make_flags
-from envs.smac.maps import ENEMY_TYPE_BITS, MAPS, TYPE_BITS
-from envs.smac.rewards import Rewards, battle_reward, make_rewards, scale_of, step_reward
-from envs.smac.units import UNITS
+from marl_gre_envs.smac.interface import FIELDS, Flags, Interface, make_flags
+from marl_gre_envs.smac.maps import ENEMY_TYPE_BITS, MAPS, TYPE_BITS
+from marl_gre_envs.smac.rewards import Rewards, battle_reward, make_rewards, scale_of, step_reward
+from marl_gre_envs.smac.units import UNITS
 
 DATA = Path(__file__).parent / "data"
 RECORDED = ["2s3z", "3s_vs_5z", "10m_vs_11m", "MMM2"]

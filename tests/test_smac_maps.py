@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from envs.smac import units
-from envs.smac.maps import MAPS, SIZE, TERRAINS, fits, grid_layout, map_named
-from envs.smac.units import TYPE_ID, UNIT_TABLE, UNITS
+from marl_gre_envs.smac import units
+from marl_gre_envs.smac.maps import MAPS, SIZE, TERRAINS, fits, grid_layout, map_named
+from marl_gre_envs.smac.units import TYPE_ID, UNIT_TABLE, UNITS
 
 # SMAC's map_param_registry and, for pool and greatest reward, its reward code run on every map:
 # map: agents, enemies, limit, races, map type, actions, enemy hp + shields, greatest reward.

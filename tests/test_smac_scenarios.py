@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from envs import smac_v0
-from envs.smac.maps import SCENARIOS
-from envs.smac.scenarios import _team
-from envs.smac.units import FLIES, MEDIVAC, SEPARATION, TYPE_ID, TYPE_NAMES, UNIT_TABLE, UNITS
 from marl_gre.testing import check_env
+from marl_gre_envs import smac_v0
+from marl_gre_envs.smac.maps import SCENARIOS
+from marl_gre_envs.smac.scenarios import _team
+from marl_gre_envs.smac.units import FLIES, MEDIVAC, SEPARATION, TYPE_ID, TYPE_NAMES, UNIT_TABLE, UNITS
 
 RACES = {
     "protoss": {"stalker": 0.45, "zealot": 0.45, "colossus": 0.1},

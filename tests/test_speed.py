@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-import envs
-from benchmarks import speed
-from benchmarks.speed_reference import CellAgent, DenseLearner, DenseQMIX, DenseReplay, GRUAgent, dense_episode
-from benchmarks.speed_tools import memory_of, update_gflop
-from marl_gre.agents import RecurrentAgent
+import marl_gre_envs
+from benchmarks.speed import __main__ as speed
+from benchmarks.speed.reference import CellAgent, DenseLearner, DenseQMIX, DenseReplay, GRUAgent, dense_episode
+from benchmarks.speed.tools import memory_of, update_gflop
+from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import TrainConfig
+from marl_gre.data import collate
 from marl_gre.learner import Learner
 from marl_gre.mixers import QMIX
 from marl_gre.policy import Policy
-from marl_gre.replay import collate
 from marl_gre.rollout import play
 
 
@@ -27,7 +27,7 @@ def doubled(tensors):
 @pytest.fixture(scope="module")
 def ragged():
     """Six random episodes of different lengths on 3m, where some actions are unavailable."""
-    env = envs.make_vec("smac_v0", 6, autoreset=False, map_name="3m")
+    env = marl_gre_envs.make_vec("smac_v0", 6, autoreset=False, map_name="3m")
     torch.manual_seed(0)
     agent = RecurrentAgent(env.obs_dim, env.n_actions, env.n_agents, 64)
     noise = np.random.default_rng(0).random((env.episode_limit, 2, 6, env.n_agents))
@@ -110,7 +110,7 @@ def test_an_unknown_section_is_refused(capsys):
 
 
 def test_memory_of_copies_counts_shared_arrays_once():
-    one, three = (memory_of(envs.make_vec("traffic_junction_v0", copies, n_max=10)) for copies in (1, 3))
+    one, three = (memory_of(marl_gre_envs.make_vec("traffic_junction_v0", copies, n_max=10)) for copies in (1, 3))
     # the state is a view of the observations (10 agents x 135 numbers), both twice (final_*), beside smaller arrays
     assert 2 * 10 * 135 * 4 < one < 3 * 10 * 135 * 4
     assert 0.97 * 3 * one < three < 3 * one  # each env also has a few tables, whatever the number of copies

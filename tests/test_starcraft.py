@@ -14,15 +14,15 @@ import time
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-import fake_smac
 import numpy as np
 import pytest
 
-from envs import starcraft
-from envs.parallel import CoreParallelEnv, metadata_of
-from envs.starcraft_worker import Battle, Channel
+import fake_smac
 from marl_gre.cli import main
 from marl_gre.testing import check_env
+from marl_gre_envs import starcraft
+from marl_gre_envs.parallel import CoreParallelEnv, metadata_of
+from marl_gre_envs.starcraft_worker import Battle, Channel
 
 FAKE = "fake_smac:StarCraft2Env"
 FAKE_V2 = "fake_smac:StarCraftCapabilityEnvWrapper"
@@ -383,7 +383,7 @@ PARENT = """
 import sys
 sys.path.insert(0, {folder!r})
 import signal
-from envs import starcraft
+from marl_gre_envs import starcraft
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children would ignore it

@@ -15,17 +15,20 @@ import numpy as np
 import pytest
 import torch
 
-import envs
+import marl_gre_envs
 from marl_gre.config import EvaluateConfig, load_params
 from marl_gre.credit import QUANTILES
+from marl_gre.data import collate
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse
-from marl_gre.evaluate import evaluate_run
+from marl_gre.jobs.evaluate import evaluate_run
+from marl_gre.jobs.train import train
+from marl_gre.networks import build_networks
 from marl_gre.policy import Policy
-from marl_gre.replay import Replay, collate
+from marl_gre.replay import Replay
 from marl_gre.rollout import play, play_greedily
-from marl_gre.run_dir import load_run, lock
 from marl_gre.seeding import Purpose, episode_seed, rng
-from marl_gre.train import Trainer, build_networks, train
+from marl_gre.storage.run_dir import load_run, lock
+from marl_gre.trainer import Trainer
 
 PARAMS = """
 run: {envs: [lumberjacks], algorithms: [qmix_gre], seeds: [0]}
@@ -181,7 +184,9 @@ def test_all_algorithms_are_tested_on_the_same_episodes(params, tmp_path):
 def test_replay_gives_back_exactly_what_the_agents_saw(params):
     """Observations, states, masks, actions and rewards recomputed from worlds, against a plain recording."""
     config = params.run_config("traffic", "qmix", 0)
-    env = envs.make_vec("traffic_junction_v0", 1, autoreset=False, n_max=3, max_steps=60)  # ends at different times
+    env = marl_gre_envs.make_vec(
+        "traffic_junction_v0", 1, autoreset=False, n_max=3, max_steps=60
+    )  # ends at different times
     agent, _ = build_networks(config, env)
 
     class Recorder(Policy):
@@ -223,7 +228,7 @@ def test_replay_gives_back_exactly_what_the_agents_saw(params):
 
 def test_replay_keeps_the_newest_and_samples_without_repeats(params):
     config = params.run_config("lumberjacks", "vdn", 0)
-    env = envs.make_vec("lumberjacks_v0", 8, autoreset=False, **config.env.kwargs)
+    env = marl_gre_envs.make_vec("lumberjacks_v0", 8, autoreset=False, **config.env.kwargs)
     agent, _ = build_networks(config, env)
     episodes = play_greedily(env, Policy(agent), range(7))
     assert [episode.seed for episode in episodes] == list(range(7))
@@ -242,7 +247,7 @@ def test_replay_keeps_the_newest_and_samples_without_repeats(params):
 
 def test_replay_keeps_every_number_wherever_chunks_end(params, monkeypatch):
     config = params.run_config("traffic", "vdn", 0)
-    env = envs.make_vec("traffic_junction_v0", 9, autoreset=False, n_max=3, max_steps=60)
+    env = marl_gre_envs.make_vec("traffic_junction_v0", 9, autoreset=False, n_max=3, max_steps=60)
     agent, _ = build_networks(config, env)
     episodes = play_greedily(env, Policy(agent), range(9))
     longest = max(episode.world["pos"].nbytes for episode in episodes)
@@ -262,13 +267,13 @@ def test_replay_keeps_every_number_wherever_chunks_end(params, monkeypatch):
 def test_copies_played_together_equal_copies_played_alone(params):
     """The rollout adds nothing of its own: worlds, actions and rewards do not depend on who plays beside."""
     config = params.run_config("traffic", "qmix", 0)
-    agent, _ = build_networks(config, envs.make_vec("traffic_junction_v0", 1, **config.env.kwargs))
+    agent, _ = build_networks(config, marl_gre_envs.make_vec("traffic_junction_v0", 1, **config.env.kwargs))
     policy = Policy(agent)
     together = play_greedily(
-        envs.make_vec("traffic_junction_v0", 4, autoreset=False, **config.env.kwargs), policy, range(6)
+        marl_gre_envs.make_vec("traffic_junction_v0", 4, autoreset=False, **config.env.kwargs), policy, range(6)
     )
     alone = play_greedily(
-        envs.make_vec("traffic_junction_v0", 1, autoreset=False, **config.env.kwargs), policy, range(6)
+        marl_gre_envs.make_vec("traffic_junction_v0", 1, autoreset=False, **config.env.kwargs), policy, range(6)
     )
     for one, two in zip(together, alone, strict=True):
         assert np.array_equal(one.actions, two.actions)
@@ -279,7 +284,7 @@ def test_copies_played_together_equal_copies_played_alone(params):
 
 def test_tests_record_no_worlds_and_are_otherwise_the_same(params):
     config = params.run_config("traffic", "qmix", 0)
-    env = envs.make_vec("traffic_junction_v0", 4, autoreset=False, **config.env.kwargs)
+    env = marl_gre_envs.make_vec("traffic_junction_v0", 4, autoreset=False, **config.env.kwargs)
     policy = Policy(build_networks(config, env)[0])
     full, bare = play_greedily(env, policy, range(6)), play_greedily(env, policy, range(6), record=False)
     for one, two in zip(full, bare, strict=True):
@@ -316,7 +321,7 @@ def test_a_signal_ends_with_its_code_and_publishes_nothing(tmp_path, number, cod
     assert not any(path.is_file() for path in (tmp_path / "runs").rglob("*"))
 
 
-class Broken(envs.vector.VectorEnv):
+class Broken(marl_gre_envs.vector.VectorEnv):
     """Lumberjacks whose reward or step fails after some steps."""
 
     def __init__(self, inner, how):
@@ -350,7 +355,7 @@ class Broken(envs.vector.VectorEnv):
 )
 def test_a_failing_environment_is_named_with_its_seed(params, how, error, message):
     config = params.run_config("lumberjacks", "vdn", 0)
-    env = envs.make_vec("lumberjacks_v0", 1, autoreset=False, **config.env.kwargs)
+    env = marl_gre_envs.make_vec("lumberjacks_v0", 1, autoreset=False, **config.env.kwargs)
     agent, _ = build_networks(config, env)
     with pytest.raises(error, match=message):
         play(Broken(env, how), Policy(agent), [42])
@@ -380,7 +385,7 @@ def test_a_trainer_without_the_second_agent(params):
     """One agent: the entropy is an error as a loss and an empty value as a metric."""
     lumberjacks = params.envs["lumberjacks"].model_copy(update={"kwargs": {"n_agents": 1, "max_steps": 20}})
     single = params.model_copy(update={"envs": {"lumberjacks": lumberjacks}})
-    with pytest.raises(BadInput, match="qmix_gre on envs.lumberjacks: qmix_gre: found 1 agent"):
+    with pytest.raises(BadInput, match="qmix_gre on marl_gre_envs.lumberjacks: qmix_gre: found 1 agent"):
         Trainer(single.run_config("lumberjacks", "qmix_gre", 0))
     trainer = Trainer(single.run_config("lumberjacks", "qmix", 0))
     for _ in trainer.run():
@@ -421,7 +426,7 @@ def test_check_finds_what_only_the_environment_can_know(tmp_path):
     (tmp_path / "params.yaml").write_text(PARAMS.replace("kwargs: {max_steps: 20}", "kwargs: {max_step: 20}"))
     done = marl_gre("check", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: envs.lumberjacks:")
+    assert done.stderr.startswith("error: marl_gre_envs.lumberjacks:")
     assert "max_steps" in done.stderr
     (tmp_path / "params.yaml").write_text(PARAMS)
     assert marl_gre("check", cwd=tmp_path).stdout == ("params.yaml: sound; 1 envs x 1 algorithms x 1 seeds = 1 runs.\n")
@@ -447,7 +452,7 @@ def test_doctor_says_what_is_there(tmp_path):
 
 
 def test_imports_are_silent_and_leave_torch_alone():
-    code = "import threading, marl_gre, envs, marl_gre.train; print(threading.active_count())"
+    code = "import threading, marl_gre, envs, marl_gre.jobs.train; print(threading.active_count())"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("1\n", "")
-    assert Path(envs.__file__).parent.name == "envs"
+    assert Path(marl_gre_envs.__file__).parent.name == "marl_gre_envs"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import envs
+import marl_gre_envs
 from marl_gre.config import find_mixer
 from marl_gre.conformance.env_checks import ENV_CHECKS
 from marl_gre.conformance.env_play import EnvUnderTest
@@ -36,7 +36,7 @@ def env_case(request: pytest.FixtureRequest) -> EnvUnderTest:
     """Return an env under test; its reference episodes are played once for all checks."""
     option = request.config.getoption
     return EnvUnderTest(
-        functools.partial(envs.make, request.param),
+        functools.partial(marl_gre_envs.make, request.param),
         ends=option("--ends").split(","),
         shared_reward=not option("--own-rewards"),
         stochastic=not option("--no-chance"),

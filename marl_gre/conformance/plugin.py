@@ -18,7 +18,7 @@ def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Non
         return
     group = parser.getgroup("marl_gre.conformance", "what is checked, and what its author declares")
     repeatable = {
-        "env": "a PettingZoo parallel env: package.module:factory, or an id of envs.ENVS; repeatable",
+        "env": "a PettingZoo parallel env: package.module:factory, or an id of marl_gre_envs.ENVS; repeatable",
         "mixer": "a mixer class: package.module:Class, or a name of marl_gre.mixers.MIXERS; repeatable",
     }
     for name, meaning in repeatable.items():

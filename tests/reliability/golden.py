@@ -14,8 +14,8 @@ import torch
 
 from marl_gre.config import RunConfig, load_params
 from marl_gre.rollout import make_env
-from marl_gre.run_dir import csv_text, machine, weights_bytes
-from marl_gre.train import Trainer
+from marl_gre.storage.run_dir import csv_text, machine, weights_bytes
+from marl_gre.trainer import Trainer
 
 PATH = Path(__file__).parents[1] / "data" / "golden_runs.json"
 ENVS = {

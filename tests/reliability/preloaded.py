@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness import run_config
 
-from marl_gre.train import train
+from marl_gre.jobs.train import train
 
 with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
     for env in ("probe", "lumberjacks", "traffic"):

@@ -10,8 +10,8 @@ import shutil
 import pytest
 from harness import Calls, count, digest, finish, in_child, run_config, start
 
-from marl_gre import checkpoint
 from marl_gre.errors import StorageFailed
+from marl_gre.storage import checkpoint
 
 
 def content(number):
@@ -235,7 +235,7 @@ def calls_of_a_run(config, folder):
 def _count_calls(config, folder):
     import atexit
 
-    from marl_gre import train
+    from marl_gre.jobs import train
 
     train.CHECKPOINT_STEPS = 8
     calls = Calls(under=str(folder))

@@ -19,15 +19,16 @@ import numpy as np
 import pytest
 from harness import PARAMS, count, digest, finish, in_child, run_config
 
-from benchmarks.gather import gather
-from marl_gre import checkpoint, run_dir
+from benchmarks.report.gather import gather
 from marl_gre.config import EvaluateConfig, load_params
 from marl_gre.errors import BadInput, MarlGreError, NotVerified, StorageFailed
-from marl_gre.evaluate import evaluate
-from marl_gre.resume import Keeper
-from marl_gre.run_dir import load_run
-from marl_gre.train import Trainer, train
-from marl_gre.verify import verify
+from marl_gre.jobs.evaluate import evaluate
+from marl_gre.jobs.train import train
+from marl_gre.jobs.verify import verify
+from marl_gre.storage import checkpoint, run_dir
+from marl_gre.storage.resume import Keeper
+from marl_gre.storage.run_dir import load_run
+from marl_gre.trainer import Trainer
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from harness import ALGORITHMS, PARAMS, count, digest, finish, in_child, run_config, start
 
-from marl_gre.train import Trainer
+from marl_gre.trainer import Trainer
 
 
 # 4 algorithms x 4 environments x seeds; 16, 32 and 48 pairs

@@ -11,18 +11,18 @@ import sys
 import time
 
 import numpy as np
-import probe_envs
 import pytest
 import safetensors.torch
 import torch
 from harness import ALGORITHMS, count, digest, finish, in_child, run_config, start
 
-from marl_gre import run_dir
-from marl_gre.checkpoint import load_newest
+import probe_envs
 from marl_gre.config import load_params
 from marl_gre.errors import NonFinite, StorageFailed
-from marl_gre.resume import Keeper
-from marl_gre.train import Trainer
+from marl_gre.storage import run_dir
+from marl_gre.storage.checkpoint import load_newest
+from marl_gre.storage.resume import Keeper
+from marl_gre.trainer import Trainer
 
 
 def killed_until_done(config, folder, kills, generator, steps, every=8):
@@ -178,7 +178,7 @@ def test_a_disk_that_fills_up_stops_the_run_which_goes_on_later(tmp_path, monkey
 
 def fill_up():
     """Let the kernel refuse every file above 1 KB after the third checkpoint."""
-    from marl_gre import checkpoint
+    from marl_gre.storage import checkpoint
 
     save = checkpoint.save
 
@@ -283,7 +283,7 @@ def test_what_stands_in_the_way_of_reading_is_not_called_damage(tmp_path, monkey
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr("marl_gre.checkpoint.sha256", refuse)
+        patch.setattr("marl_gre.storage.checkpoint.sha256", refuse)
         with pytest.raises(StorageFailed, match="cannot be read"):
             load_newest(tmp_path, config.identity())
     assert load_newest(tmp_path, config.identity()) is not None
@@ -538,7 +538,7 @@ def test_provenance_of_a_dirty_and_of_a_detached_checkout(tmp_path):
     subprocess.run(["git", "clone", "-q", Path(run_dir.__file__).parents[1], clone], check=True)
     subprocess.run(["git", "checkout", "-q", "--detach", "HEAD"], cwd=clone, check=True)
     code = (
-        "import torch; from marl_gre.run_dir import provenance; "
+        "import torch; from marl_gre.storage.run_dir import provenance; "
         "found = provenance(torch.device('cpu'), 0); print(found['commit'], found['dirty'])"
     )
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True).stdout.strip()
@@ -572,7 +572,7 @@ def test_children_see_the_same_program(tmp_path):
     """The reference made in a child equals one made in this process: forking changes nothing."""
     config = run_config(tmp_path)
     expected = finish(config, tmp_path / "child")
-    from marl_gre import train
+    from marl_gre.jobs import train
 
     train.train(config, tmp_path / "own" / "out", tmp_path / "own" / "work")
     (tmp_path / "own" / "state").touch()

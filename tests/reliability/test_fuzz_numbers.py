@@ -21,15 +21,16 @@ from hypothesis.stateful import (
 )
 from scipy.stats import chisquare
 
-import envs
-from marl_gre import checkpoint, stats
-from marl_gre.agents import RecurrentAgent
+import marl_gre_envs
+from marl_gre import stats
+from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import TrainConfig
 from marl_gre.credit import credit_entropy, credits
-from marl_gre.learner import Batch, Learner
+from marl_gre.data import Batch, Episode
+from marl_gre.learner import Learner
 from marl_gre.mixers import MIXERS
 from marl_gre.replay import Replay
-from marl_gre.rollout import Episode
+from marl_gre.storage import checkpoint
 
 
 def random_mixer(generator, n_agents=None):
@@ -287,7 +288,7 @@ def test_random_play_keeps_the_promises(name, kwargs):
     """Z9: legal and illegal actions; finite outputs of the right kind, a legal action for everybody, an end in time."""
     episodes = count(3, 120, 1100)
     copies = 3
-    env = envs.make_vec(name, copies, **kwargs)
+    env = marl_gre_envs.make_vec(name, copies, **kwargs)
     generator = np.random.default_rng(9)
     env.reset(seed=9)
     ended, age, legal = 0, np.zeros(copies, int), True

@@ -10,7 +10,7 @@ import golden
 import pytest
 import torch
 
-from marl_gre.run_dir import machine
+from marl_gre.storage.run_dir import machine
 
 RECORDED = json.loads(golden.PATH.read_text())
 SAME_MACHINE = {**machine(torch.device("cpu")), "threads": 1} == RECORDED["machine"]
@@ -30,8 +30,8 @@ def runs(configs):
 
 
 def test_every_kind_of_environment_and_every_mixer_is_there(configs):
-    from envs import ENVS
     from marl_gre.mixers import MIXERS
+    from marl_gre_envs import ENVS
 
     own = {config.env.env for runs in configs.values() for config in runs.values()}
     assert set(ENVS) <= own

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from harness import count
+
 from test_pipeline import Project, make_project
 
 PARAMS = """

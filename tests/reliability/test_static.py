@@ -19,10 +19,16 @@ RANDOM_OBJECTS = {"default_rng", "Generator", "PCG64", "SeedSequence", "BitGener
 
 ALLOWED = {
     ("marl_gre/conformance/env_checks.py", "pickle"): "loads only what it dumped one line above: does an env pickle?",
-    ("envs/starcraft_worker.py", "pickle"): "messages between a game's process and its parent, through their own pipe",
+    (
+        "envs/marl_gre_envs/starcraft_worker.py",
+        "pickle",
+    ): "messages between a game's process and its parent",
     ("marl_gre/conformance/kit.py", "numpy.random"): "watches the global generators: does an env move them?",
     ("marl_gre/conformance/kit.py", "random"): "watches the global generators: does an env move them?",
-    ("envs/starcraft_worker.py", "random"): "seeds what the game's own packages draw from, in the game's own process",
+    (
+        "envs/marl_gre_envs/starcraft_worker.py",
+        "random",
+    ): "seeds the game's own packages, in the game's own process",
     ("benchmarks/reliability.py", "clock"): "the date of a measurement, which is provenance",
 }
 
@@ -137,7 +143,7 @@ def test_the_walk_finds(source, kind):
         "import safetensors.torch\nsafetensors.torch.load(x)",
         "import time\ntime.monotonic()",
         "import json\njson.load(x)",
-        "from envs.smac import random",
+        "from marl_gre_envs.smac import random",
     ],
 )
 def test_the_walk_leaves_alone(source):

@@ -2,6 +2,6 @@
 
 from pathlib import Path
 
-import envs
+import marl_gre_envs
 
-__path__.append(str(Path(envs.__file__).parents[1] / "benchmarks"))
+__path__.append(str(Path(marl_gre_envs.__file__).parents[2] / "benchmarks"))

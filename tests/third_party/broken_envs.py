@@ -2,9 +2,10 @@
 
 import random
 
-import corridor
 import numpy as np
 from gymnasium.spaces import Box, Discrete
+
+import corridor
 
 Corridor = corridor.parallel_env
 

@@ -3,8 +3,9 @@
 import copy
 
 import torch
-from sound_mixer import WeightedSum
 from torch import nn
+
+from sound_mixer import WeightedSum
 
 
 class NotMonotonic(WeightedSum):

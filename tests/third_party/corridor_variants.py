@@ -1,8 +1,9 @@
 """Sound variations of the corridor: the forms in which third-party envs come."""
 
-import corridor
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+
+import corridor
 
 Corridor = corridor.parallel_env
 

@@ -1,0 +1,349 @@
+"""The figures: each a declaration in `FIGURES` (which runs, which curve, which summary, which figure of the paper).
+
+One panel per environment of params.yaml. Everything is drawn on explicit Figure objects, without pyplot's global
+state, and gives the same bytes for the same runs.
+"""
+
+import math
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+import marl_gre_envs
+from benchmarks.report.gather import Columns, Results, Run
+from marl_gre import stats
+from marl_gre.seeding import Purpose, rng
+from marl_gre.stats import Array
+
+# Okabe and Ito's colours, told apart with any colour vision, with grey for their yellow, which is faint on white; the
+# styles do the same in print without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080")
+STYLES = ("-", "--", "-.", ":")
+LOOK = {"font.size": 9, "axes.titlesize": 10, "figure.titlesize": 11, "lines.linewidth": 1.5, "legend.fontsize": 9}
+PANEL_INCHES = (3.9, 2.7)
+LETTERS_PER_INCH = 14
+"""How many letters of the legend's title fit on an inch, with room to spare."""
+LINE_MARGIN = 0.03
+"""Of an axis, so that a line on its end is seen."""
+START = 0.05
+"""Share of the training whose low values an axis may leave out."""
+SEED = 0
+"""Of all resampling and of the steps before a picture."""
+
+Band = Callable[[Array], tuple[Array, Array, Array]]
+"""From curves [R,T] to centre, lower and upper line, each [T]."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A curve that every run has."""
+
+    name: str
+    columns: Callable[[Run], Columns]
+    column: str
+    label: str
+    least_span: tuple[float, float] | None = None  # of the vertical axis; more where the data need it
+
+
+RETURN = Metric(
+    "return", lambda run: run.tests, "episode_return_mean", "Test return\n(team reward per episode, greedy)"
+)
+WIN_RATE = Metric("win_rate", lambda run: run.tests, "win_rate", "Test win rate\n(greedy)", least_span=(0.0, 1.0))
+ENTROPY = Metric(
+    "entropy", lambda run: run.entropy, "mean", "Credit entropy\n(batch mean, 1 = even credits)", least_span=(0.9, 1.0)
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How the runs of one algorithm become a line and a band."""
+
+    suffix: str  # of the file name
+    label: Callable[[Results], str]
+    band: Callable[[Results], Band]
+
+
+def _mean_and_range(curves: Array) -> tuple[Array, Array, Array]:
+    return curves.mean(0), curves.min(0), curves.max(0)
+
+
+def _iqm_and_interval(curves: Array, *, resamples: int, confidence: float) -> tuple[Array, Array, Array]:
+    low, high = stats.bootstrap_band(curves, stats.iqm, resamples=resamples, confidence=confidence, seed=SEED)
+    return stats.iqm(curves.T), low, high
+
+
+MEAN = Summary(
+    "", lambda results: "lines: mean over n seeds, bands: lowest to highest seed", lambda results: _mean_and_range
+)
+IQM = Summary(
+    "_iqm",
+    lambda results: (
+        f"lines: interquartile mean over n seeds, bands: {results.params.report.confidence:.0%} bootstrap CI"
+    ),
+    lambda results: partial(
+        _iqm_and_interval,
+        resamples=results.params.report.bootstrap_resamples,
+        confidence=results.params.report.confidence,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A figure of learning curves."""
+
+    name: str
+    title: str
+    metrics: tuple[Metric, ...]  # each panel shows the first that its environment has
+    mixers: tuple[str, ...] | None  # whose algorithms are drawn; None: all
+    summaries: tuple[Summary, ...] = (MEAN,)
+
+    def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
+        """Give (name of the file, figure) for each summary."""
+        for summary in self.summaries:
+            figure, panels = _panels(results)
+            for place, (env, axes) in enumerate(zip(results.params.run.envs, panels, strict=True)):
+                metric = self._metric(results, env)
+                self._panel(results, summary, env, metric, axes)
+                if place % _columns(len(panels)) == 0 or len(self.metrics) > 1:
+                    axes.set_ylabel(metric.label)
+            figure.suptitle(self.title)
+            self._legend(results, summary, figure)
+            yield f"{self.name}{summary.suffix}", figure
+
+    def describe(self, results: Results) -> str:
+        """Return the figure in words."""
+        panels = ", ".join(results.title(env) for env in results.params.run.envs)
+        lines = ", ".join(results.title(name) for name in results.algorithms(self.mixers))
+        metrics = dict.fromkeys(self._metric(results, env) for env in results.params.run.envs)
+        labels = " or ".join(metric.label.replace("\n", " ") for metric in metrics)
+        return f"Line charts of {labels} against environment steps. Panels: {panels}. Lines: {lines or 'none'}."
+
+    def _metric(self, results: Results, env: str) -> Metric:
+        return next(metric for metric in self.metrics if metric is not WIN_RATE or results.has_wins(env))
+
+    def _panel(self, results: Results, summary: Summary, env: str, metric: Metric, axes: Axes) -> None:
+        bands = []
+        for algorithm in results.algorithms(self.mixers):
+            steps, curves = aligned(results.select(env, algorithm), metric)
+            if len(steps):
+                style = _style(results, algorithm)
+                centre, low, high = summary.band(results)(curves)
+                axes.fill_between(steps, low, high, color=style["color"], alpha=0.18, linewidth=0)
+                axes.plot(steps, centre, **style)
+                bands.append((steps, low, high))
+        axes.set_title(results.title(env))
+        axes.set_xlabel("Environment steps")
+        axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.set_xlim(0, results.params.envs[env].total_steps)
+        if metric.least_span:
+            least, most = metric.least_span
+            margin = LINE_MARGIN * (most - least)
+            low, high = axes.dataLim.intervaly if bands else np.array([most, least])
+            axes.set_ylim(np.minimum(low - margin, least), np.maximum(high, most) + margin)
+        elif bands and (inside := without_start(bands, results.params.envs[env].total_steps)):
+            axes.set_ylim(*inside)
+            axes.set_xlabel(f"Environment steps\n(outside the axes: first tests, down to {axes.dataLim.y0:,.0f})")
+        if not bands:
+            axes.text(0.5, 0.5, "no runs", transform=axes.transAxes, ha="center", va="center", color="0.4")
+            axes.set_yticks([])
+
+    def _legend(self, results: Results, summary: Summary, figure: Figure) -> None:
+        axes = figure.axes[0]
+        handles = [
+            axes.plot([], [], label=f"{results.title(name)} ({_seed_counts(results, name)})", **_style(results, name))[
+                0
+            ]
+            for name in results.algorithms(self.mixers)
+        ]
+        lines = [summary.label(results), *_notes(results, self.mixers)]
+        title = "\n".join(textwrap.fill(line, int(LETTERS_PER_INCH * figure.get_figwidth())) for line in lines)
+        for columns in (3, 2, 1):
+            legend = figure.legend(
+                handles=handles, loc="outside lower center", ncols=columns, title=title, frameon=False
+            )
+            if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
+                break
+            legend.remove()
+        legend.get_title().set_multialignment("center")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A figure of the environments themselves."""
+
+    name: str
+    title: str
+    steps: int  # random steps before the picture
+
+    def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
+        """Give (name of the file, figure)."""
+        figure, panels = _panels(results)
+        for env, axes in zip(results.params.run.envs, panels, strict=True):
+            image = picture(results, env, self.steps)
+            axes.set_axis_off()
+            axes.set_title(results.title(env))
+            if image is None:
+                axes.text(0.5, 0.5, "no picture: this environment does not render", ha="center", va="center")
+            else:
+                axes.imshow(image, interpolation="nearest")
+        figure.suptitle(self.title)
+        yield self.name, figure
+
+    def describe(self, results: Results) -> str:
+        """Return the figure in words."""
+        panels = ", ".join(results.title(env) for env in results.params.run.envs)
+        return f"Pictures of the environments after {self.steps} random steps: {panels}."
+
+
+GRE = ("qmix", "qmix_gre")
+SCORE = (WIN_RATE, RETURN)
+FIGURES: tuple[Curves | Pictures, ...] = (
+    Pictures("figure_1", "The environments (Figure 1)", steps=5),
+    Curves("figures_3_7", "QMIX's gradient entropy during training (Figures 3, 7)", (ENTROPY,), ("qmix",)),
+    Curves("figure_4", "QMIX and QMIX-simple (Figure 4)", SCORE, ("qmix", "qmix_simple"), (MEAN, IQM)),
+    Curves("figure_5", "QMIX and QMIX-GRE (Figure 5)", SCORE, GRE, (MEAN, IQM)),
+    Curves("figure_6", "Gradient entropy of QMIX and QMIX-GRE (Figure 6, there on MMM2)", (ENTROPY,), GRE),
+    Curves("figure_8", "All algorithms (Figure 8)", SCORE, None, (MEAN, IQM)),
+)
+
+
+def without_start(bands: Sequence[tuple[Array, Array, Array]], total_steps: int) -> tuple[float, float] | None:
+    """Return the ends of an axis without the start's lowest values, None where they take less than half of it.
+
+    A first test at random weights can be so bad that nothing later could be told apart.
+
+    Args:
+        bands: (steps, lower, upper line) of each curve.
+        total_steps: of the training.
+    """
+    later = [(low[steps >= START * total_steps], high) for steps, low, high in bands]
+    least, most = min(low.min(initial=math.inf) for low, _ in later), max(high.max() for _, high in later)
+    height = most - least
+    if not 0 < height < (most - min(low.min() for _, low, _ in bands)) / 2:
+        return None
+    return least - LINE_MARGIN * height, most + LINE_MARGIN * height
+
+
+def aligned(runs: Sequence[Run], metric: Metric) -> tuple[Array, Array]:
+    """Return the nominal steps at which every run has the metric [T], and the values [R,T]."""
+    series = []
+    for run in runs:
+        columns = metric.columns(run)
+        values = columns[metric.column]
+        series.append({step: value for step, value in zip(columns["due_steps"], values, strict=True) if value == value})
+    steps = sorted(set.intersection(*(set(values) for values in series))) if series else []
+    return np.array(steps), np.array([[values[step] for step in steps] for values in series])
+
+
+def picture(results: Results, env: str, steps: int) -> np.ndarray | None:
+    """Return an environment's picture after a few random steps, None where it cannot draw itself."""
+    config = results.params.envs[env]
+    ours = config.env in marl_gre_envs.ENVS
+    # ours draw at any time, a third party's usually in one mode only
+    kwargs: dict[str, Any] = config.kwargs if ours else {"render_mode": "rgb_array", **config.kwargs}
+    try:
+        vector = marl_gre_envs.make_vec(config.env, 1, **kwargs)
+        vector.reset(seed=SEED)
+        for index in range(steps):
+            draws = rng(SEED, Purpose.EXPLORE, index).random(vector.action_mask.shape)
+            vector.step(np.where(vector.action_mask, draws, -1).argmax(-1))
+        image = vector.render()
+        vector.close()
+    except Exception:
+        if ours:
+            raise
+        return None  # a third party's drawing may fail in any way, and is no reason to lose the report
+    return image
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was written."""
+
+    path: Path  # of the PNG; the SVG lies beside it
+    figure: str  # name of its declaration
+    title: str
+    alt: str  # what it shows, for those who cannot see it
+    is_picture: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the files."""
+        return self.path.stem
+
+
+def write(results: Results, folder: Path) -> list[Drawn]:
+    """Write all figures as PNG and SVG, without dates, versions and random ids."""
+    written = []
+    for declared in FIGURES:
+        with matplotlib.style.context(["default", LOOK]):  # whatever the reader's own matplotlibrc says
+            for name, figure in declared.draw(results):
+                matplotlib.rcParams["svg.hashsalt"] = name
+                figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+                figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+                title = declared.title + (" (interquartile means)" if name.endswith(IQM.suffix) else "")
+                is_picture = isinstance(declared, Pictures)
+                written.append(
+                    Drawn(folder / f"{name}.png", declared.name, title, declared.describe(results), is_picture)
+                )
+    return written
+
+
+def _panels(results: Results) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one panel per environment."""
+    count = len(results.params.run.envs)
+    columns = _columns(count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(max(PANEL_INCHES[0] * columns, 6), PANEL_INCHES[1] * rows + 1.2), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for unused in axes[count:]:
+        unused.remove()
+    for panel in axes[:count]:
+        panel.grid(color="0.9", linewidth=0.6)
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes[:count])
+
+
+def _columns(count: int) -> int:
+    """Return how many panels stand side by side: three, but four as two by two."""
+    return 2 if count == 4 else min(count, 3)
+
+
+def line(place: int) -> dict[str, Any]:
+    """Return the colour and the line of params.yaml's algorithm number `place`; all pairs come before one returns."""
+    lap, colour = divmod(place, len(COLOURS))
+    return {"color": COLOURS[colour], "linestyle": STYLES[(colour + lap) % len(STYLES)]}
+
+
+def _style(results: Results, algorithm: str) -> dict[str, Any]:
+    """Return an algorithm's colour and line, the same in all figures."""
+    return line(results.params.run.algorithms.index(algorithm))
+
+
+def _seed_counts(results: Results, algorithm: str) -> str:
+    """Return how many seeds are in each panel, one number where all agree."""
+    counts = [len(results.select(env, algorithm)) for env in results.params.run.envs]
+    return f"n = {'/'.join(map(str, dict.fromkeys(counts) if len(set(counts)) == 1 else counts))}"
+
+
+def _notes(results: Results, mixers: tuple[str, ...] | None) -> list[str]:
+    """Return what a reader must know: substitutes, less budget than the paper's, missing runs."""
+    lines = results.notes()
+    shown = results.algorithms(mixers)
+    missing = sum(algorithm in shown for _, algorithm, _ in results.missing)
+    return [*lines, f"Missing runs: {missing}"] if missing else lines
+
+
+def _thousands(value: float, position: int | None) -> str:
+    return f"{value / 1000:g}k" if value else "0"

@@ -1,0 +1,257 @@
+"""Read the runs that params.yaml names, and only those; say which are missing and refuse damaged files."""
+
+import csv
+import functools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from ruamel.yaml import YAML
+
+from benchmarks.layout import evaluation_file, run_folder
+from marl_gre.config import EnvConfig, Params
+from marl_gre.credit import QUANTILES
+from marl_gre.errors import BadInput
+from marl_gre.storage.run_dir import SCHEMA
+
+Key = tuple[str, str, int]
+"""(env, algorithm, seed), the names as in params.yaml."""
+
+Columns = dict[str, NDArray[np.float64]]
+"""A CSV file of numbers; an empty cell is NaN."""
+
+QUANTILE_COLUMNS = tuple(f"q{round(100 * q):03d}" for q in QUANTILES)
+TEST_COLUMNS = (
+    "due_steps",
+    "env_steps",
+    "episodes",
+    "updates",
+    "episode_return_mean",
+    "episode_return_std",
+    "episode_length_mean",
+    "win_rate",
+)
+ENTROPY_COLUMNS = (
+    *("due_steps", "env_steps", "updates", "mean", *QUANTILE_COLUMNS),
+    *("released_mean", *(f"released_{name}" for name in QUANTILE_COLUMNS)),
+)
+NEVER_EMPTY = {*TEST_COLUMNS} - {"win_rate"}  # there is not always something to win
+NULL_WHERE_UNDEFINED = ("win_rate", "entropy_mean", "entropy_untrained_mean", "entropy_shuffled_mean")  # evaluations
+REFERENCE = Path(__file__).parents[1] / "reference"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished and evaluated run left."""
+
+    key: Key
+    record: dict[str, Any]  # train.json
+    tests: Columns
+    entropy: Columns
+    evaluation: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All runs of params.yaml."""
+
+    params: Params
+    runs: dict[Key, Run]
+    missing: dict[Key, str]  # with the reason
+
+    def select(self, env: str, algorithm: str) -> list[Run]:
+        """Return the runs of one environment and algorithm in the order of params.yaml's seeds."""
+        keys = [(env, algorithm, seed) for seed in self.params.run.seeds]
+        return [self.runs[key] for key in keys if key in self.runs]
+
+    def algorithms(self, mixers: tuple[str, ...] | None = None) -> list[str]:
+        """Return the selected algorithms, or those of them that use one of these mixers."""
+        selected = self.params.run.algorithms
+        return [name for name in selected if mixers is None or self.params.algorithms[name].mixer in mixers]
+
+    def title(self, key: str) -> str:
+        """Return how people call an env or algorithm."""
+        return self.params.report.title(key)
+
+    def has_wins(self, env: str) -> bool:
+        """Return whether an environment's episodes can be won, so that its score is the win rate."""
+        return any(key[0] == env and np.isfinite(run.tests["win_rate"]).all() for key, run in self.runs.items())
+
+    def substitutes(self) -> str:
+        """Return one sentence that names what was not played in the game itself, "" where nothing is.
+
+        Raises:
+            BadInput: runs of one environment were played on different backends, which one panel must not mix.
+        """
+        embedded = []
+        for env in self.params.run.envs:
+            backends = sorted({str(run.record.get("backend")) for key, run in self.runs.items() if key[0] == env})
+            if len(backends) > 1:
+                raise BadInput(
+                    f"results/runs/{env}: found runs on the backends {', '.join(backends)}; train one again."
+                )
+            embedded += [self.title(env)] if backends == ["embedded"] else []
+        return (
+            f"Played on the embedded engine, a substitute for StarCraft II: {', '.join(embedded)}." if embedded else ""
+        )
+
+    def notes(self) -> list[str]:
+        """Return what a reader must know about all numbers: params.yaml's note, substitutes, a smaller protocol."""
+        return [text for text in (self.params.report.note, self.substitutes(), self.shortfall()) if text]
+
+    def shortfall(self) -> str:
+        """Return one sentence on what is smaller than in the paper's protocol, "" where nothing is."""
+        found = {env: text for env in self.params.run.envs if (text := self._shortfall(env))}
+        if not found:
+            return ""
+        if len(found) == len(self.params.run.envs) and len(set(found.values())) == 1:
+            return f"Less than the paper's protocol: {next(iter(found.values()))}."
+        parts = "; ".join(f"{self.title(env)} {text}" for env, text in found.items())
+        return f"Less than the paper's protocol: {parts}."
+
+    def _shortfall(self, env: str) -> str:
+        paper = reference("paper")
+        name = paper_name(self.params, env)
+        steps, seeds = self.params.envs[env].total_steps, len(self.params.run.seeds)
+        parts = []
+        if name and steps < (wanted := paper["environments"][name]["total_steps"]):
+            parts.append(f"{steps:,} of {wanted:,} environment steps")
+        if seeds < (wanted := paper["protocol"]["seeds"]):
+            parts.append(f"{seeds} of {wanted} seeds")
+        return ", ".join(parts)
+
+
+def gather(params: Params) -> Results:
+    """Read all runs that params.yaml names.
+
+    Raises:
+        BadInput: a file that exists is damaged or is not what its place says.
+    """
+    runs, missing = {}, {}
+    for key in _keys(params):
+        found = _read_run(params, key)
+        if isinstance(found, Run):
+            runs[key] = found
+        else:
+            missing[key] = found
+    return Results(params, runs, missing)
+
+
+@functools.cache
+def reference(name: Literal["paper", "released_code", "anchors"]) -> dict[str, Any]:
+    """Return a file of reference numbers."""
+    return YAML(typ="safe", pure=True).load(REFERENCE / f"{name}.yaml")
+
+
+def paper_name(params: Params, env: str) -> str | None:
+    """Return how the paper calls an entry of `envs`, None if it has no such environment."""
+    config = params.envs[env]
+    for name, entry in reference("paper")["environments"].items():
+        if any(same_env(match, config) for match in entry["matches"]):
+            return name
+    return None
+
+
+def same_env(entry: dict[str, Any], config: EnvConfig) -> bool:
+    """Return whether an entry of a reference file is about the same environment with the same options."""
+    return (entry["env"], entry["kwargs"]) == (config.env, config.kwargs)
+
+
+def _keys(params: Params) -> Iterator[Key]:
+    run = params.run
+    return ((env, algorithm, seed) for env in run.envs for algorithm in run.algorithms for seed in run.seeds)
+
+
+def _read_run(params: Params, key: Key) -> Run | str:
+    """Return a run, or why there is none."""
+    folder, evaluation_path = run_folder(*key), evaluation_file(*key)
+    if not (folder / "train.json").is_file():
+        return "not trained"
+    train_again = f"dvc repro -f -s train@{'-'.join(map(str, key))}"
+    record = _read_json(folder / "train.json", key, train_again)
+    config = params.run_config(*key)
+    changed = _difference(record.get("config"), config.resolved())
+    if changed is None and record.get("results_versions") != config.results_versions():
+        changed = "the results versions"
+    if changed is not None:
+        return f"trained with another config or version ({changed}): run dvc repro"
+    if not evaluation_path.is_file():
+        return "trained, not evaluated"
+    evaluate_again = train_again.replace("train@", "evaluate@")
+    evaluation = _read_json(evaluation_path, key, evaluate_again)
+    if evaluation.get("config_hash") != record.get("config_hash"):
+        return "the evaluation is of another training: run dvc repro"
+    _check_number(folder / "train.json", record, "final_return", train_again)
+    _check_number(evaluation_path, evaluation, "episode_return_mean", evaluate_again)
+    for name in NULL_WHERE_UNDEFINED:
+        if evaluation.get(name) is not None:
+            _check_number(evaluation_path, evaluation, name, evaluate_again)
+    return Run(
+        key=key,
+        record=record,
+        tests=_read_columns(folder / "tests.csv", TEST_COLUMNS, train_again),
+        entropy=_read_columns(folder / "entropy.csv", ENTROPY_COLUMNS, train_again),
+        evaluation=evaluation,
+    )
+
+
+def _read_json(path: Path, key: Key, again: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: damaged ({error}); make it again: {again}") from error
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise BadInput(f"{path}: found another file layout, schema {SCHEMA} is read here; make it again: {again}")
+    found = (content.get("env"), content.get("algorithm"), content.get("seed"))
+    if found != key:
+        raise BadInput(f"{path}: found the run {found}, which belongs elsewhere; make it again: {again}")
+    return content
+
+
+def _read_columns(path: Path, names: tuple[str, ...], again: str) -> Columns:
+    """Read a CSV file of numbers whose first column increases."""
+    try:
+        with path.open(newline="") as file:
+            header, *rows = csv.reader(file)
+        if tuple(header) != names:
+            raise ValueError(f"the columns must be {', '.join(names[:4])}, ...")
+        if not rows or any(len(row) != len(names) for row in rows):
+            raise ValueError("rows are missing or cut short")
+        table = np.array([[float(cell) if cell else math.nan for cell in row] for row in rows])
+    except (OSError, ValueError, csv.Error) as error:
+        raise BadInput(f"{path}: damaged ({error}); make it again: {again}") from error
+    columns = dict(zip(names, table.T, strict=True))
+    if np.isinf(table).any() or any(np.isnan(columns[name]).any() for name in names if name in NEVER_EMPTY):
+        raise BadInput(f"{path}: found a cell that is not a finite number; make it again: {again}")
+    if (np.diff(columns["due_steps"]) <= 0).any():
+        raise BadInput(f"{path}: due_steps must increase; make it again: {again}")
+    return columns
+
+
+def _check_number(path: Path, content: dict[str, Any], name: str, again: str) -> None:
+    value = content.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise BadInput(f"{path}: {name}: found {value!r}, a finite number is needed; make it again: {again}")
+
+
+def _difference(recorded: Any, current: dict[str, Any]) -> str | None:
+    """Return the first setting whose recorded value is another than now; those that only one side knows do not count.
+
+    A later version may know more settings: their defaults compute what was computed before, or a results version says
+    that they do not.
+    """
+    if not isinstance(recorded, dict):
+        return "config"
+    for section, settings in current.items():
+        then = recorded.get(section)
+        if not (isinstance(settings, dict) and isinstance(then, dict)):
+            settings, then = {"": settings}, {"": then}
+        for name in sorted(settings.keys() & then.keys()):
+            if settings[name] != then[name]:
+                return f"{section}.{name}: {then[name]} then, {settings[name]} now"
+    return None

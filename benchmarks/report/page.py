@@ -1,0 +1,190 @@
+"""The report as one HTML page that needs no other file: results/report/index.html, filled from report.html.j2.
+
+Claims with verdicts first, then every figure and table of the paper beside ours, sources, deviations, how to make each
+number again, and where the runs were made.
+"""
+
+import base64
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from benchmarks.claims import verdicts
+from benchmarks.claims.declared import CLAIMS
+from benchmarks.claims.verdicts import Judgement, Outcome
+from benchmarks.layout import evaluation_file, run_folder
+from benchmarks.report.figures import Drawn
+from benchmarks.report.gather import Results, reference
+from benchmarks.report.tables import Column, Content, Table, shown
+
+HERE = Path(__file__).parent
+WIDTH, HEIGHT = 220, 26
+"""Of the picture of an interval, in CSS pixels."""
+
+
+def to_html(
+    results: Results, judgements: Sequence[Judgement], written: Sequence[tuple[Table, Content]], drawn: Sequence[Drawn]
+) -> str:
+    """Return the page.
+
+    Args:
+        results: the runs.
+        judgements: verdicts on the claims.
+        written: tables with their content.
+        drawn: figures that were saved as SVG and PNG.
+    """
+    template = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).get_template("report.html.j2")
+    paper = reference("paper")
+    return template.render(
+        results=results,
+        envs=[results.title(env) for env in results.params.run.envs],
+        algorithms=[results.title(name) for name in results.params.run.algorithms],
+        claims=[(claim, found) for claim in CLAIMS if (found := [one for one in judgements if one.claim is claim])],
+        counts=Counter(judgement.verdict for judgement in judgements),
+        verdict_text=verdicts.verdict_text,
+        effect_text=verdicts.effect_text,
+        notes=verdicts.verdict_rows(results, judgements).notes,
+        details=lambda found: _table(verdicts.detail_rows(results, found), skip=1, pictures=[
+            interval_picture(outcome) for judgement in found for outcome in judgement.outcomes]),
+        plan=_table(verdicts.plan_rows()),
+        tables=[(table, _table(content), content.notes) for table, content in written],
+        figures=[(figure, _data_uri(figure), paper["figures"]["shows"].get(figure.figure, "")) for figure in drawn],
+        paper_read=paper["figures"]["read"],
+        deviations=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(_body("deviations.md"))),  # noqa: S704
+        runs=_table(_runs(results)),
+        made=_table(_made(results)),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table as the template needs it: texts with whether their column holds numbers, rows with a picture."""
+
+    columns: list[tuple[str, bool]]
+    rows: list[tuple[list[tuple[str, bool]], Markup]]
+
+
+def _table(content: Content, pictures: Sequence[Markup] | None = None, skip: int = 0) -> Shown:
+    """Return a table without its first `skip` columns, a picture before each row."""
+    columns = content.columns[skip:]
+    rows = [
+        [(shown(cell, column), bool(column.format)) for cell, column in zip(row[skip:], columns, strict=True)]
+        for row in content.rows
+    ]
+    return Shown(
+        columns=[(column.title, bool(column.format)) for column in columns],
+        rows=list(zip(rows, pictures or [Markup("")] * len(rows), strict=True)),
+    )
+
+
+def interval_picture(outcome: Outcome) -> Markup:
+    """Return an SVG of the claimed region (shaded), 0 (thin line), the mean (dot) and its interval (bar)."""
+    if outcome.mean is None:
+        return Markup("")
+    ends = [outcome.mean, 0.0, *(end for end in (*outcome.region, outcome.low, outcome.high)
+                                 if end is not None and math.isfinite(end))]  # fmt: skip
+    least, most = min(ends), max(ends)
+    room = (most - least) * 0.12 or 1.0
+    least, most = least - room, most + room
+
+    def x(value: float) -> str:
+        return f"{WIDTH * (min(max(value, least), most) - least) / (most - least):.1f}"
+
+    low, high = outcome.region
+    middle = HEIGHT / 2
+    bar = ""
+    if outcome.low is not None and outcome.high is not None:
+        bar = f'<line x1="{x(outcome.low)}" x2="{x(outcome.high)}" y1="{middle}" y2="{middle}" class="bar"/>'
+    label = f"mean {outcome.mean:.3g}" + (f", interval {outcome.low:.3g} to {outcome.high:.3g}" if bar else "")
+    # numbers only
+    return Markup(  # noqa: S704
+        f'<svg class="interval" role="img" aria-label="{label}" width="{WIDTH}" height="{HEIGHT}" '
+        f'viewBox="0 0 {WIDTH} {HEIGHT}"><rect x="{x(low)}" width="{float(x(high)) - float(x(low)):.1f}" y="0" '
+        f'height="{HEIGHT}" class="claimed"/><line x1="{x(0)}" x2="{x(0)}" y1="0" y2="{HEIGHT}" class="zero"/>{bar}'
+        f'<circle cx="{x(outcome.mean)}" cy="{middle}" r="4"/></svg>'
+    )
+
+
+def _data_uri(figure: Drawn) -> str:
+    """Return a saved figure for use inside the page: as SVG, but as PNG where it is a picture anyway."""
+    kind, mime = ("png", "image/png") if figure.is_picture else ("svg", "image/svg+xml")
+    data = base64.b64encode(figure.path.with_suffix(f".{kind}").read_bytes()).decode()
+    return f"data:{mime};base64,{data}"
+
+
+def _body(name: str) -> str:
+    """Return a Markdown file of this folder without its title."""
+    return (HERE / name).read_text().partition("\n")[2]
+
+
+def _runs(results: Results) -> Content:
+    """Return all runs with what makes each again."""
+    rows: list[list[Any]] = []
+    for env in results.params.run.envs:
+        for algorithm in results.params.run.algorithms:
+            for seed in results.params.run.seeds:
+                key = (env, algorithm, seed)
+                run, item = results.runs.get(key), "-".join(map(str, key))
+                made = _provenance(key) if run else {}
+                wall_s = made.get("wall_s")
+                rows.append(
+                    [
+                        *(results.title(env), results.title(algorithm), str(seed)),
+                        float(run.record["final_return"]) if run else results.missing[key],
+                        float(run.evaluation["episode_return_mean"]) if run else None,
+                        float(wall_s) / 60 if isinstance(wall_s, int | float) else None,
+                        f"dvc repro -f -s train@{item} evaluate@{item}",
+                        f"marl-gre verify {run_folder(*key)} --evaluation {evaluation_file(*key)}",
+                    ]
+                )
+    columns = [
+        *(Column("Environment"), Column("Algorithm"), Column("Seed")),
+        *(Column("Final return", ".1f"), Column("Return of the final policy", ".1f"), Column("Minutes", ".1f")),
+        *(Column("Make it again"), Column("Check it")),
+    ]
+    return Content(columns, rows)
+
+
+def _made(results: Results) -> Content:
+    """Return where and with what the runs were made, and how many of each."""
+    counts: dict[str, Counter[str]] = {}
+    hours = 0.0
+    for key in results.runs:
+        made = _provenance(key)
+        versions = made.get("versions")
+        found = {
+            "Commit": f"{made.get('commit')}{', changed' * bool(made.get('dirty'))}" if made.get("commit") else None,
+            "Processor": made.get("cpu"),
+            "Device": made.get("device"),
+            "Threads": made.get("threads"),
+            "Python": made.get("python"),
+            **(versions if isinstance(versions, dict) else {}),
+        }
+        for name, value in found.items():
+            counts.setdefault(name, Counter())[str(value or "not recorded")] += 1
+        hours += float(made.get("wall_s") or 0) / 3600
+    rows: list[list[Any]] = [
+        [name, value, str(number)] for name, values in counts.items() for value, number in sorted(values.items())
+    ]
+    rows.append(["Seeds", ", ".join(map(str, results.params.run.seeds)), str(len(results.runs))])
+    rows.append(["Training, hours in all", f"{hours:.1f}", str(len(results.runs))])
+    return Content([Column("What"), Column("Value"), Column("Runs")], rows)
+
+
+def _provenance(key: tuple[str, str, int]) -> dict[str, Any]:
+    """Return what a run says about its making; it is informative only, so a damaged file is no reason to stop."""
+    try:
+        content = json.loads((run_folder(*key) / "provenance.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

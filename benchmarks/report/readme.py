@@ -1,0 +1,118 @@
+"""The tables of README.md and studies/README.md that results fill: each stands between two marker lines.
+
+`python -m benchmarks.report.readme` fills them: the claims' verdicts, and each side study beside the main results.
+"""
+
+import argparse
+import contextlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims.verdicts import anchor_of
+from benchmarks.layout import REPORT
+from benchmarks.report.gather import Results, gather, reference
+from benchmarks.report.tables import FINAL_RETURN, Cell, Column, Content, entropy_percentiles, markdown_table, summarise
+from marl_gre.config import load_params
+from marl_gre.errors import BadInput, run_cli
+
+README = Path("README.md")
+CLAIMS = REPORT / "claims.json"
+STUDIES = Path("studies")
+
+COMPARED_ENVS = {
+    "readings": ("traffic_junction10_v0", "traffic_junction10_v1", "lumberjacks_v0"),
+    "one_layer": ("lumberjacks_v0", "traffic_junction10_v0"),
+}
+"""Each side study, and the environments of the main results that stand beside its own."""
+
+COMPARED_ALGORITHMS = ("qmix", "qmix_simple", "qmix_gre_1e-3")
+"""The algorithms of the main results that the side studies vary."""
+
+
+def main() -> None:
+    """Put what came out into the two files."""
+    argparse.ArgumentParser(description=f"Fill the tables of {README} and {STUDIES / README}.").parse_args()
+    try:
+        content = json.loads(CLAIMS.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{CLAIMS}: cannot be read ({error}); make it: make report.") from error
+    put("claims", claims_table(content), README)
+    results = gathered(Path())
+    for study, envs in COMPARED_ENVS.items():
+        put(study, markdown_table(study_rows(results, gathered(STUDIES / study), envs)), STUDIES / README)
+
+
+def gathered(folder: Path) -> Results:
+    """Return the runs of the params.yaml in a folder."""
+    with contextlib.chdir(folder):
+        return gather(load_params(Path("params.yaml")))
+
+
+def claims_table(content: dict[str, Any]) -> str:
+    """Return the verdicts of claims.json as Markdown, one row per claim and one column per environment."""
+    verdicts = content["verdicts"]
+    titles = list(dict.fromkeys(one["env_title"] for one in verdicts))
+    texts: dict[str, dict[str, str]] = {}
+    for one in verdicts:
+        texts.setdefault(f"{one['claim']}. {one['says']}", {})[one["env_title"]] = one["text"]
+    done, missing = content["runs"]["done"], content["runs"]["missing"]
+    count = f"{done} of {done + missing} runs are here" if missing else f"{done} runs"
+    notes = [f"{count}; {content['confidence']:.0%} intervals; gridworlds only.", *content["caveats"]]
+    columns = [Column("Claim"), *(Column(title) for title in titles)]
+    rows = [[claim, *(found.get(title, "") for title in titles)] for claim, found in texts.items()]
+    return markdown_table(Content(columns, rows, [f"*{' '.join(notes)}*"]))
+
+
+def study_rows(results: Results, study: Results, compared: Sequence[str]) -> Content:
+    """Return a side study's runs below those of the main results that they vary, environment by environment.
+
+    Args:
+        results: the main results.
+        study: the side study's.
+        compared: environments of the main results.
+    """
+    percents = reference("paper")["entropy_percentiles"]["percents"]
+    rows: list[list[Cell]] = []
+    for env in dict.fromkeys([*compared, *study.params.run.envs]):
+        if env in compared:
+            rows += [_study_row(results, env, name, percents) for name in COMPARED_ALGORITHMS]
+        if env in study.params.run.envs:
+            rows += [_study_row(study, env, name, percents) for name in study.params.run.algorithms]
+    columns = [
+        *(Column("Environment"), Column("Algorithm"), Column("Seeds", "d"), Column("Doing nothing", ".1f")),
+        *(Column("Final return", ".1f"), Column("least", ".1f"), Column("most", ".1f")),
+        *(Column(f"Entropy {percents[0]} %", ".3f"), *(Column(f"{percent} %", ".3f") for percent in percents[1:])),
+    ]
+    return Content(columns, rows)
+
+
+def _study_row(results: Results, env: str, algorithm: str, percents: Sequence[float]) -> list[Cell]:
+    found = summarise(results, FINAL_RETURN, env, algorithm)
+    entropy = entropy_percentiles(results.select(env, algorithm), "single steps", "exact", percents)
+    play = anchor_of(results.params, env)
+    return [
+        *(results.title(env), results.title(algorithm), found.seeds, float(play["idle"]) if play else None),
+        *(found.mean, found.least, found.most),
+        *(entropy.tolist() if entropy is not None else [None] * len(percents)),
+    ]
+
+
+def put(name: str, table: str, readme: Path) -> None:
+    """Put a table between the markers of that name.
+
+    Raises:
+        BadInput: the markers are not there.
+    """
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    text = readme.read_text()
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise BadInput(f"{readme}: the lines {begin} and {end} are needed, once.")
+    readme.write_text(pattern.sub(lambda _: f"{begin}\n{table.rstrip()}\n{end}", text))
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,122 @@
+"""Cooperative multi-agent environments, usable without torch or marl_gre.
+
+`ENVS` lists them. `make` returns the PettingZoo parallel form, `make_vec` the batched form (`vector.VectorEnv`).
+Importing this package registers every id with PettingZoo and Gymnasium (`marl_gre/lumberjacks-v0`, ...), so that
+`gymnasium.make("marl_gre_envs:marl_gre/lumberjacks-v0")` needs no other import; the compiled parts load on first use.
+Each SMAC map and scenario also has an id of its own: `smac/3s5z_v0` for PettingZoo, `smac/3s5z-v0` for Gymnasium.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import pettingzoo
+
+from marl_gre_envs.checks import one_of
+from marl_gre_envs.smac.maps import MAPS, SCENARIOS
+
+if TYPE_CHECKING:
+    from pettingzoo import ParallelEnv
+
+    from marl_gre_envs.vector import VectorEnv
+
+ENVS: dict[str, str] = {
+    "lumberjacks_v0": "marl_gre_envs.lumberjacks_v0",
+    "lumberjacks_v1": "marl_gre_envs.lumberjacks_v1",
+    "traffic_junction_v0": "marl_gre_envs.traffic_junction_v0",
+    "traffic_junction_v1": "marl_gre_envs.traffic_junction_v1",
+    "smac_v0": "marl_gre_envs.smac_v0",
+}
+
+
+def make(name: str, **kwargs: Any) -> ParallelEnv:
+    """Return the PettingZoo parallel form of an environment.
+
+    Args:
+        name: an id of ENVS, or "package.module:factory" of any PettingZoo parallel environment.
+        kwargs: keywords of the environment.
+
+    Raises:
+        ValueError: unknown name or value.
+        TypeError: unknown keyword.
+    """
+    module, factory = _find(name)
+    return getattr(module, factory)(**kwargs)
+
+
+def make_vec(name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: Any) -> VectorEnv:
+    """Return the batched form of an environment.
+
+    Args:
+        name: an id of ENVS, or "package.module:factory" of any PettingZoo parallel environment with discrete actions.
+        num_envs: number of copies, 1 or more.
+        autoreset: whether finished copies restart by themselves.
+        kwargs: keywords of the environment.
+
+    Raises:
+        ValueError: unknown name or value.
+        TypeError: unknown keyword.
+    """
+    module, factory = _find(name)
+    if name in ENVS:
+        return module.vector_env(num_envs, autoreset=autoreset, **kwargs)
+    from marl_gre_envs.from_parallel import from_parallel_env
+
+    return from_parallel_env(getattr(module, factory), num_envs, autoreset=autoreset, **kwargs)
+
+
+def results_version(name: str) -> int:
+    """Return the number that changes whenever the environment's results change.
+
+    It is the constant RESULTS_VERSION of the environment's module, or 0 where a third party's module has none.
+    """
+    return int(getattr(_find(name)[0], "RESULTS_VERSION", 0))
+
+
+def _find(name: str) -> tuple[ModuleType, str]:
+    """Import the module of an environment; return it with the name of its parallel factory."""
+    if name in ENVS:
+        return importlib.import_module(ENVS[name]), "parallel_env"
+    path, colon, factory = str(name).partition(":")
+    if not (path and colon and factory):
+        raise ValueError(one_of("environment", name, [*ENVS, "package.module:factory"]))
+    try:
+        module = importlib.import_module(path)
+    except Exception as error:  # a third party's module can raise anything
+        raise ValueError(f"environment {name!r}: module {path!r} cannot be imported: {error}.") from error
+    found: Callable[..., Any] | None = getattr(module, factory, None)
+    if not callable(found):
+        public = [key for key in vars(module) if not key.startswith("_")]
+        raise ValueError(one_of(f"factory in module {path}:", factory, public))
+    return module, factory
+
+
+def _register(public_id: str, pettingzoo_id: str, name: str, **kwargs: Any) -> None:
+    """Register an environment of ENVS, with keywords, under ids; the entry points are strings and load on first use."""
+    if public_id in gymnasium.registry:
+        return  # this package was reloaded
+    # Gymnasium's checker expects one number as reward, here it is a list.
+    gymnasium.register(
+        public_id,
+        entry_point="marl_gre_envs.gymnasium_env:JointEnv",
+        disable_env_checker=True,
+        kwargs={"name": name, **kwargs},
+    )
+    pettingzoo.register("parallel", pettingzoo_id, entry_point=f"{ENVS[name]}:parallel_env", kwargs=kwargs)
+    pettingzoo.register("aec", pettingzoo_id, entry_point=f"{ENVS[name]}:env", kwargs=kwargs)
+
+
+def _register_all() -> None:
+    """Register every id with Gymnasium and PettingZoo."""
+    for name in ENVS:
+        public_id = "marl_gre/" + name.replace("_v", "-v")
+        _register(public_id, public_id, name)
+    for map_name in (*MAPS, *SCENARIOS):
+        _register(f"smac/{map_name}-v0", f"smac/{map_name}_v0", "smac_v0", map_name=map_name)
+
+
+_register_all()

@@ -1,0 +1,357 @@
+"""What all compiled environments share: stepping, restarts, frozen copies, illegal actions, seeds and given worlds.
+
+An environment (lumberjacks.py, traffic_junction.py, ...) adds its world's fields, how an episode starts, what one step
+does, and what agents observe, each as a kernel over all copies. The struct-of-arrays `world` is the whole truth:
+everything else is computed from it.
+"""
+
+import abc
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from numbers import Integral
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from marl_gre_envs.checks import check_keywords, choice, flag, keywords_of, one_of, whole
+from marl_gre_envs.compiling import kernel
+from marl_gre_envs.vector import VectorEnv, World
+
+RUNNING, TERMINATED, TRUNCATED = 0, 1, 2  # values of world["ended"]
+MAX_STEPS = 2**15 - 1  # world["step"] is an int16
+LARGEST_RETURN = float(np.finfo(np.float64).max)
+
+
+class Field(NamedTuple):
+    """One field of the world: the shape of one copy, its dtype, and the least and greatest values allowed."""
+
+    shape: tuple[int, ...]
+    dtype: type
+    low: Any
+    high: Any
+
+
+class CoreEnv(VectorEnv):
+    """A compiled VectorEnv; subclasses provide the hooks at the end of this class."""
+
+    noops: ClassVar[tuple[int, ...]]  # the first of these that is available replaces an illegal action
+    given: ClassVar[tuple[str, ...]]  # the options of reset() that together make a world to start from
+    given_optional: ClassVar[tuple[str, ...]] = ()
+    step_counters: ClassVar[tuple[str, ...]]  # info fields [E] that count what happened in a step
+    step_flags: ClassVar[tuple[str, ...]] = ()  # info fields [E] that tell whether something happened in a step
+    obs_low: float
+    obs_high: float
+
+    def __init__(
+        self,
+        num_envs: int,
+        autoreset: bool,
+        fields: dict[str, Field],
+        max_steps: int,
+        team_reward: str,
+        strict: bool,
+    ):
+        """Allocate world and outputs; the subclass has set all sizes before.
+
+        Args:
+            num_envs: number of copies.
+            autoreset: whether finished copies restart by themselves.
+            fields: the fields of the environment's own world.
+            max_steps: time limit of an episode.
+            team_reward: "sum" or "mean" of the agents' rewards; without effect where they share one.
+            strict: whether an illegal action raises.
+        """
+        self.num_envs = whole("num_envs", num_envs, 1, 2**24)
+        self.autoreset = flag("autoreset", autoreset)
+        self.strict = flag("strict", strict)
+        self.episode_limit = max_steps
+        self.team_reward = choice("team_reward", team_reward, ("sum", "mean"))
+        self.fields = {
+            "seed": Field((), np.int64, 0, 2**63 - 1),
+            "episode": Field((), np.int64, 0, 2**63 - 1),
+            "step": Field((), np.int16, 0, max_steps),
+            "ended": Field((), np.int8, RUNNING, TRUNCATED),
+            "episode_return": Field((), np.float64, -LARGEST_RETURN, LARGEST_RETURN),
+            **fields,
+        }
+        self.option_fields = self.fields
+        copies, agents = self.num_envs, self.n_agents
+        self.world = {name: np.zeros((copies, *f.shape), f.dtype) for name, f in self.fields.items()}
+        self.obs, self.state, self.action_mask = self._buffers((copies,))
+        self.final_obs, self.final_state, self.final_action_mask = self._buffers((copies,))
+        self.reward = np.zeros(copies)
+        self.agent_reward = np.zeros((copies, agents))
+        self.terminated = np.zeros(copies, bool)
+        self.truncated = np.zeros(copies, bool)
+        self.info = {name: np.zeros(copies, np.int64) for name in ("illegal_actions", *self.step_counters)}
+        self.info |= {name: np.zeros(copies, bool) for name in self.step_flags}
+        self.info["agent_done"] = np.zeros((copies, agents), bool)
+        self._every_copy = np.ones(copies, bool)
+        self._running = np.zeros(copies, bool)
+        self._actions = np.zeros((copies, agents), np.int64)
+        self._team_divisor = 0.0 if self.shared_reward else 1.0 if team_reward == "sum" else float(agents)
+        self._started = False
+
+    @property
+    def state_bounds(self) -> tuple[float, float]:
+        """The least and the greatest number a state can have."""
+        return self.obs_low, self.obs_high
+
+    def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
+        """Restart all copies, as VectorEnv.reset describes.
+
+        Args:
+            seed: as in VectorEnv.reset; seeds are whole numbers of 0 or more.
+            options: None, or a world to start from, with the fields named in `given`: each in the shape of one copy
+                (then used for all of them) or with a leading axis [E].
+
+        Raises:
+            ValueError: a seed or an option cannot be used; nothing has changed then.
+        """
+        seeds = None if seed is None else self._seeds(seed)
+        start = self._check_options(options or {})
+        if seeds is None and self._started:
+            self.world["episode"] += 1
+        else:
+            self.world["seed"][:] = self._seeds(0) if seeds is None else seeds
+            self.world["episode"][:] = 0
+        self._started = True
+        self._restart(self._every_copy)
+        if start:
+            self._start_from(start)
+        self._output_fresh()
+
+    def step(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
+        """Play one step in every running copy, as VectorEnv.step describes."""
+        if not self._started:
+            raise RuntimeError("step() before reset(): call reset() first.")
+        self._take(actions)
+        self.agent_reward.fill(0.0)
+        for name in (*self.step_counters, *self.step_flags):
+            self.info[name].fill(0)
+        self._advance(self._running, self._actions)
+        self._observe_into(self.world, self._running, self.obs, self.state, self.action_mask)
+        just_ended = _settle(
+            self._running,
+            self.world["ended"],
+            self.agent_reward,
+            self._team_divisor,
+            self.reward,
+            self.world["episode_return"],
+            self.terminated,
+            self.truncated,
+        )
+        self._write_agent_done(self.info["agent_done"])
+        if just_ended and self.autoreset:
+            self._keep_finals_and_restart()
+
+    def observe(self, world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return (obs, state, action_mask) of a world, as VectorEnv.observe describes."""
+        first = self.observed[0]
+        lead = np.shape(world[first])[: np.ndim(world[first]) - len(self.fields[first].shape)]
+        size = int(np.prod(lead))
+        flat = {}
+        for name in self.observed:
+            field = self.fields[name]
+            if np.shape(world[name]) != (*lead, *field.shape):
+                raise ValueError(
+                    f"world[{name!r}] must have shape {(*lead, *field.shape)}, found {np.shape(world[name])}."
+                )
+            # Kernels are compiled for writable C arrays of the world's own dtypes only.
+            flat[name] = np.require(world[name], field.dtype, ("C", "W")).reshape(size, *field.shape)
+        buffers = self._buffers(lead)
+        self._observe_into(flat, np.ones(size, bool), *(b.reshape(size, *b.shape[len(lead) :]) for b in buffers))
+        return buffers
+
+    def set_world(self, world: World) -> None:
+        """Go on from a complete world, in mid-episode if it was taken there.
+
+        Args:
+            world: all fields of get_world, of an environment with the same settings and number of copies.
+
+        Raises:
+            ValueError: a field is missing, unknown, or has values that no world can have; nothing has changed then.
+        """
+        if missing := [name for name in self.fields if name not in world]:
+            raise ValueError(f"the world lacks {missing[0]!r}; it needs {', '.join(self.fields)}.")
+        if unknown := [name for name in world if name not in self.fields]:
+            raise ValueError(one_of("field of the world:", unknown[0], self.fields))
+        checked = {name: self._check_field(name, field, world[name]) for name, field in self.fields.items()}
+        self._check_world(checked)
+        for name, value in checked.items():
+            self.world[name][:] = value
+        self._started = True
+        self._output_fresh()
+
+    def _seeds(self, seed: int | Sequence[int]) -> np.ndarray:
+        """Return one seed per copy."""
+        if isinstance(seed, Integral):
+            first = whole("seed", seed, 0, 2**63 - self.num_envs)
+            return first + np.arange(self.num_envs)
+        if isinstance(seed, str) or np.shape(seed) != (self.num_envs,) or not isinstance(seed, Iterable):
+            raise ValueError(f"seed must be a whole number or one per copy ({self.num_envs}), found {seed!r}.")
+        return np.array([whole(f"seed[{i}]", s, 0, 2**63 - 1) for i, s in enumerate(seed)])
+
+    def _take(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
+        """Fill self._actions with legal actions, self._running with the copies that will play them."""
+        asked = np.asarray(actions)
+        shape = (self.num_envs, self.n_agents)
+        if asked.shape != shape or asked.dtype.kind not in "iu":
+            raise ValueError(f"actions must be whole numbers {shape}, found {asked.dtype} {asked.shape}.")
+        np.equal(self.world["ended"], RUNNING, out=self._running)
+        np.copyto(self._actions, asked, casting="unsafe")
+        first = _replace_illegal(
+            self._actions, self.action_mask, self._running, self.noops, self.info["illegal_actions"]
+        )
+        if self.strict and first >= 0:
+            copy, agent = divmod(first, self.n_agents)
+            legal = np.flatnonzero(self.action_mask[copy, agent]).tolist()
+            raise ValueError(
+                f"illegal action {asked[copy, agent]} of {self.agents[agent]} in copy {copy}; legal are {legal}."
+            )
+
+    def _restart(self, which: np.ndarray) -> None:
+        """Start the episode named by world["seed"] and world["episode"] in the copies flagged in which [E]."""
+        for name in ("step", "ended", "episode_return"):
+            self.world[name][which] = 0
+        self._start(which)
+
+    def _keep_finals_and_restart(self) -> None:
+        """Keep the outputs of the copies whose last step ended an episode; start the next one there."""
+        which = self._running & (self.world["ended"] != RUNNING)
+        self.final_obs[which] = self.obs[which]
+        self.final_state[which] = self.state[which]
+        self.final_action_mask[which] = self.action_mask[which]
+        self.world["episode"][which] += 1
+        self._restart(which)
+        self._observe_into(self.world, which, self.obs, self.state, self.action_mask)
+
+    def _output_fresh(self) -> None:
+        """Write the outputs of worlds in which no step was played yet."""
+        self._observe_into(self.world, self._every_copy, self.obs, self.state, self.action_mask)
+        self.reward.fill(0.0)
+        self.agent_reward.fill(0.0)
+        np.equal(self.world["ended"], TERMINATED, out=self.terminated)
+        np.equal(self.world["ended"], TRUNCATED, out=self.truncated)
+        for name in ("illegal_actions", *self.step_counters, *self.step_flags):
+            self.info[name].fill(0)
+        self._write_agent_done(self.info["agent_done"])
+
+    def _check_options(self, options: dict[str, Any]) -> World:
+        """Return the world given in options, its fields [E, ...], or {} where none is given."""
+        allowed = (*self.given, *self.given_optional)
+        for key in options:
+            # Other keys belong to other environments and wrappers, but a slip of the pen should not go unnoticed.
+            if key not in allowed and get_close_matches(str(key), allowed, n=1, cutoff=0.75):
+                raise ValueError(one_of("option", key, allowed))
+        found = {name: options[name] for name in allowed if name in options}
+        if not found:
+            return {}
+        if missing := [name for name in self.given if name not in found]:
+            raise ValueError(f"options with {', '.join(found)} need {missing[0]!r} too.")
+        fields = self.option_fields
+        start = {name: self._check_field(name, fields[name], self._for_all_copies(name, found[name])) for name in found}
+        self._check_world(start)
+        return start
+
+    def _for_all_copies(self, name: str, value: object) -> np.ndarray:
+        """Give an option in the shape of one copy a leading axis [E]."""
+        array = np.asarray(value)
+        if array.ndim == len(self.option_fields[name].shape):
+            return np.broadcast_to(array, (self.num_envs, *array.shape))
+        return array
+
+    def _check_field(self, name: str, field: Field, value: object) -> np.ndarray:
+        """Return a field [E, ...] in its dtype after checking its shape and every value."""
+        array, shape = np.asarray(value), (self.num_envs, *field.shape)
+        if array.shape != shape or array.dtype.kind not in "biuf":
+            raise ValueError(f"{name} must be numbers of shape {shape}, found {array.dtype} of shape {array.shape}.")
+        good = (array >= field.low) & (array <= field.high)
+        if array.dtype.kind == "f" and np.dtype(field.dtype).kind != "f":
+            good &= array == np.floor(array)
+        if not good.all():
+            where = tuple(int(i) for i in np.argwhere(~good)[0])
+            low, high = (np.broadcast_to(bound, shape)[where] for bound in (field.low, field.high))
+            raise ValueError(f"{name} must be from {low} to {high}, found {array[where]} at {list(where)}.")
+        return array.astype(field.dtype)
+
+    # Hooks of the environments.
+
+    @abc.abstractmethod
+    def _buffers(self, lead: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Allocate (obs, state, action_mask) with these leading axes."""
+
+    @abc.abstractmethod
+    def _start(self, which: np.ndarray) -> None:
+        """Draw the environment's own fields at the start of an episode, in the copies flagged in which [E]."""
+
+    @abc.abstractmethod
+    def _start_from(self, start: World) -> None:
+        """Put a world given to reset() in place of the start just drawn; its fields are checked, [E, ...]."""
+
+    @abc.abstractmethod
+    def _advance(self, running: np.ndarray, actions: np.ndarray) -> None:
+        """Play one step in the running copies [E]: world, agent_reward, step counters, and world["ended"]."""
+
+    @abc.abstractmethod
+    def _observe_into(
+        self, world: World, which: np.ndarray, obs: np.ndarray, state: np.ndarray, mask: np.ndarray
+    ) -> None:
+        """Write obs [M,N,O], state [M,S] and action mask [M,N,A] of the rows flagged in which [M]."""
+
+    def _check_world(self, world: World) -> None:
+        """Raise ValueError where checked fields contradict each other; some fields may be absent."""
+
+    def _write_agent_done(self, done: np.ndarray) -> None:
+        """Write which agents [E,N] have finished."""
+        np.not_equal(self.world["ended"][:, None], RUNNING, out=done)
+
+
+def make_core(
+    core: Callable[..., CoreEnv], name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: Any
+) -> CoreEnv:
+    """Return core(num_envs, ...) after checking the keywords, with an error that names the nearest valid one."""
+    allowed = [key for key in keywords_of(core) if key not in ("num_envs", "autoreset")]
+    check_keywords(name, kwargs, allowed)
+    return core(num_envs, autoreset=autoreset, **kwargs)
+
+
+@kernel
+def _replace_illegal(actions, mask, running, noops, illegal):
+    """Replace illegal actions by the no-op, count them per copy, return the flat index of the first or -1."""
+    copies, agents, n_actions = mask.shape
+    first = -1
+    for e in range(copies):
+        illegal[e] = 0
+        if not running[e]:
+            continue
+        for i in range(agents):
+            action = actions[e, i]
+            if action < 0 or action >= n_actions or mask[e, i, action] == 0:
+                for noop in noops:
+                    if mask[e, i, noop]:
+                        actions[e, i] = noop
+                        break
+                illegal[e] += 1
+                if first < 0:
+                    first = e * agents + i
+    return first
+
+
+@kernel
+def _settle(running, ended, agent_reward, divisor, reward, episode_return, terminated, truncated):
+    """Sum the team rewards (divisor 0: take the first) and set the flags; return how many episodes ended now."""
+    just_ended = 0
+    for e in range(running.size):
+        reward[e] = 0.0
+        if not running[e]:
+            continue
+        total = 0.0
+        for i in range(agent_reward.shape[1]):
+            total += agent_reward[e, i]
+        reward[e] = total / divisor if divisor > 0.0 else agent_reward[e, 0]
+        episode_return[e] += reward[e]
+        terminated[e] = ended[e] == TERMINATED
+        truncated[e] = ended[e] == TRUNCATED
+        just_ended += ended[e] != RUNNING
+    return just_ended

@@ -1,0 +1,295 @@
+"""Bring your own environment: any PettingZoo parallel env with discrete actions as a VectorEnv.
+
+What third-party envs leave open is decided here, once:
+- Masks come from `info[agent]["action_mask"]` or from dict observations; without one every own action is available.
+- Different observation or action sizes are padded (SuperSuit); padded actions are masked out.
+- An agent that ends before the others keeps its place until the common end: zero observations and only action 0
+  available, which is not sent to the env. A single available action leaves nothing to explore or to maximise over.
+- The episode ends when no agent is left: `truncated` if the time limit cut any of those that were left, `terminated`
+  otherwise. An env that runs past `episode_limit` steps is truncated there.
+- Episode 0 of a seed is the env's own reset(seed=seed); later ones get seeds derived from (seed, episode).
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, Space, flatten, flatten_space
+from pettingzoo import ParallelEnv
+from pettingzoo.utils import BaseParallelWrapper
+
+from marl_gre_envs.checks import choice, flag, whole
+from marl_gre_envs.stored import Copy, StoredOutputs, episode_seed
+from marl_gre_envs.vector import VectorEnv
+
+
+def from_parallel_env(
+    factory: Callable[..., ParallelEnv],
+    num_envs: int = 1,
+    autoreset: bool = True,
+    *,
+    team_reward: Literal["sum", "mean", "shared"] = "sum",
+    episode_limit: int | None = None,
+    strict: bool = False,
+    **kwargs: Any,
+) -> VectorEnv:
+    """Return copies of any PettingZoo parallel env with discrete actions, stepped one after the other.
+
+    Args:
+        factory: makes one env.
+        num_envs: number of copies, 1 or more.
+        autoreset: whether finished copies restart by themselves.
+        team_reward: how agents' rewards become the team's. "sum" (default) adds them up, right where each agent
+            is paid for itself; "mean" divides that by the number of agents; "shared" takes the one reward
+            that all agents get, and raises if they ever differ. With a shared reward "sum" counts it once per agent:
+            the same task with all returns N times as large.
+        episode_limit: most steps of an episode; by default the keyword or attribute max_cycles of the env.
+        strict: raise on illegal actions instead of replacing them by the lowest legal one.
+        kwargs: keywords of the factory.
+
+    Raises:
+        ValueError: the env has no discrete actions, no possible_agents or no known limit, or a value is wrong.
+        ImportError: the agents' sizes differ and SuperSuit is not installed.
+    """
+    return FromParallel(factory, num_envs, autoreset, team_reward, episode_limit, strict, kwargs)
+
+
+class FlatObservations(BaseParallelWrapper):
+    """Every observation as a flat float32 vector; the mask of a dict observation moves to info."""
+
+    def __init__(self, env: ParallelEnv):
+        super().__init__(env)
+        self.render_mode = getattr(env, "render_mode", None)  # conversions inside SuperSuit ask for it
+        self._inner = {agent: without_mask(env.observation_space(agent)) for agent in env.possible_agents}
+        self._spaces = {agent: flat_box(agent, space) for agent, space in self._inner.items()}
+
+    def observation_space(self, agent: str) -> Box:
+        """Return the agent's flat space."""
+        return self._spaces[agent]
+
+    def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
+        """See ParallelEnv.reset."""
+        return self._flat(*super().reset(seed, options))
+
+    def step(self, actions: dict) -> tuple[dict, dict, dict, dict, dict]:
+        """See ParallelEnv.step."""
+        observations, rewards, terminations, truncations, infos = super().step(actions)
+        observations, infos = self._flat(observations, infos)
+        return observations, rewards, terminations, truncations, infos
+
+    def _flat(self, observations: dict, infos: dict) -> tuple[dict, dict]:
+        flat, masks = {}, {agent: dict(infos.get(agent, {})) for agent in self.possible_agents}
+        for agent, observation in observations.items():
+            if isinstance(observation, dict) and "action_mask" in observation:
+                observation = dict(observation)
+                masks[agent]["action_mask"] = observation.pop("action_mask")
+            flat[agent] = np.asarray(flatten(self._inner[agent], observation), np.float32)
+        return flat, {agent: info for agent, info in masks.items() if agent in infos or agent in flat}
+
+
+def without_mask(space: Space) -> Space:
+    """Return a dict space without its action mask, any other space as it is."""
+    if isinstance(space, Dict) and "action_mask" in space.spaces:
+        return Dict({name: inner for name, inner in space.spaces.items() if name != "action_mask"})
+    return space
+
+
+def flat_box(agent: str, space: Space) -> Box:
+    """Return the flat float32 space of an observation space."""
+    flat = flatten_space(space)
+    if not isinstance(flat, Box):
+        raise ValueError(f"observations of {agent}: found {space}; allowed are spaces that Gymnasium can flatten.")
+    return Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
+
+
+def padded(env: ParallelEnv) -> ParallelEnv:
+    """Return the env with one observation size and one number of actions for all agents."""
+    sizes = {env.observation_space(agent).shape for agent in env.possible_agents}
+    spaces = [env.action_space(agent) for agent in env.possible_agents]
+    n_actions = {int(space.n) for space in spaces}
+    if len(sizes) == 1 and len(n_actions) == 1:
+        return env
+    if len(n_actions) > 1 and any(space.start for space in spaces):
+        raise ValueError(
+            f"action spaces of different sizes must start at 0 to be padded; found {sorted(map(str, spaces))}."
+        )
+    try:
+        from supersuit import pad_action_space_v0, pad_observations_v0
+    except ImportError as error:
+        raise ImportError(
+            "the agents' observation or action sizes differ, and padding them needs SuperSuit: "
+            'pip install "marl-gre[interop]".'
+        ) from error
+    if len(sizes) > 1:
+        env = pad_observations_v0(env)
+    return pad_action_space_v0(env) if len(n_actions) > 1 else env
+
+
+class WrappedEnv(Copy):
+    """One env of the batch, and which of its agents are still in the episode."""
+
+    def __init__(self, env: ParallelEnv):
+        super().__init__()
+        self.env = env
+        self.live: set[str] = set()
+
+    def begin(self, seed: int, episode: int, options: dict | None) -> tuple[dict, dict]:
+        """Reset to an episode of a seed."""
+        self.start(seed, episode)
+        observations, infos = self.env.reset(seed=episode_seed(seed, episode), options=options)
+        self.live = set(self.env.agents)
+        return observations, infos
+
+
+class FromParallel(StoredOutputs):
+    """PettingZoo parallel envs behind the VectorEnv contract; see `from_parallel_env`."""
+
+    _copies: list[WrappedEnv]
+
+    def __init__(
+        self,
+        factory: Callable[..., ParallelEnv],
+        num_envs: int,
+        autoreset: bool,
+        team_reward: str,
+        episode_limit: int | None,
+        strict: bool,
+        kwargs: dict[str, Any],
+    ):
+        self.num_envs = whole("num_envs", num_envs, 1, 2**20)
+        self.autoreset = flag("autoreset", autoreset)
+        self.team_reward = choice("team_reward", team_reward, ("sum", "mean", "shared"))
+        self.strict = flag("strict", strict)
+        first = factory(**kwargs)
+        check_env_form(first)
+        self.episode_limit = limit_of(first, episode_limit, kwargs)
+        self.agents = list(first.possible_agents)
+        self.n_agents = len(self.agents)
+        own = [first.action_space(agent) for agent in self.agents]
+        self._start = np.array([space.start for space in own])  # [N]
+        self.n_actions = max(int(space.n) for space in own)
+        self._own_actions = (np.arange(self.n_actions) < [[space.n] for space in own]).astype(np.int8)  # [N, A]
+        self.action_names = [str(action) for action in range(self.n_actions)]
+        made = [first, *(factory(**kwargs) for _ in range(self.num_envs - 1))]
+        self._copies = [WrappedEnv(padded(FlatObservations(env))) for env in made]
+        self.obs_dim = int(self._copies[0].env.observation_space(self.agents[0]).shape[0])
+        self._copies[0].begin(0, 0, None)
+        state = own_state(self._copies[0].env)
+        self._has_state = state is not None
+        self.state_dim = state.size if state is not None else self.n_agents * self.obs_dim
+        self._allocate()
+
+    def _begin(self, starts: dict[int, tuple[int, int]], options: dict[str, Any] | None) -> None:
+        for index, (seed, episode) in starts.items():
+            observations, infos = self._copies[index].begin(seed, episode, options)
+            self._write(index, observations, infos, self._copies[index].live)
+
+    def _play(self, running: list[int], actions: np.ndarray) -> None:
+        for index in running:
+            self._step_copy(index, self._copies[index], actions[index])
+
+    def _step_copy(self, index: int, copy: WrappedEnv, actions: np.ndarray) -> None:
+        before = copy.live
+        sent = {agent: actions[i] + self._start[i] for i, agent in enumerate(self.agents) if agent in before}
+        observations, rewards, terminations, truncations, infos = copy.env.step(sent)
+        terminated = {agent for agent in before if terminations.get(agent, False)}
+        truncated = {agent for agent in before if truncations.get(agent, False)} - terminated
+        copy.live = set(copy.env.agents) - terminated - truncated
+        vanished = before - copy.live - terminated - truncated
+        if vanished:
+            raise RuntimeError(f"{min(vanished)} left the env's agents without being terminated or truncated.")
+        self._pay(index, before, rewards)
+        cut = bool(copy.live) and copy.steps >= self.episode_limit
+        over = cut or not copy.live
+        self._write(index, observations, infos, before if over else copy.live)
+        self.info["agent_done"][index] = [agent not in copy.live for agent in self.agents]
+        self.truncated[index] = cut or (over and bool(truncated))
+        self.terminated[index] = over and not self.truncated[index]
+        copy.running = not over
+
+    def _pay(self, index: int, agents: set[str], rewards: dict[str, float]) -> None:
+        own = self.agent_reward[index]  # [N]
+        own[:] = [rewards.get(agent, 0.0) if agent in agents else 0.0 for agent in self.agents]
+        if not np.isfinite(own).all():
+            raise FloatingPointError(f"the env gave rewards that are not finite: {own.tolist()}.")
+        if self.team_reward == "shared":
+            paid = sorted({float(rewards[agent]) for agent in agents})
+            if len(paid) != 1:
+                raise ValueError(f'team_reward="shared", but the agents got different rewards {paid}: use "sum".')
+            self.reward[index] = paid[0]
+        else:
+            self.reward[index] = own.sum() / (self.n_agents if self.team_reward == "mean" else 1)
+
+    def _write(self, index: int, observations: dict, infos: dict, present: set[str]) -> None:
+        """Put one copy's observations, masks and state into the buffers; agents that are gone get the defaults."""
+        obs, mask = self.obs[index], self.action_mask[index]
+        obs[:], mask[:] = 0, 0
+        mask[:, 0] = 1
+        for i, agent in enumerate(self.agents):
+            if agent in present:
+                obs[i] = observations[agent]
+                mask[i] = self._padded_mask(i, infos.get(agent, {}).get("action_mask"))
+                if not mask[i].any():
+                    if agent in self._copies[index].live:
+                        raise ValueError(f"the env's action_mask leaves {agent} no legal action.")
+                    mask[i, 0] = 1
+        state = own_state(self._copies[index].env) if self._has_state else None
+        self.state[index] = (obs if state is None else state).ravel()
+        if not (np.isfinite(obs).all() and np.isfinite(self.state[index]).all()):
+            raise FloatingPointError(f"the env gave an observation or state that is not finite (copy {index}).")
+
+    def _padded_mask(self, i: int, mask: Any) -> np.ndarray:
+        """Return an agent's mask [A], padded actions unavailable."""
+        row = self._own_actions[i].copy()  # [A]
+        if mask is not None:
+            n_own = int(row.sum())
+            if np.shape(mask) not in {(n_own,), (self.n_actions,)}:
+                raise ValueError(
+                    f"the action_mask of {self.agents[i]} has shape {np.shape(mask)}, expected ({n_own},)."
+                )
+            row[:n_own] &= np.asarray(mask)[:n_own] != 0
+        return row
+
+    def render(self, index: int = 0) -> np.ndarray:
+        """See VectorEnv.render."""
+        picture = self._copies[index].env.render()
+        if not isinstance(picture, np.ndarray):
+            raise RuntimeError('the env draws no picture: make it with render_mode="rgb_array".')
+        return picture
+
+    def close(self) -> None:
+        """See VectorEnv.close."""
+        for copy in self._copies:
+            copy.env.close()
+        self._copies = []
+
+
+def check_env_form(env: ParallelEnv) -> None:
+    """Raise unless this is a parallel env with a known team and discrete actions."""
+    if not getattr(env, "possible_agents", None):
+        raise ValueError("the env has no possible_agents; a PettingZoo parallel env must list them before reset.")
+    for agent in env.possible_agents:
+        if not isinstance(env.action_space(agent), Discrete):
+            raise ValueError(
+                f"the action space of {agent} is {env.action_space(agent)}; allowed: Discrete. Many envs have a "
+                "keyword for discrete actions."
+            )
+
+
+def limit_of(env: ParallelEnv, episode_limit: int | None, kwargs: dict[str, Any]) -> int:
+    """Return the most steps of an episode: the caller's, or the env's own max_cycles."""
+    found = episode_limit
+    for source in (kwargs, vars(env), getattr(env.unwrapped, "__dict__", {}), getattr(env, "metadata", {})):
+        if found is None:
+            found = source.get("max_cycles")
+    if found is None:
+        raise ValueError("the env's longest episode is unknown (it has no max_cycles): give the keyword episode_limit.")
+    return whole("episode_limit", found, 1, 2**31 - 1)
+
+
+def own_state(env: ParallelEnv) -> np.ndarray | None:
+    """Return env.state(), None where the env has none."""
+    try:
+        return np.asarray(env.state())
+    except (NotImplementedError, AttributeError):
+        return None

@@ -1,0 +1,324 @@
+"""SMAC: a team of agents against the enemies of one of the 23 maps, in a substitute for StarCraft II.
+
+The observation, state, mask and reward are SMAC's (interface.py); the fighting is the embedded engine's (engine.py).
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from marl_gre_envs.checks import choice, flag, number, whole
+from marl_gre_envs.core import MAX_STEPS, CoreEnv, Field
+from marl_gre_envs.smac import engine
+from marl_gre_envs.smac.combat import LEAST_HP
+from marl_gre_envs.smac.interface import NOOP, STOP, Interface, make_flags
+from marl_gre_envs.smac.maps import LAYOUTS, SIZE, map_named
+from marl_gre_envs.smac.orders import SENT_NOWHERE, SENT_TO_POINT, SENT_TO_UNITS
+from marl_gre_envs.smac.pathing import terrain_named
+from marl_gre_envs.smac.rewards import make_rewards, scale_of
+from marl_gre_envs.smac.units import DAMAGE_POINT, HP, MAX_COOLDOWN, MAX_ENERGY, SHIELD, UNIT_TABLE
+from marl_gre_envs.vector import World
+
+SENT = {"point": SENT_TO_POINT, "segment": SENT_TO_POINT, "units": SENT_TO_UNITS, "none": SENT_NOWHERE}
+LONGEST, LONGEST_COOLDOWN = 1000.0, 100.0  # loops; no timer of a given world may be longer
+
+
+class SMAC(CoreEnv):
+    """E copies of one SMAC map.
+
+    Agents and enemies are numbered as in SMAC. The episode terminates when a side is dead (with Medivacs: when it has
+    nothing else left; info "battle_won" tells a victory) and is truncated after the map's limit (info
+    "episode_limit"). Every agent gets the team's reward.
+
+    World: `unit_type`, `seen`, `last_actions` and `step` are what observations are made of; engine.Units describes all
+    fields. reset() accepts a world of "ally" [A, 8] and "enemy" [N, 8], whose rows are interface.FIELDS (hp 0 = dead),
+    and "last_actions" [A] (-1 = none yet).
+    """
+
+    backend = "embedded"
+    noops = (STOP, NOOP)
+    observed = ("unit_type", "seen", "last_actions", "step")
+    given = ("ally", "enemy")
+    given_optional = ("last_actions",)
+    step_counters = ("dead_allies", "dead_enemies")
+    step_flags = ("battle_won", "episode_limit")
+    shared_reward = True
+    obs_low, obs_high = -1.0, 1.0
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset: bool = True,
+        map_name: str = "8m",
+        max_steps: int | None = None,
+        move_amount: float = 2.0,
+        obs_all_health: bool = True,
+        obs_own_health: bool = True,
+        obs_last_action: bool = False,
+        obs_pathing_grid: bool = False,
+        obs_terrain_height: bool = False,
+        obs_timestep_number: bool = False,
+        obs_instead_of_state: bool = False,
+        state_last_action: bool = True,
+        state_timestep_number: bool = False,
+        obs_own_pos: bool = False,
+        use_unit_ranges: bool = False,
+        reward_sparse: bool = False,
+        reward_only_positive: bool = True,
+        reward_death_value: float = 10.0,
+        reward_win: float = 200.0,
+        reward_defeat: float = 0.0,
+        reward_negative_scale: float = 0.5,
+        reward_scale: bool = True,
+        reward_scale_rate: float = 20.0,
+        reward_clamp: bool = False,
+        spawn_layout: str = "grid",
+        scan_range: float = 5.0,
+        leash: float = 21.0,
+        retaliation: bool = True,
+        call_for_help: bool = True,
+        random_delay: bool = True,
+        range_slop: bool = True,
+        missiles: bool = True,
+        death_burst: bool = True,
+        line_splash: bool = True,
+        push_weights: tuple[float, float, float] = (0.02, 0.5, 1.0),
+        threads: int = 1,
+        strict: bool = False,
+    ):
+        """Make the copies; call reset() next.
+
+        Args:
+            num_envs: number of copies.
+            autoreset: whether finished copies restart by themselves.
+            map_name: one of maps.MAPS.
+            max_steps: time limit, 1 to 32767 steps; the map's if None.
+            move_amount: how far a move goes; SMAC's is 2.
+            obs_all_health, obs_own_health, obs_last_action, obs_pathing_grid, obs_terrain_height, obs_timestep_number,
+                obs_instead_of_state, state_last_action, state_timestep_number, obs_own_pos, use_unit_ranges: what is
+                observed, see interface.Flags.
+            reward_sparse, reward_only_positive, reward_death_value, reward_win, reward_defeat, reward_negative_scale,
+                reward_scale, reward_scale_rate, reward_clamp: how the team is paid, see interface.Rewards.
+            spawn_layout: "grid", always the same start, or "grid_jitter", with shifts of up to 0.1 in x and y.
+            scan_range, leash, retaliation, call_for_help, random_delay, range_slop, missiles, death_burst, line_splash,
+                push_weights: rules of the engine, see engine.Knobs.
+            threads: how many threads share the copies; results do not depend on it.
+            strict: whether an illegal action raises instead of being replaced by stop (no-op for the dead).
+
+        Raises:
+            ValueError: a value cannot be used.
+        """
+        self.map = found = map_named(map_name)
+        self.map_name = found.name
+        limit = found.episode_limit if max_steps is None else whole("max_steps", max_steps, 1, MAX_STEPS)
+        self.spawn_layout = choice("spawn_layout", spawn_layout, LAYOUTS)
+        self.threads = whole("threads", threads, 1, 64)
+        self.interface = Interface.of_map(
+            replace(found, episode_limit=limit),
+            move_amount=number("move_amount", move_amount, 0.0, SIZE),
+            flags=make_flags(
+                obs_all_health=obs_all_health,
+                obs_own_health=obs_own_health,
+                obs_last_action=obs_last_action,
+                obs_pathing_grid=obs_pathing_grid,
+                obs_terrain_height=obs_terrain_height,
+                obs_timestep_number=obs_timestep_number,
+                obs_instead_of_state=obs_instead_of_state,
+                state_last_action=state_last_action,
+                state_timestep_number=state_timestep_number,
+                obs_own_pos=obs_own_pos,
+                use_unit_ranges=use_unit_ranges,
+            ),
+        )
+        rewards = make_rewards(
+            reward_sparse=reward_sparse,
+            reward_only_positive=reward_only_positive,
+            reward_death_value=reward_death_value,
+            reward_win=reward_win,
+            reward_defeat=reward_defeat,
+            reward_negative_scale=reward_negative_scale,
+            reward_scale=reward_scale,
+            reward_scale_rate=reward_scale_rate,
+            reward_clamp=reward_clamp,
+        )
+        knobs = engine.Knobs(
+            scan_range=number("scan_range", scan_range, 0.0),
+            leash=number("leash", leash, 0.0),
+            retaliation=flag("retaliation", retaliation),
+            call_for_help=flag("call_for_help", call_for_help),
+            random_delay=flag("random_delay", random_delay),
+            range_slop=flag("range_slop", range_slop),
+            missiles=flag("missiles", missiles),
+            death_burst=flag("death_burst", death_burst),
+            line_splash=flag("line_splash", line_splash),
+            push_weights=_weights(push_weights),
+        )
+        self.setup = engine.Setup(
+            n_agents=found.n_agents,
+            table=UNIT_TABLE.copy(),
+            terrain=terrain_named(found.terrain),
+            knobs=knobs,
+            sent=SENT[found.order],
+            move_amount=float(move_amount),
+            episode_limit=limit,
+            medivac_rule=bool(found.has_medivacs),
+            rewards=rewards,
+            scale=float(scale_of(rewards, found.n_enemies, found.enemy_points)),
+        )
+        self.n_agents, self.n_enemies, self.n_actions = found.n_agents, found.n_enemies, found.n_actions
+        self.agents = [f"agent_{i}" for i in range(self.n_agents)]
+        self.action_names = list(self.interface.action_names)
+        self.obs_dim, self.state_dim = self.interface.obs_dim, self.interface.state_dim
+        self._pool: ThreadPoolExecutor | None = None
+        super().__init__(num_envs, autoreset, self._engine_fields(), limit, "sum", strict)
+        self.option_fields = self._option_fields()
+
+    @property
+    def state_bounds(self) -> tuple[float, float]:
+        """The least and the greatest number a state can have: cooldowns may exceed the constants that divide them."""
+        return self.obs_low, LONGEST_COOLDOWN / UNIT_TABLE[self.map.unit_type[: self.n_agents], MAX_COOLDOWN].min()
+
+    def render(self, index: int = 0, agent: int | None = None) -> np.ndarray:
+        """Return a picture of copy `index`, [height, width, 3] uint8, with the sight of an agent if one is given."""
+        from marl_gre_envs.smac.rendering import draw_smac
+
+        if agent is not None:
+            whole("agent", agent, 0, self.n_agents - 1)
+        return draw_smac(self, index, agent)
+
+    def close(self) -> None:
+        """Release the threads; safe to call twice."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pool": None}  # threads stay where they were started
+
+    def _engine_fields(self) -> dict[str, Field]:
+        """Return the fields of engine.Units with the values that a given world may have."""
+        agents, units = self.n_agents, self.n_agents + self.n_enemies
+        kinds = self.map.unit_type
+        someone = Field((units,), np.int16, -1, units - 1)
+        return {
+            "unit_type": Field((units,), np.int8, kinds, kinds),
+            "pos": Field((units, 2), np.float64, 0.0, SIZE),
+            "velocity": Field((units, 2), np.float64, -SIZE, SIZE),
+            "hp": Field((units,), np.float64, 0.0, UNIT_TABLE[:, HP].max()),
+            "shield": Field((units,), np.float64, 0.0, UNIT_TABLE[:, SHIELD].max()),
+            "energy": Field((units,), np.float64, 0.0, UNIT_TABLE[:, MAX_ENERGY].max()),
+            "cooldown": Field((units,), np.float64, -1.0, LONGEST_COOLDOWN),
+            "windup": Field((units,), np.float64, -1.0, UNIT_TABLE[:, DAMAGE_POINT].max()),
+            "shield_timer": Field((units,), np.float64, 0.0, LONGEST),
+            "target": someone,
+            "engaged": Field((units,), np.bool_, False, True),
+            "order": Field((agents,), np.int8, 0, 2),
+            "order_point": Field((agents, 2), np.float64, -SIZE, 2 * SIZE),
+            "missile_target": someone,
+            "missile_timer": Field((units,), np.float64, -LONGEST, LONGEST),
+            "last_attacker": someone,
+            "help_timer": Field((units,), np.int16, 0, LONGEST),
+            "leash_timer": Field((units,), np.int16, 0, LONGEST),
+            "anchor": Field((units, 2), np.float64, 0.0, SIZE),
+            "attack_point": Field((2,), np.float64, 0.0, SIZE),
+            "seen": Field((units, 6), np.float32, 0.0, np.finfo(np.float32).max),
+            "last_actions": Field((agents,), np.int16, -1, self.n_actions - 1),
+        }
+
+    def _option_fields(self) -> dict[str, Field]:
+        """Return the fields of a world given to reset(): hp_max and shield_max must be those of the units."""
+        most = UNIT_TABLE[self.map.unit_type]
+        hp, shield, zero = most[:, HP], most[:, SHIELD], np.zeros(len(most))
+        size, cooldown = zero + SIZE, zero + LONGEST_COOLDOWN
+        high = np.stack([size, size, hp, hp, shield, shield, cooldown, most[:, MAX_ENERGY]], -1)
+        low = np.stack([zero, zero, zero, hp, zero, shield, zero, zero], -1)
+        agents = self.n_agents
+        return {
+            "ally": Field((agents, 8), np.float64, low[:agents], high[:agents]),
+            "enemy": Field((self.n_enemies, 8), np.float64, low[agents:], high[agents:]),
+            "last_actions": self.fields["last_actions"],
+        }
+
+    def _buffers(self, lead: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.interface.buffers(lead)
+
+    def _place(self, which: np.ndarray) -> None:
+        """Write the kinds and the start positions of the units in the copies flagged in which [E]."""
+        self.world["unit_type"][which] = self.map.unit_type
+        self.world["pos"][which] = self.map.starts
+
+    def _start(self, which: np.ndarray) -> None:
+        self._place(which)
+        jitter = engine.JITTER_SIZE if self.spawn_layout == "grid_jitter" else 0.0
+        targets = self.map.targets or ((0.0, 0.0),)
+        ends = np.array([targets[0], targets[-1]])
+        engine.begin(which, engine.units_of(self.world), self._clock(), self.setup, jitter, ends)
+
+    def _start_from(self, start: World) -> None:
+        units = np.concatenate([start["ally"], start["enemy"]], 1)
+        w = self.world
+        w["pos"][:] = units[..., :2]
+        for name, column in (("hp", 2), ("shield", 4), ("cooldown", 6), ("energy", 7)):
+            w[name][:] = units[..., column]
+        w["shield"][w["hp"] == 0.0] = 0.0
+        if "last_actions" in start:
+            w["last_actions"][:] = start["last_actions"]
+        engine.show_all(engine.units_of(w), True)
+
+    def _clock(self) -> engine.Clock:
+        w = self.world
+        return engine.Clock(w["seed"], w["episode"], w["step"], w["ended"])
+
+    def _advance(self, running: np.ndarray, actions: np.ndarray) -> None:
+        results = engine.Results(self.agent_reward, *(self.info[name] for name in engine.Results._fields[1:]))
+        world, clock = engine.units_of(self.world), self._clock()
+        self._share(
+            lambda first, last: engine.advance(first, last, running, actions, world, clock, self.setup, results)
+        )
+
+    def _observe_into(
+        self, world: World, which: np.ndarray, obs: np.ndarray, state: np.ndarray, mask: np.ndarray
+    ) -> None:
+        self.interface.observe_into(world, which, obs, state, mask)
+
+    def _share(self, work: Any) -> None:
+        """Do work(first, last) for ranges of copies that together are all, one range per thread."""
+        parts = min(self.threads, self.num_envs)
+        if parts == 1:
+            work(0, self.num_envs)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads)
+        bounds = [self.num_envs * k // parts for k in range(parts + 1)]
+        for done in [self._pool.submit(work, *ends) for ends in pairwise(bounds)]:
+            done.result()
+
+    def _check_world(self, world: World) -> None:
+        rows = [world[name] for name in self.given if name in world]
+        hp = np.concatenate(rows, 1)[..., 2] if rows else world["hp"]
+        if ((hp > 0.0) & (hp < LEAST_HP)).any():
+            raise ValueError(f"hp must be 0 (dead) or at least {LEAST_HP}, found {hp[(hp > 0) & (hp < LEAST_HP)][0]}.")
+        if rows:
+            return
+        most = UNIT_TABLE[world["unit_type"]]
+        for name, column in (("hp", HP), ("shield", SHIELD), ("energy", MAX_ENERGY)):
+            if (wrong := world[name] > most[..., column]).any():
+                found, allowed = world[name][wrong][0], most[..., column][wrong][0]
+                raise ValueError(f"{name} must be from 0 to {allowed}, found {found}.")
+        shown = {name: world[name].copy() for name in engine.Units._fields}
+        engine.show_all(engine.Units(**shown), False)
+        if not np.array_equal(shown["seen"], world["seen"]):
+            raise ValueError("seen contradicts the units: it must be their x, y, hp, shield, cooldown and energy.")
+
+
+def _weights(given: Iterable[float]) -> tuple[float, float, float]:
+    """Return the three weights of a push after checking them."""
+    weights = [number(f"push_weights[{i}]", w, 0.0, 1e6) for i, w in enumerate(given)]
+    if len(weights) != 3:
+        raise ValueError(f"push_weights must be three numbers (attacking, idle, walking), found {len(weights)}.")
+    return weights[0], weights[1], weights[2]

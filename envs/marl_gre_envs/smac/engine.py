@@ -1,0 +1,339 @@
+"""The compiled engine: E battles, eight game loops per step.
+
+One loop of a battle is, in this order: targets (orders.py), walking and pushing (movement.py), fighting and recovering
+(combat.py). A battle reads and writes its own row of the world only, so results depend neither on the number of copies
+nor on how they are spread over threads. Arithmetic is float64 with + - * / sqrt min max only; reference.py does the
+same in the same order.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from marl_gre_envs import randomness
+from marl_gre_envs.compiling import inner_kernel, kernel
+from marl_gre_envs.core import RUNNING, TERMINATED, TRUNCATED
+from marl_gre_envs.smac import combat, movement, orders
+from marl_gre_envs.smac.interface import NOOP
+from marl_gre_envs.smac.pathing import Terrain
+from marl_gre_envs.smac.rewards import Rewards, battle_reward_of, step_reward
+from marl_gre_envs.smac.units import ENERGY, HP, LOOPS_PER_STEP, MEDIVAC, SHIELD
+
+JITTER, SEGMENT = 0, 1  # purposes of random draws
+JITTER_SIZE = 0.1  # of "grid_jitter", to either side
+
+
+class Units(NamedTuple):
+    """The fields of the world that the rules read and write, each [E, ...] (or one battle's row); U = A + N units.
+
+    Attributes:
+        unit_type: [U] TYPE_ID, agents first.
+        pos, velocity: [U, 2] (x, y) and its change in the last loop.
+        hp, shield, energy: [U]; hp 0 is dead.
+        cooldown: [U] loops until the weapon is ready; from -1 to 0 it has been for that part of a loop.
+        windup: [U] loops until the attack that has begun takes effect; NO_WINDUP if none has.
+        shield_timer: [U] loops until shields recover.
+        target: [U] int16, the unit being attacked or healed, or approached for that; NOBODY.
+        engaged: [U] bool, whether an attack on that target has begun (range slop then applies).
+        order: [A] int8, HOLD, MOVE (to order_point [A, 2]) or TARGET.
+        missile_target, missile_timer: [U], whom a missile or the second blow will hit, and in how many loops.
+        last_attacker: [U] int16, whom an enemy would pursue if it sees nobody.
+        help_timer, leash_timer: [U] int16, loops until an enemy may call for help, or look for targets, again.
+        anchor: [U, 2], where an enemy was when it last had no target.
+        attack_point: [2], where the enemies were sent.
+        seen: [U, 6] float32, what the interface shows: x, y, hp, shield, cooldown, energy after the last step.
+        last_actions: [A] int16, -1 before the first step.
+    """
+
+    unit_type: np.ndarray
+    pos: np.ndarray
+    velocity: np.ndarray
+    hp: np.ndarray
+    shield: np.ndarray
+    energy: np.ndarray
+    cooldown: np.ndarray
+    windup: np.ndarray
+    shield_timer: np.ndarray
+    target: np.ndarray
+    engaged: np.ndarray
+    order: np.ndarray
+    order_point: np.ndarray
+    missile_target: np.ndarray
+    missile_timer: np.ndarray
+    last_attacker: np.ndarray
+    help_timer: np.ndarray
+    leash_timer: np.ndarray
+    anchor: np.ndarray
+    attack_point: np.ndarray
+    seen: np.ndarray
+    last_actions: np.ndarray
+
+
+class Knobs(NamedTuple):
+    """Settings of the rules; the defaults follow the game's data.
+
+    Attributes:
+        scan_range: enemies see agents up to this far, edge to edge (or as far as their weapon reaches).
+        leash: distance from where it saw its target at which an enemy gives up a chase.
+        retaliation: whether enemies pursue an attacker whom they do not see.
+        call_for_help: whether their friends nearby do too.
+        random_delay: whether each attack's period is lengthened by a random -1 to 2 loops.
+        range_slop: whether a target under attack may drift out of range by the weapon's slop.
+        missiles: whether missiles take time to arrive.
+        death_burst: whether Banelings burst when killed.
+        line_splash: whether the beams of a Colossus hit the neighbours of their target.
+        push_weights: how far attacking, idle and walking units yield when pushed.
+    """
+
+    scan_range: float = 5.0
+    leash: float = 21.0
+    retaliation: bool = True
+    call_for_help: bool = True
+    random_delay: bool = True
+    range_slop: bool = True
+    missiles: bool = True
+    death_burst: bool = True
+    line_splash: bool = True
+    push_weights: tuple[float, float, float] = (0.02, 0.5, 1.0)
+
+
+class Setup(NamedTuple):
+    """What does not change during play.
+
+    Attributes:
+        n_agents: A.
+        table: UNIT_TABLE.
+        terrain: its tables.
+        knobs: the settings.
+        sent: what the enemies were told, SENT_TO_POINT, SENT_TO_UNITS or SENT_NOWHERE.
+        move_amount: how far a move goes.
+        episode_limit: steps.
+        medivac_rule: whether a side of Medivacs alone has lost.
+        rewards, scale: the reward options, and what rewards are divided by.
+    """
+
+    n_agents: int
+    table: np.ndarray
+    terrain: Terrain
+    knobs: Knobs
+    sent: int
+    move_amount: float
+    episode_limit: int
+    medivac_rule: bool
+    rewards: Rewards
+    scale: float
+
+
+class Clock(NamedTuple):
+    """The fields of the world that CoreEnv owns, [E]."""
+
+    seed: np.ndarray
+    episode: np.ndarray
+    step: np.ndarray
+    ended: np.ndarray
+
+
+class Results(NamedTuple):
+    """What a step writes beside the world: agent_reward [E, A], and [E] each of the others."""
+
+    agent_reward: np.ndarray
+    battle_won: np.ndarray
+    dead_allies: np.ndarray
+    dead_enemies: np.ndarray
+    episode_limit: np.ndarray
+
+
+def units_of(world: dict[str, Any]) -> Units:
+    """Return the engine's fields of a world, shared, not copied."""
+    return Units(*(world[name] for name in Units._fields))
+
+
+@kernel
+def battle(w, e):
+    """Return the units of copy e."""
+    return Units(
+        w.unit_type[e],
+        w.pos[e],
+        w.velocity[e],
+        w.hp[e],
+        w.shield[e],
+        w.energy[e],
+        w.cooldown[e],
+        w.windup[e],
+        w.shield_timer[e],
+        w.target[e],
+        w.engaged[e],
+        w.order[e],
+        w.order_point[e],
+        w.missile_target[e],
+        w.missile_timer[e],
+        w.last_attacker[e],
+        w.help_timer[e],
+        w.leash_timer[e],
+        w.anchor[e],
+        w.attack_point[e],
+        w.seen[e],
+        w.last_actions[e],
+    )
+
+
+@kernel
+def begin(which, world, clock, setup, jitter, targets):
+    """Start an episode in the copies flagged in which: everybody unhurt where world.unit_type and world.pos say.
+
+    Args:
+        which: [E] bool.
+        world: the units.
+        clock: CoreEnv's fields.
+        setup: the settings.
+        jitter: largest random shift of a unit's start.
+        targets: [2, 2], the ends of the segment on which the enemies' attack point is drawn.
+    """
+    table = setup.table
+    for e in range(which.size):
+        if not which[e]:
+            continue
+        u = battle(world, e)
+        key = randomness.episode_key(clock.seed[e], clock.episode[e])
+        part = randomness.uniform(key, 0, SEGMENT, 0)
+        for axis in range(2):
+            u.attack_point[axis] = targets[0, axis] + part * (targets[1, axis] - targets[0, axis])
+        for i in range(u.hp.size):
+            for axis in range(2):
+                u.pos[i, axis] += jitter * (2.0 * randomness.uniform(key, 0, JITTER, 2 * i + axis) - 1.0)
+            u.hp[i] = table[u.unit_type[i], HP]
+            u.shield[i] = table[u.unit_type[i], SHIELD]
+            u.energy[i] = table[u.unit_type[i], ENERGY]
+        u.cooldown[:] = 0.0
+        u.last_actions[:] = -1
+        forget(u)
+        show(u)
+
+
+@inner_kernel
+def forget(u):
+    """Clear what units are doing: orders, targets, attacks, missiles, timers."""
+    u.velocity[:] = 0.0
+    u.windup[:] = orders.NO_WINDUP
+    u.shield_timer[:] = 0.0
+    u.target[:] = orders.NOBODY
+    u.engaged[:] = False
+    u.order[:] = orders.HOLD
+    u.order_point[:] = 0.0
+    u.missile_target[:] = orders.NOBODY
+    u.missile_timer[:] = 0.0
+    u.last_attacker[:] = orders.NOBODY
+    u.help_timer[:] = 0
+    u.leash_timer[:] = 0
+    for i in range(u.hp.size):
+        u.anchor[i, 0], u.anchor[i, 1] = u.pos[i, 0], u.pos[i, 1]
+
+
+@inner_kernel
+def show(u):
+    """Write what the interface shows; a wind-up counts as cooldown."""
+    for i in range(u.hp.size):
+        u.seen[i, 0], u.seen[i, 1] = u.pos[i, 0], u.pos[i, 1]
+        u.seen[i, 2], u.seen[i, 3] = u.hp[i], u.shield[i]
+        u.seen[i, 4] = max(u.cooldown[i], 0.0) + max(u.windup[i], 0.0)
+        u.seen[i, 5] = u.energy[i]
+
+
+@kernel
+def show_all(world, clear):
+    """Show the units of all copies; clear what they are doing first, if asked to."""
+    for e in range(world.hp.shape[0]):
+        u = battle(world, e)
+        if clear:
+            forget(u)
+        show(u)
+
+
+@kernel
+def advance(first, last, running, actions, world, clock, setup, results):
+    """Play one step in the running copies from first to last - 1.
+
+    Args:
+        first, last: the range of copies.
+        running: [E] bool.
+        actions: [E, A] legal actions.
+        world: the units.
+        clock: CoreEnv's fields.
+        setup: the settings.
+        results: where to write rewards and counts.
+    """
+    n_agents, units = setup.n_agents, world.hp.shape[1]
+    mode, dying = np.zeros(units, np.int64), np.zeros(units + 1, np.int64)
+    scratch, before, after = np.empty((4, units)), np.empty((2, units)), np.empty((2, units))
+    for e in range(first, last):
+        if not running[e]:
+            continue
+        u = battle(world, e)
+        key = randomness.episode_key(clock.seed[e], clock.episode[e])
+        for i in range(units):
+            before[0, i], before[1, i] = u.seen[i, 2], u.seen[i, 3]
+        for i in range(n_agents):
+            u.last_actions[i] = actions[e, i] if u.hp[i] > 0.0 else NOOP
+        orders.take_orders(u, actions[e], n_agents, setup.move_amount, setup.table)
+        for k in range(LOOPS_PER_STEP):
+            play_loop(u, setup, key, clock.step[e] * LOOPS_PER_STEP + k, mode, dying, scratch)
+        show(u)
+        clock.step[e] += 1
+
+        for i in range(units):
+            after[0, i], after[1, i] = u.seen[i, 2], u.seen[i, 3]
+        outcome = _outcome(u, setup)
+        worth = battle_reward_of(before[0], before[1], after[0], after[1], n_agents, setup.rewards)
+        ended_as = DRAWN if outcome == GOES_ON else outcome
+        results.agent_reward[e] = step_reward(worth, ended_as, setup.scale, setup.rewards)
+        results.battle_won[e] = outcome == WON
+        for i in range(units):
+            if u.hp[i] <= 0.0:
+                if i < n_agents:
+                    results.dead_allies[e] += 1
+                else:
+                    results.dead_enemies[e] += 1
+        if outcome != GOES_ON:
+            clock.ended[e] = TERMINATED
+        elif clock.step[e] >= setup.episode_limit:
+            clock.ended[e] = TRUNCATED
+            results.episode_limit[e] = True
+        else:
+            clock.ended[e] = RUNNING
+
+
+@inner_kernel
+def play_loop(u, setup, key, loop, mode, dying, scratch):
+    """Play one game loop of a battle."""
+    table, knobs, n_agents = setup.table, setup.knobs, setup.n_agents
+    orders.choose_targets(u, n_agents, table, knobs, setup.sent)
+    movement.walk(u, n_agents, table, knobs, setup.sent, setup.terrain, mode)
+    movement.push_apart(u, table, knobs, setup.terrain, mode, scratch)
+    combat.fight(u, n_agents, table, knobs, key, loop, dying)
+    combat.recover(u, table)
+
+
+WON, LOST, DRAWN, GOES_ON = 1, -1, 0, 2  # the first three are step_reward's
+
+
+@inner_kernel
+def _outcome(u, setup):
+    """Return how the battle stands; a loss is tested before a victory."""
+    allies, enemies, ally_medivacs, enemy_medivacs = 0, 0, 0, 0
+    for i in range(u.hp.size):
+        if u.hp[i] <= 0.0:
+            continue
+        medivac = u.unit_type[i] == MEDIVAC
+        if i < setup.n_agents:
+            allies += 1
+            ally_medivacs += medivac
+        else:
+            enemies += 1
+            enemy_medivacs += medivac
+    if allies == 0 and enemies == 0:
+        return DRAWN
+    if allies == 0 or (setup.medivac_rule and allies == ally_medivacs):
+        return LOST
+    if enemies == 0 or (setup.medivac_rule and enemies == enemy_medivacs):
+        return WON
+    return GOES_ON

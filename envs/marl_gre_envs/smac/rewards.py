@@ -1,0 +1,135 @@
+"""SMAC's reward as a function of the units before and after a step.
+
+It follows SMAC's own code (https://github.com/oxwhirl/smac, version 1): the hit points and shields that enemies lost
+and a bonus for each death, without sign, so that enemies that regenerate pay the agents.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from marl_gre_envs.checks import settings
+from marl_gre_envs.compiling import kernel
+from marl_gre_envs.smac.interface import FIELDS
+
+
+class Rewards(NamedTuple):
+    """How the team is paid, with SMAC's names and defaults.
+
+    Attributes:
+        reward_sparse: 1 for a victory, -1 for a defeat, else 0; the other options do not matter then.
+        reward_only_positive: losses of one's own cost nothing, and the sum's absolute value is paid: enemies that
+            regenerate pay the agents.
+        reward_death_value: for each enemy killed (and, scaled, against each agent killed).
+        reward_win, reward_defeat: at the end.
+        reward_negative_scale: weight of one's own losses.
+        reward_scale, reward_scale_rate: divide by (greatest reward of an episode / rate).
+        reward_clamp: with reward_only_positive, pay max(sum, 0) instead of the absolute value.
+    """
+
+    reward_sparse: bool = False
+    reward_only_positive: bool = True
+    reward_death_value: float = 10.0
+    reward_win: float = 200.0
+    reward_defeat: float = 0.0
+    reward_negative_scale: float = 0.5
+    reward_scale: bool = True
+    reward_scale_rate: float = 20.0
+    reward_clamp: bool = False
+
+
+def make_rewards(**given: Any) -> Rewards:
+    """Return Rewards after checking them.
+
+    Raises:
+        ValueError: a value cannot be used.
+    """
+    rewards: Rewards = settings(Rewards, given)
+    if rewards.reward_scale_rate <= 0:
+        raise ValueError(f"reward_scale_rate must be greater than 0, found {rewards.reward_scale_rate:g}.")
+    if rewards.reward_clamp and not rewards.reward_only_positive:
+        raise ValueError("reward_clamp replaces the absolute value of reward_only_positive: set that to true.")
+    return rewards
+
+
+def battle_reward(
+    prev_ally: np.ndarray, prev_enemy: np.ndarray, ally: np.ndarray, enemy: np.ndarray, rewards: Rewards | None = None
+) -> np.ndarray:
+    """Return what a step of fighting is worth, before the bonus of a victory and before scaling.
+
+    Args:
+        prev_ally, prev_enemy: the units before the step, [..., A, 8] and [..., N, 8] in the order of FIELDS; the dead
+            among them were counted when they died.
+        ally, enemy: after the step.
+        rewards: SMAC's defaults if None.
+
+    Returns:
+        [...] float64, 0 with reward_sparse.
+    """
+    before = np.concatenate([prev_ally, prev_enemy], -2).astype(np.float64)
+    after = np.concatenate([ally, enemy], -2).astype(np.float64)
+    lead, agents = before.shape[:-2], np.shape(ally)[-2]
+    hp, shield = FIELDS.index("hp"), FIELDS.index("shield")
+    worth = np.empty(lead)
+    for at in np.ndindex(lead):
+        numbers = (np.ascontiguousarray(units[at][:, field]) for units in (before, after) for field in (hp, shield))
+        worth[at] = battle_reward_of(*numbers, agents, rewards or Rewards())
+    return worth
+
+
+def scale_of(rewards: Rewards, n_enemies: int, enemy_points: float) -> float:
+    """Return what SMAC divides rewards by.
+
+    Args:
+        rewards: the options.
+        n_enemies: number of enemies.
+        enemy_points: greatest hp and shields of all of them together.
+    """
+    if not rewards.reward_scale or rewards.reward_sparse:
+        return 1.0
+    return (n_enemies * rewards.reward_death_value + rewards.reward_win + enemy_points) / rewards.reward_scale_rate
+
+
+@kernel
+def battle_reward_of(prev_hp, prev_shield, hp, shield, n_agents, rewards):
+    """Return battle_reward of one copy from its units' [U] hp and shields before and after a step, agents first."""
+    if rewards.reward_sparse:
+        return 0.0
+    ally_loss, enemy_loss, deaths = 0.0, 0.0, 0.0
+    for u in range(prev_hp.size):
+        if prev_hp[u] <= 0.0:
+            continue
+        died = hp[u] <= 0.0
+        loss = prev_hp[u] + prev_shield[u]
+        if not died:
+            loss -= hp[u] + shield[u]
+        if u >= n_agents:
+            enemy_loss += loss
+            deaths += rewards.reward_death_value * died
+        else:
+            ally_loss += rewards.reward_negative_scale * loss
+            if not rewards.reward_only_positive:
+                deaths -= rewards.reward_death_value * rewards.reward_negative_scale * died
+    worth = enemy_loss + deaths
+    if not rewards.reward_only_positive:
+        return worth - ally_loss
+    return max(worth, 0.0) if rewards.reward_clamp else abs(worth)
+
+
+@kernel
+def step_reward(battle, outcome, scale, rewards):
+    """Return the team's reward of one step.
+
+    Args:
+        battle: what battle_reward_of returned.
+        outcome: 1 if the battle was won in this step, -1 if it was lost, else 0 (it goes on, a draw, the time limit).
+        scale: what scale_of returned.
+        rewards: the options.
+    """
+    if rewards.reward_sparse:
+        return float(outcome)
+    if outcome > 0:
+        battle += rewards.reward_win
+    elif outcome < 0:
+        battle += rewards.reward_defeat
+    return battle / scale

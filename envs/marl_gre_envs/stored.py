@@ -1,0 +1,135 @@
+"""What environments share whose world is what they output: seeds, restarts, illegal actions, frozen copies, finals.
+
+Any PettingZoo env (from_parallel.py) and the real StarCraft II (starcraft.py) keep their true world to themselves, so
+what a replay can store is observations, states and masks. How one episode begins and one step is played is left to
+the two hooks at the end.
+"""
+
+import abc
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from marl_gre_envs.checks import whole
+from marl_gre_envs.vector import VectorEnv, World
+
+MAX_SEED = 2**32 - 1  # the largest that NumPy's older generators, common in third-party envs, and StarCraft II take
+
+
+class Copy:
+    """One copy of the batch and its episode's bookkeeping."""
+
+    def __init__(self) -> None:
+        self.seed = 0
+        self.episode = -1
+        self.steps = 0
+        self.running = False
+
+    def start(self, seed: int, episode: int) -> None:
+        """Note that an episode of a seed begins."""
+        self.seed, self.episode, self.steps, self.running = seed, episode, 0, True
+
+
+class StoredOutputs(VectorEnv):
+    """A VectorEnv whose world is {obs, state, action_mask}; subclasses set all sizes, then call `_allocate`."""
+
+    observed = ("obs", "state", "action_mask")
+    strict: bool
+    _copies: Sequence[Copy]
+
+    def _allocate(self, counters: Sequence[str] = ()) -> None:
+        """Allocate outputs and info; counters: fields [E] of info besides illegal_actions."""
+        e, n, a, o, s = self.num_envs, self.n_agents, self.n_actions, self.obs_dim, self.state_dim
+        self.obs, self.final_obs = np.zeros((2, e, n, o), np.float32)
+        self.state, self.final_state = np.zeros((2, e, s), np.float32)
+        self.action_mask, self.final_action_mask = np.zeros((2, e, n, a), np.int8)
+        self.reward, self.agent_reward = np.zeros(e), np.zeros((e, n))
+        self.terminated, self.truncated = np.zeros((2, e), bool)
+        self.info = {name: np.zeros(e, np.int64) for name in ("illegal_actions", *counters)}
+        self.info["agent_done"] = np.zeros((e, n), bool)
+        self.world = {"obs": self.obs, "state": self.state, "action_mask": self.action_mask}
+        self._started = False
+
+    def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
+        """See VectorEnv.reset."""
+        starts = self._starts(seed)
+        for output in (self.reward, self.agent_reward, self.terminated, self.truncated, *self.info.values()):
+            output[...] = 0
+        self._begin(starts, options)
+        self._started = True
+
+    def step(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
+        """See VectorEnv.step."""
+        if not self._started:
+            raise RuntimeError("step() before reset(): call reset() first.")
+        chosen = np.asarray(actions)
+        if chosen.shape != (self.num_envs, self.n_agents) or chosen.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions must be whole numbers {(self.num_envs, self.n_agents)}, found {chosen.dtype} {chosen.shape}."
+            )
+        legal = self._legal(chosen)
+        running = [index for index, copy in enumerate(self._copies) if copy.running]
+        self.reward[:] = self.agent_reward[:] = 0
+        for index in running:
+            self._copies[index].steps += 1
+        self._play(running, legal)
+        over = [index for index in running if not self._copies[index].running]
+        if over and self.autoreset:
+            self.final_obs[over], self.final_state[over] = self.obs[over], self.state[over]
+            self.final_action_mask[over] = self.action_mask[over]
+            self._begin({i: (self._copies[i].seed, self._copies[i].episode + 1) for i in over}, None)
+
+    def observe(self, world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See VectorEnv.observe; the stored outputs are the world."""
+        return world["obs"].copy(), world["state"].copy(), world["action_mask"].copy()
+
+    def _starts(self, seed: int | Sequence[int] | None) -> dict[int, tuple[int, int]]:
+        """Return the (seed, episode) that each copy starts with."""
+        if seed is None:
+            if not self._started:
+                return {index: (index, 0) for index in range(self.num_envs)}
+            return {index: (copy.seed, copy.episode + 1) for index, copy in enumerate(self._copies)}
+        if isinstance(seed, Integral):
+            base = whole("seed", seed, 0, MAX_SEED + 1 - self.num_envs)
+            return {index: (base + index, 0) for index in range(self.num_envs)}
+        if not isinstance(seed, str) and np.shape(seed) == (self.num_envs,):
+            return {i: (whole(f"seed[{i}]", one, 0, MAX_SEED), 0) for i, one in enumerate(np.asarray(seed).tolist())}
+        raise ValueError(f"seed must be a whole number or one per copy ({self.num_envs}), found {seed!r}.")
+
+    def _legal(self, chosen: np.ndarray) -> np.ndarray:
+        """Return the actions with every illegal one replaced by the lowest legal one, and count them."""
+        inside = (chosen >= 0) & (chosen < self.n_actions)
+        index = np.where(inside, chosen, 0)
+        available = np.take_along_axis(self.action_mask, index[..., None], axis=-1)[..., 0]
+        frozen = [not copy.running for copy in self._copies]
+        legal = (inside & (available == 1)) | np.array(frozen)[:, None]
+        self.info["illegal_actions"][:] = (~legal).sum(-1)
+        if self.strict and not legal.all():
+            copy, agent = np.argwhere(~legal)[0]
+            raise ValueError(
+                f"illegal action {chosen[copy, agent]} of {self.agents[agent]} in copy {copy}; "
+                f"legal are {np.flatnonzero(self.action_mask[copy, agent]).tolist()}."
+            )
+        return np.where(legal, chosen, self.action_mask.argmax(-1))
+
+    # Hooks of the environments.
+
+    @abc.abstractmethod
+    def _begin(self, starts: dict[int, tuple[int, int]], options: dict[str, Any] | None) -> None:
+        """Start the given (seed, episode) in the given copies, and write their obs, state and action_mask."""
+
+    @abc.abstractmethod
+    def _play(self, running: list[int], actions: np.ndarray) -> None:
+        """Play one step in the running copies; actions [E,N] are legal there.
+
+        Writes obs, state, action_mask, reward, agent_reward, the flags and info; a copy that ended stops running.
+        """
+
+
+def episode_seed(seed: int, episode: int) -> int:
+    """Return what the env is reset with: the seed itself for episode 0, 31 bits made from both for later ones."""
+    if episode == 0:
+        return seed
+    return int(np.random.SeedSequence(seed, spawn_key=(episode,)).generate_state(1)[0]) >> 1

@@ -1,0 +1,26 @@
+"""TrafficJunction as the papers describe it: colliding cars overlap, arrivals at every gate, finished cars are gone.
+
+Rules and keywords: traffic_junction.py.
+"""
+
+from functools import partial
+
+from marl_gre_envs.core import make_core
+from marl_gre_envs.parallel import CoreParallelEnv, aec_forms, metadata_of
+from marl_gre_envs.traffic_junction import TrafficJunction
+
+RESULTS_VERSION = 1  # raised whenever results change
+
+vector_env = partial(
+    make_core, TrafficJunction, "traffic_junction_v1", collision="overlap", arrivals="per_gate", off_road="zero"
+)
+
+
+class parallel_env(CoreParallelEnv):
+    """The PettingZoo parallel form; keywords as in traffic_junction.py."""
+
+    metadata = metadata_of("traffic_junction_v1")
+    vector_env = staticmethod(vector_env)
+
+
+raw_env, env = aec_forms(parallel_env)

@@ -1,0 +1,96 @@
+"""Episodes as they are played and kept, and the packed batch that the learner reads."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from marl_gre_envs.vector import VectorEnv
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode of L steps, as the replay keeps it: worlds instead of observations."""
+
+    seed: int
+    world: dict[str, np.ndarray]  # what the env's `observe` reads, each [L+1, ...]; empty where not recorded
+    actions: np.ndarray  # int16 [L, N]
+    reward: np.ndarray  # team reward, float64 [L]
+    terminated: bool  # a true end; otherwise the time limit
+    won: bool | None  # None where there is nothing to win
+
+    @property
+    def length(self) -> int:
+        """Steps played."""
+        return len(self.reward)
+
+    @property
+    def episode_return(self) -> float:
+        """The undiscounted team return."""
+        return float(self.reward.sum())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B whole episodes without padding: all first steps, then all second ones, ..., the longest episode first.
+
+    P counts all steps and what followed the last ones, Q the steps in which an action was taken, so P = Q + B. What
+    follows action q is row B + q of the packed arrays.
+    """
+
+    obs: Tensor  # [P, N, O]
+    state: Tensor  # [P, S]
+    action_mask: Tensor  # [P, N, A], 1 = available
+    actions: Tensor  # [Q, N], int64
+    reward: Tensor  # [Q], team reward
+    terminated: Tensor  # [Q], 1 where nothing follows for the TD target
+    now: Tensor  # [Q], int64: the row in which each action was taken
+    episodes: tuple[int, ...]  # [T+1]: how many episodes have a row at each time
+
+    def actions_by_row(self) -> Tensor:
+        """Return the actions taken in each row, 0 where none was [P,N]."""
+        rows = self.actions.new_zeros(len(self.obs), self.actions.shape[1])
+        return rows.index_copy_(0, self.now, self.actions)
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on that device."""
+        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Batch(**tensors, episodes=self.episodes)
+
+
+def collate(episodes: list[Episode], env: VectorEnv, timeout_is_terminal: bool) -> Batch:
+    """Return the episodes as one packed batch.
+
+    Args:
+        episodes: B of them.
+        env: whose `observe` turns their worlds into observations.
+        timeout_is_terminal: whether the time limit ends the TD target like a true end.
+    """
+    episodes = sorted(episodes, key=lambda episode: -episode.length)  # stable
+    lengths = np.array([episode.length for episode in episodes])
+    time = np.arange(lengths[0] + 1)[:, None]
+    has_row, has_action = time <= lengths, time < lengths  # [T+1, B]
+
+    def packed(name: str) -> np.ndarray:
+        values = np.concatenate([episode.world[name] for episode in episodes])
+        starts = np.cumsum(lengths + 1) - (lengths + 1)
+        return values[(starts + time)[has_row]]
+
+    def of_actions(values: list[np.ndarray], dtype: type) -> torch.Tensor:
+        starts = np.cumsum(lengths) - lengths
+        return torch.from_numpy(np.concatenate(values)[(starts + time)[has_action]].astype(dtype))
+
+    ends = [np.arange(e.length) == e.length - 1 if e.terminated or timeout_is_terminal else np.zeros(e.length)
+            for e in episodes]  # fmt: skip
+    obs, state, action_mask = env.observe({name: packed(name) for name in env.observed})
+    return Batch(
+        obs=torch.from_numpy(obs),
+        state=torch.from_numpy(state),
+        action_mask=torch.from_numpy(action_mask),
+        actions=of_actions([episode.actions for episode in episodes], np.int64),
+        reward=of_actions([episode.reward for episode in episodes], np.float32),
+        terminated=of_actions(ends, np.float32),
+        now=torch.from_numpy(np.flatnonzero(has_action[has_row])),
+        episodes=tuple(has_row.sum(1).tolist()),
+    )

@@ -1,0 +1,37 @@
+"""Whether a params file can be run: everything that can go wrong before training, found before anything is touched."""
+
+from pathlib import Path
+
+from marl_gre.config import Params, load_params
+from marl_gre.networks import build_networks, pick_device
+from marl_gre.rollout import make_env
+
+
+def check_params(path: Path) -> str:
+    """Make every selected environment and network once; return one line that says what would run.
+
+    Raises:
+        BadInput: the file, or something it selects, cannot be used.
+    """
+    params = load_params(path)
+    check_runnable(params)
+    run = params.run
+    count = len(run.envs) * len(run.algorithms) * len(run.seeds)
+    sizes = f"{len(run.envs)} envs x {len(run.algorithms)} algorithms x {len(run.seeds)} seeds"
+    return f"{path}: sound; {sizes} = {count} runs."
+
+
+def check_runnable(params: Params) -> None:
+    """Make every selected environment and network once.
+
+    Raises:
+        BadInput: one of them cannot be made.
+    """
+    pick_device(params.train.device)
+    for env_key in params.run.envs:
+        env = make_env(env_key, params.envs[env_key], 1)
+        for algorithm_key in params.run.algorithms:
+            config = params.run_config(env_key, algorithm_key, params.run.seeds[0])
+            config.results_versions()
+            build_networks(config, env)
+        env.close()

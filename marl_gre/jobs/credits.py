@@ -1,0 +1,156 @@
+"""What a trained mixer does with credit within an episode: numbers, a picture and an animation of any finished run.
+
+Drawn with Pillow, which rendering needs anyway, so the library does without matplotlib (credit_drawing.py).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from marl_gre.config import EnvConfig
+from marl_gre.credit import credit_entropy
+from marl_gre.data import Episode, collate
+from marl_gre.errors import BadInput, StorageFailed
+from marl_gre.jobs.credits_drawing import animation, picture
+from marl_gre.jobs.play import drawing, render, save_gif
+from marl_gre.learner import Learner
+from marl_gre.networks import build_networks, pick_device
+from marl_gre.policy import Policy
+from marl_gre.rollout import make_env, play_greedily
+from marl_gre.storage.run_dir import FinishedRun, Row, csv_text, load_run
+from marl_gre_envs.vector import VectorEnv
+
+PHASES = 4
+"""Parts of an episode, equal shares of its steps."""
+
+
+@dataclass(frozen=True)
+class EpisodeCredits:
+    """An episode of L steps with its credits."""
+
+    episode: Episode
+    credits: np.ndarray  # dq_tot/dq_i [L, N]
+    entropy: np.ndarray | None  # [L]; None for one agent
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Each agent's share of the credit [L, N]; even where all credits are 0."""
+        total = self.credits.sum(-1, keepdims=True)
+        even = np.full_like(self.credits, 1 / self.credits.shape[-1])
+        return np.divide(self.credits, total, out=even, where=total > 0)
+
+    @property
+    def phase(self) -> np.ndarray:
+        """The part of the episode that each step belongs to [L], 0 to `PHASES` - 1."""
+        return np.arange(self.episode.length) * PHASES // self.episode.length
+
+
+def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int) -> None:
+    """Play greedy episodes of a finished run and write what its mixer does with credit.
+
+    Writes credits.csv (every step), phases.csv (entropy by phase of the episode), credits.png and credits.gif (the
+    first episode).
+
+    Args:
+        run: folder of the run.
+        out: folder of the files; None: credits/ENV/ALGORITHM/SEED.
+        seed: seed of the first episode; the following ones count up.
+        episodes: how many.
+
+    Raises:
+        BadInput: the folder holds no sound run.
+        StorageFailed: the files cannot be written.
+    """
+    finished = load_run(run)
+    found = measure(finished, [seed + i for i in range(episodes)])
+    config = finished.config
+    out = out or Path("credits") / config.env_key / config.algorithm_key / str(config.seed)
+    title = f"{config.env_key}, {config.algorithm_key}, seed {config.seed}"
+    first = found[0]
+    frames = _frames(config.env_key, config.env, first.episode)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "credits.csv").write_text(csv_text(step_rows(found)))
+        (out / "phases.csv").write_text(csv_text(phase_rows(found)))
+        picture(title, first.shares, first.entropy).save(out / "credits.png")
+    except OSError as error:
+        raise StorageFailed(f"{out}: cannot be written ({error}).") from error
+    images = animation(title, frames, first.shares, first.entropy)
+    for name in ("credits.csv", "phases.csv", "credits.png"):
+        print(out / name)
+    save_gif(out / "credits.gif", images)
+    for row in phase_rows(found):
+        print(f"phase {row['phase']}: entropy {row['entropy_mean']:.4f}, 5 to 95 %: "
+              f"{row['entropy_q05']:.4f} to {row['entropy_q95']:.4f}")  # fmt: skip
+
+
+def measure(run: FinishedRun, seeds: list[int]) -> list[EpisodeCredits]:
+    """Return one greedy episode per seed with the credits of the run's final mixer."""
+    env = make_env(run.config.env_key, run.config.env, min(len(seeds), run.config.env.test_copies))
+    agent, mixer = build_networks(run.config, env)
+    run.load_into(agent, mixer)
+    learner = Learner(agent, mixer, run.config.train, pick_device(run.config.train.device))
+    return [_measured(learner, env, episode) for episode in play_greedily(env, Policy(agent), seeds)]
+
+
+def step_rows(found: list[EpisodeCredits]) -> list[Row]:
+    """Return one row per step: credits, shares, and the entropy (NaN for one agent)."""
+    rows: list[Row] = []
+    for one in found:
+        shares, phase = one.shares, one.phase
+        for step in range(one.episode.length):
+            rows.append(
+                {
+                    "episode_seed": one.episode.seed,
+                    "step": step,
+                    "phase": int(phase[step]) + 1,
+                    "reward": float(one.episode.reward[step]),
+                    "entropy": float("nan") if one.entropy is None else float(one.entropy[step]),
+                    **{f"credit_{i}": float(value) for i, value in enumerate(one.credits[step])},
+                    **{f"share_{i}": float(value) for i, value in enumerate(shares[step])},
+                }
+            )
+    return rows
+
+
+def phase_rows(found: list[EpisodeCredits]) -> list[Row]:
+    """Return the entropy of all steps by phase of the episode; a phase without steps, or one agent, gives NaN."""
+    rows: list[Row] = []
+    for phase in range(PHASES):
+        chosen = [one.entropy[one.phase == phase] for one in found if one.entropy is not None]
+        values = np.concatenate(chosen) if chosen else np.empty(0)
+        low, middle, high = np.quantile(values, [0.05, 0.5, 0.95]) if len(values) else [float("nan")] * 3
+        rows.append(
+            {
+                "phase": phase + 1,
+                "steps": len(values),
+                "entropy_mean": float(values.mean()) if len(values) else float("nan"),
+                "entropy_q05": float(low),
+                "entropy_q50": float(middle),
+                "entropy_q95": float(high),
+            }
+        )
+    return rows
+
+
+def _measured(learner: Learner, env: VectorEnv, episode: Episode) -> EpisodeCredits:
+    batch = collate([episode], env, learner.config.timeout_is_terminal)
+    device = learner.parameters[0].device
+    gradient = learner.credits(batch.to(device)).double()  # [L, N], in the order of play for a single episode
+    entropy = credit_entropy(gradient).cpu().numpy() if gradient.shape[-1] > 1 else None
+    return EpisodeCredits(episode, gradient.cpu().numpy(), entropy)
+
+
+def _frames(key: str, config: EnvConfig, episode: Episode) -> list[np.ndarray] | None:
+    """Return the episode's pictures, one before each step, None where the environment draws none."""
+    try:
+        env = make_env(key, drawing(config), 1)
+        env.reset(seed=[episode.seed])
+        frames = []
+        for actions in episode.actions:
+            frames.append(render(env, key))
+            env.step(actions[None])
+    except BadInput:
+        return None
+    return frames

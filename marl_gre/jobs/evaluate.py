@@ -1,0 +1,87 @@
+"""The evaluation job: the final policy of a run, played greedily on episodes that training never saw."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from marl_gre.config import EvaluateConfig
+from marl_gre.credit import QUANTILES, credit_entropy, entropy_statistics
+from marl_gre.data import Batch, collate
+from marl_gre.learner import Learner
+from marl_gre.networks import build_networks, pick_device
+from marl_gre.policy import Policy
+from marl_gre.rollout import make_env, play_greedily, win_rate
+from marl_gre.seeding import Purpose, episode_seed, rng
+from marl_gre.stats import iqm
+from marl_gre.storage.run_dir import SCHEMA, FinishedRun, load_run, publish_json
+
+
+def evaluate(run: Path, out: Path, config: EvaluateConfig) -> None:
+    """Evaluate a published run and publish one JSON file.
+
+    Args:
+        run: folder of the run.
+        out: the JSON file.
+        config: the `evaluate` section of params.yaml.
+
+    Raises:
+        BadInput: the folder holds no sound run.
+    """
+    torch.set_num_threads(1)
+    publish_json(out, evaluate_run(load_run(run), config))
+
+
+def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
+    """Return returns, credits and entropies of the run's final policy on `config.episodes` episodes."""
+    device = pick_device(run.config.train.device)
+    env = make_env(run.config.env_key, run.config.env, min(config.episodes, run.config.env.test_copies))
+    agent, mixer = build_networks(run.config, env)
+    run.load_into(agent, mixer)
+    learner = Learner(agent, mixer, run.config.train, device)
+    seeds = [episode_seed(run.config.seed, Purpose.EVAL, i) for i in range(config.episodes)]
+    episodes = play_greedily(env, Policy(agent), seeds)
+    returns = np.array([episode.episode_return for episode in episodes])
+
+    batch = collate(episodes, env, run.config.train.timeout_is_terminal).to(device)
+    gradient = learner.credits(batch).double()  # [Q, N]
+    entropy_mean, entropy_quantiles, untrained_mean, shuffled_mean = None, None, None, None
+    if env.n_agents > 1:  # undefined for one agent
+        entropy_mean, values = entropy_statistics(credit_entropy(gradient))
+        entropy_quantiles = {f"{q:g}": value for q, value in zip(QUANTILES, values, strict=True)}
+        # What the entropy is without training, and without the state that belongs to the step.
+        untrained = Learner(*build_networks(run.config, env), run.config.train, device)
+        untrained_mean, _ = entropy_statistics(credit_entropy(untrained.credits(batch).double()))
+        order = rng(run.config.seed, Purpose.EVAL, config.episodes).permutation(len(batch.now))
+        shuffled_mean, _ = entropy_statistics(credit_entropy(learner.credits(_with_states(batch, order)).double()))
+    total = gradient.sum(-1, keepdim=True)
+    shares = torch.where(total > 0, gradient / total, 1 / env.n_agents).mean(0)
+    return {
+        "schema": SCHEMA,
+        "env": run.config.env_key,
+        "algorithm": run.config.algorithm_key,
+        "seed": run.config.seed,
+        "config_hash": run.record["config_hash"],
+        "weights_sha256": run.sums["weights.safetensors"],
+        "episodes": [
+            {"seed": e.seed, "return": e.episode_return, "length": e.length, "terminated": e.terminated, "won": e.won}
+            for e in episodes
+        ],
+        "episode_return_mean": float(returns.mean()),
+        "win_rate": None if (wins := win_rate(episodes)) != wins else wins,
+        "episode_return_iqm": float(iqm(returns)),
+        "credit_share_mean": shares.tolist(),
+        "entropy_mean": entropy_mean,
+        "entropy_untrained_mean": untrained_mean,
+        "entropy_shuffled_mean": shuffled_mean,
+        "entropy_quantiles": entropy_quantiles,
+    }
+
+
+def _with_states(batch: Batch, order: np.ndarray) -> Batch:
+    """Return the batch with the states of its Q steps in another order [Q]."""
+    state = batch.state.clone()
+    state[batch.now] = batch.state[batch.now[torch.from_numpy(order)]]
+    return dataclasses.replace(batch, state=state)

@@ -1,0 +1,110 @@
+"""Watching a trained policy: in a window, or saved as a GIF."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import marl_gre_envs
+from marl_gre.config import EnvConfig
+from marl_gre.errors import BadInput, StorageFailed
+from marl_gre.networks import build_networks
+from marl_gre.policy import Policy
+from marl_gre.rollout import make_env
+from marl_gre.storage.run_dir import load_run
+from marl_gre_envs.rendering import Window
+from marl_gre_envs.vector import VectorEnv
+
+FRAMES_PER_SECOND = 5
+LAST_FRAME_MS = 1500
+
+
+def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
+    """Play greedy episodes of a finished run's policy.
+
+    Args:
+        run: folder of the run.
+        gif: file to write; None opens a window.
+        seed: seed of the first episode; the following ones count up.
+        episodes: how many.
+
+    Raises:
+        BadInput: no sound run, or an environment that draws no pictures.
+        StorageFailed: the GIF cannot be written.
+    """
+    finished = load_run(run)
+    env = make_env(finished.config.env_key, drawing(finished.config.env), 1)
+    agent, mixer = build_networks(finished.config, env)
+    finished.load_into(agent, mixer)
+    policy = Policy(agent)
+    window = _window(f"{finished.config.env_key} {finished.config.algorithm_key}") if gif is None else None
+    frames: list[np.ndarray] = []
+    durations: list[int] = []
+    for episode in range(episodes):
+        env.reset(seed=[seed + episode])
+        policy.begin(1)
+        episode_return, steps = 0.0, 0
+        while True:
+            frame = render(env, finished.config.env_key)
+            if window is not None:
+                window.show(frame)
+            frames.append(frame)
+            durations.append(1000 // FRAMES_PER_SECOND)
+            if env.terminated[0] or env.truncated[0]:
+                break
+            env.step(policy.act(env.obs, env.action_mask, 0.0, None))
+            episode_return += float(env.reward[0])
+            steps += 1
+        durations[-1] = LAST_FRAME_MS
+        print(f"episode with seed {seed + episode}: {steps} steps, return {episode_return:g}")
+    if window is not None:
+        window.close()
+    if gif is not None:
+        save_gif(gif, frames, durations)
+
+
+def _window(title: str) -> Window:
+    try:
+        return Window(title, FRAMES_PER_SECOND)
+    except ImportError as error:
+        raise BadInput(f"{error} Or save the episode with --gif FILE.") from error
+
+
+def drawing(config: EnvConfig) -> EnvConfig:
+    """Return the environment's config with pictures switched on; ours always draw, PettingZoo's must be told."""
+    if config.env in marl_gre_envs.ENVS:
+        return config
+    return config.model_copy(update={"kwargs": {"render_mode": "rgb_array", **config.kwargs}})
+
+
+def render(env: VectorEnv, key: str) -> np.ndarray:
+    """Return the picture of the first copy, [height, width, 3] uint8.
+
+    Raises:
+        BadInput: the environment draws none.
+    """
+    try:
+        return env.render(0)
+    except (NotImplementedError, RuntimeError) as error:
+        raise BadInput(f"envs.{key}: this environment draws no pictures ({error})") from error
+
+
+def save_gif(path: Path, frames: list[np.ndarray], durations: list[int] | None = None) -> None:
+    """Write pictures [height, width, 3] uint8 as a GIF and print its path.
+
+    Args:
+        path: the file.
+        frames: the pictures.
+        durations: how long each is shown, in ms; None: `FRAMES_PER_SECOND`, the last one longer.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    durations = durations or [1000 // FRAMES_PER_SECOND] * (len(frames) - 1) + [LAST_FRAME_MS]
+    images = [Image.fromarray(frame).quantize(64) for frame in frames]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        images[0].save(path, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be written ({error}).") from error
+    print(path)

@@ -1,0 +1,1 @@
+"""The slow readable reference of the SMAC engine's rules."""
