@@ -37,6 +37,7 @@ def test_initial_weights_are_their_own_baseline(evaluated):
     result = evaluated("qmix")
     assert result["entropy_untrained_mean"] == result["entropy_mean"]
     assert result["entropy_shuffled_mean"] != result["entropy_mean"]  # the states matter to QMIX
+    assert 0 < result["share_shift_shuffled_mean"] < 2 * result["share_unevenness_mean"]
 
 
 def test_other_weights_are_not(evaluated):
@@ -45,6 +46,7 @@ def test_other_weights_are_not(evaluated):
 
     result = evaluated("qmix", uneven)
     assert result["entropy_mean"] < 0.5 < result["entropy_untrained_mean"]
+    assert result["share_unevenness_by_agent"] > 0.9  # agent 0 has more on every step
 
 
 def test_a_mixer_that_ignores_the_state_is_not_moved_by_shuffling(evaluated):
@@ -55,6 +57,9 @@ def test_a_mixer_that_ignores_the_state_is_not_moved_by_shuffling(evaluated):
 
     result = evaluated("qmix", stateless)
     assert result["entropy_shuffled_mean"] == pytest.approx(result["entropy_mean"], abs=1e-6)
+    assert result["share_shift_shuffled_mean"] == pytest.approx(0, abs=1e-6)
     result = evaluated("vdn")
+    assert result["share_unevenness_mean"] == result["share_shift_shuffled_mean"] == 0
+    assert result["share_unevenness_by_agent"] is None
     assert result["entropy_mean"] == result["entropy_shuffled_mean"] == result["entropy_untrained_mean"]
     assert result["entropy_mean"] == pytest.approx(1, abs=1e-6)  # the tolerance of the claim about equal credits

@@ -33,12 +33,26 @@ def test_interval_of_two_runs_against_all_resamples():
 @pytest.mark.parametrize("statistic", [stats.mean, stats.iqm])
 def test_interval_against_enumeration(statistic):
     scores = np.array([1.0, 4.0, 9.0, 16.0])
-    # all 4**4 = 256 equally likely resamples; of 20,000 random ones a share of 5 % has a standard error of 0.15 %, so
-    # the ends lie between the exact quantiles at 5 +- 1 and 95 +- 1 %
+    # all 4**4 = 256 equally likely resamples, whatever the seed
     exact = [statistic(np.array(sample)) for sample in itertools.product(scores, repeat=4)]
-    low, high = stats.bootstrap_interval(scores, statistic, resamples=20_000, confidence=0.9)
-    assert np.quantile(exact, 0.04) <= low <= np.quantile(exact, 0.06)
-    assert np.quantile(exact, 0.94) <= high <= np.quantile(exact, 0.96)
+    enumerated = stats.bootstrap_interval(scores, statistic, resamples=256, confidence=0.9, seed=5)
+    assert enumerated == pytest.approx(np.quantile(exact, [0.05, 0.95], method="inverted_cdf"))
+    assert enumerated == stats.bootstrap_interval(scores, statistic, confidence=0.9, seed=6)
+    # one fewer is drawn; with 20,000 of the 10^10 resamples of ten values a share of 5 % has a standard error of 0.15 %
+    ten = np.arange(10.0) ** 2
+    low, high = stats.bootstrap_interval(ten, statistic, resamples=20_000, confidence=0.9)
+    other = [statistic(ten[np.random.default_rng(k).integers(0, 10, 10)]) for k in range(5000)]
+    assert np.quantile(other, 0.03) <= low <= np.quantile(other, 0.07)
+    assert np.quantile(other, 0.93) <= high <= np.quantile(other, 0.97)
+
+
+def test_paired_probability_is_enumerated():
+    x, y = [1.0, 2, 3], [1.5, 2.5, 3.5]
+    ends = [stats.probability_of_improvement_interval(x, y, paired=True, resamples=27, seed=seed) for seed in (0, 1)]
+    assert ends[0] == ends[1]  # 3^3 = 27 resamples
+    shares = [stats.probability_of_improvement(np.take(x, sample), np.take(y, sample))
+              for sample in itertools.product(range(3), repeat=3)]  # fmt: skip
+    assert ends[0] == pytest.approx(np.quantile(shares, [0.025, 0.975], method="inverted_cdf"))
 
 
 def test_interval_is_stratified():
@@ -156,19 +170,56 @@ def test_one_sided_tests_agree_with_intervals():
     assert stats.one_sided_tests([1, 1], 1, 2) == 1
 
 
-def test_seeds_to_decide():
-    generator = np.random.default_rng(1)
-    values = generator.normal(size=5)
-    values = (values - values.mean()) / values.std(ddof=1)  # mean 0, standard deviation 1
-    # bounds +-1: the smallest n with (t(.975) + t(.9)) / sqrt(n) < 1; n = 13: (2.1788 + 1.3562) / 3.6056 = 0.980,
-    # n = 12: (2.2010 + 1.3634) / 3.4641 = 1.029
-    assert stats.seeds_to_decide(values, -1, 1) == 13
-    # with that many seeds the interval does stay within the bounds in at least 80 % of cases
-    drawn = generator.normal(size=(2000, 13))
-    inside = [low > -1 and high < 1 for low, high in map(stats.mean_interval, drawn)]
-    assert 0.78 < np.mean(inside) < 0.95
-    assert stats.seeds_to_decide(values, 0, np.inf) is None  # the mean is on the bound
-    assert stats.seeds_to_decide([5, 5, 5], 0, 1) == 2
+def unit(count: int = 5) -> np.ndarray:
+    """Values of mean 0 and standard deviation 1."""
+    values = np.random.default_rng(1).normal(size=count)
+    return (values - values.mean()) / values.std(ddof=1)
+
+
+@pytest.mark.parametrize(("low", "high", "number"), [(-1, 1, 13), (-1, np.inf, 10), (0.5, np.inf, 34)])
+def test_seeds_to_decide_gives_the_power_it_says(low, high, number):
+    """The first guess is normal theory: (1.96 + .84)^2 / d^2 seeds at a distance of d standard deviations.
+
+    d = 1: 7.8; d = 1/2: 31.4; Student's t takes a few more. Between two bounds at 1 the interval can miss either, so
+    each miss may have 10 %: (1.96 + 1.28)^2 = 10.5, and a few more.
+    """
+    assert stats.seeds_to_decide(unit(), low, high).about == number
+
+    def power(count):
+        drawn = np.random.default_rng(2).normal(size=(40_000, count))
+        half = scipy.stats.t.ppf(0.975, count - 1) * drawn.std(1, ddof=1) / np.sqrt(count)
+        ends = drawn.mean(1) - half, drawn.mean(1) + half
+        decided = (ends[0] > low) & (ends[1] < high) if low < 0 else ends[1] < low
+        return decided.mean()
+
+    # a share of .8 of 40,000 has a standard error of 0.002
+    assert power(number) > 0.8 - 0.006
+    assert power(number - 1) < 0.8 + 0.006
+
+
+def test_seeds_to_decide_at_other_levels_and_at_the_ends():
+    # a power of 90 %: (1.96 + 1.28)^2 = 10.5 by normal theory, and a few more
+    assert 12 <= stats.seeds_to_decide(unit(), -1, np.inf, power=0.9).about <= 13
+    assert stats.seeds_to_decide(unit(), 0, np.inf).about is None  # the mean is on the bound
+    assert stats.seeds_to_decide([5, 5, 5], 0, 1).about == 2
+
+
+def test_interval_of_the_number_of_seeds():
+    """In 80 % of samples of five the true distance lies in the interval, so the true number does."""
+    truth = stats.seeds_to_decide(unit(), -1, np.inf).about
+    drawn = np.random.default_rng(3).normal(size=(1000, 5))
+    found = [stats.seeds_to_decide(values, -1, np.inf) for values in drawn if values.mean() > -1]
+    held = [one.least <= truth <= (one.most or np.inf) for one in found]
+    # standard error sqrt(.8 * .2 / 1000) = 0.013, and numbers are whole
+    assert 0.76 < np.mean(held) < 0.86
+    assert all(one.least <= (one.about or np.inf) <= (one.most or np.inf) for one in found)
+
+
+def test_holm_by_hand():
+    # sorted .01, .02, .04, times 3, 2, 1: .03, .04, .04; never below a smaller one's: .04 stays
+    assert stats.holm([0.02, 0.01, 0.04]) == pytest.approx([0.04, 0.03, 0.04])
+    assert stats.holm([0.02, 0.015]) == pytest.approx([0.03, 0.03])
+    assert stats.holm([0.9, 0.8]) == pytest.approx([1, 1])
 
 
 def test_mean_height_by_hand():

@@ -15,6 +15,7 @@ from marl_gre.networks import build_networks, pick_device
 from marl_gre.policy import Policy
 from marl_gre.rollout import make_env, play_greedily, win_rate
 from marl_gre.seeding import Purpose, episode_seed, rng
+from marl_gre.shares import by_agent, shares, shift, unevenness
 from marl_gre.stats import iqm
 from marl_gre.storage.run_dir import SCHEMA, FinishedRun, load_run, publish_json
 
@@ -47,7 +48,8 @@ def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
 
     batch = collate(episodes, env, run.config.train.timeout_is_terminal).to(device)
     gradient = learner.credits(batch).double()  # [Q, N]
-    entropy_mean, entropy_quantiles, untrained_mean, shuffled_mean = None, None, None, None
+    own = shares(gradient)  # [Q, N]
+    entropy_mean, entropy_quantiles, untrained_mean, shuffled_mean, shift_mean = None, None, None, None, None
     if env.n_agents > 1:  # undefined for one agent
         entropy_mean, values = entropy_statistics(credit_entropy(gradient))
         entropy_quantiles = {f"{q:g}": value for q, value in zip(QUANTILES, values, strict=True)}
@@ -55,9 +57,9 @@ def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
         untrained = Learner(*build_networks(run.config, env), run.config.train, device)
         untrained_mean, _ = entropy_statistics(credit_entropy(untrained.credits(batch).double()))
         order = rng(run.config.seed, Purpose.EVAL, config.episodes).permutation(len(batch.now))
-        shuffled_mean, _ = entropy_statistics(credit_entropy(learner.credits(_with_states(batch, order)).double()))
-    total = gradient.sum(-1, keepdim=True)
-    shares = torch.where(total > 0, gradient / total, 1 / env.n_agents).mean(0)
+        shuffled = learner.credits(_with_states(batch, order)).double()
+        shuffled_mean, _ = entropy_statistics(credit_entropy(shuffled))
+        shift_mean = shift(own, shares(shuffled)).mean().item()
     return {
         "schema": SCHEMA,
         "env": run.config.env_key,
@@ -72,11 +74,14 @@ def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
         "episode_return_mean": float(returns.mean()),
         "win_rate": None if (wins := win_rate(episodes)) != wins else wins,
         "episode_return_iqm": float(iqm(returns)),
-        "credit_share_mean": shares.tolist(),
+        "credit_share_mean": own.mean(0).tolist(),
         "entropy_mean": entropy_mean,
         "entropy_untrained_mean": untrained_mean,
         "entropy_shuffled_mean": shuffled_mean,
         "entropy_quantiles": entropy_quantiles,
+        "share_unevenness_mean": unevenness(own).mean().item(),
+        "share_shift_shuffled_mean": shift_mean,
+        "share_unevenness_by_agent": by_agent(own),
     }
 
 

@@ -1,0 +1,71 @@
+"""How uneven the agents' shares of credit are, and whether the step's state or the agent's index makes them so.
+
+The entropy (credit.py) says how even shares are on average. Two numbers here ask what the rest follows: `shift`
+compares the shares of a step with those of the same step under another step's state, and `by_agent` splits the squared
+unevenness into what each agent has on every step and what changes from step to step.
+"""
+
+import torch
+from torch import Tensor
+
+EVEN = 1e-6
+"""Unevenness that float32 rounding may leave between equal credits."""
+
+
+def shares(credits: Tensor) -> Tensor:
+    """Return each agent's share of the credit, even where there is none.
+
+    Args:
+        credits: dq_tot/dq_i [...,N], 0 or more.
+
+    Returns:
+        Shares [...,N], 0 to 1, which sum to 1.
+    """
+    total = credits.sum(-1, keepdim=True)
+    return torch.where(total > 0, credits / total, 1 / credits.shape[-1])
+
+
+def unevenness(shares: Tensor) -> Tensor:
+    """Return the L1 distance from even shares, sum_i |p_i - 1/N|.
+
+    Args:
+        shares: [...,N], as from `shares`.
+
+    Returns:
+        Distances [...], 0 (all agents have the same) to 2 (N - 1) / N (one has everything).
+    """
+    return (shares - 1 / shares.shape[-1]).abs().sum(-1)
+
+
+def shift(shares: Tensor, others: Tensor) -> Tensor:
+    """Return the L1 distance between two assignments of shares, sum_i |p_i - r_i|.
+
+    It is 0 where shares do not depend on what differs between the two. Where r is an independent draw from shares that
+    are even on average, its mean lies between their mean unevenness and twice that.
+
+    Args:
+        shares: [...,N].
+        others: [...,N].
+
+    Returns:
+        Distances [...], 0 to 2.
+    """
+    return (shares - others).abs().sum(-1)
+
+
+def by_agent(shares: Tensor) -> float | None:
+    """Return how much of the squared unevenness the agent's index fixes.
+
+    With the deviations d_qi = p_qi - 1/N of Q steps, sum_i (mean_q d_qi)^2 / sum_i mean_q d_qi^2: the part that a
+    constant share for each agent leaves none of.
+
+    Args:
+        shares: [Q,N].
+
+    Returns:
+        0 (each agent's share is even on average) to 1 (it is the same on every step); None where all shares are even.
+    """
+    if unevenness(shares).mean() <= EVEN:
+        return None
+    deviations = shares - 1 / shares.shape[-1]
+    return (deviations.mean(0).square().sum() / deviations.square().mean(0).sum()).item()
