@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.claims import verdicts
+from benchmarks.claims import presented, verdicts
 from benchmarks.layout import REPORT
 from benchmarks.report import figures, marl_eval, page, tables
 from benchmarks.report.gather import Results, gather
@@ -52,8 +52,8 @@ def write_report(results: Results, folder: Path) -> None:
     write_json(folder / "marl_eval.json", marl_eval.as_json(results))
     write_json(folder / "summary.json", summary(results))
     judgements = verdicts.judge(results)
-    (folder / "claims.md").write_text(verdicts.to_markdown(results, judgements))
-    write_json(folder / "claims.json", verdicts.as_json(results, judgements))
+    (folder / "claims.md").write_text(presented.to_markdown(results, judgements))
+    write_json(folder / "claims.json", presented.as_json(results, judgements))
     (folder / "README.md").write_text(index(results, [table for table, _ in written], drawn))
     (folder / "index.html").write_text(page.to_html(results, judgements, written, drawn))
 

@@ -79,6 +79,9 @@ def write_evaluation(params: Params, results: Path, env: str, algorithm: str, se
             "entropy_mean": 0.98,
             "entropy_untrained_mean": 0.985,
             "entropy_shuffled_mean": 0.98,
+            "share_unevenness_mean": 0.05,
+            "share_shift_shuffled_mean": 0.06,
+            "share_unevenness_by_agent": 0.2,
             "entropy_quantiles": {f"{q:g}": 0.98 for q in QUANTILES},
         },
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.aggregate import main, summary, write_report
-from benchmarks.claims import verdicts
+from benchmarks.claims import presented, verdicts
 from benchmarks.report import figures, tables
 from benchmarks.report.gather import Run, gather, paper_name, reference
 from marl_gre import stats
@@ -255,7 +255,7 @@ def test_a_note_is_shown_with_every_number(here):
     found = results()
     assert found.notes()[0] == "Side study."
     assert "Side study." in tables.to_markdown("", tables.TABLES[2].fill(found))
-    assert "Side study." in verdicts.to_markdown(found, verdicts.judge(found))
+    assert "Side study." in presented.to_markdown(found, verdicts.judge(found))
     figures.write(found, here)
     assert "Side study." in svg_text(here / "figure_4.svg")
 

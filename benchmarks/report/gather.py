@@ -41,7 +41,10 @@ ENTROPY_COLUMNS = (
     *("released_mean", *(f"released_{name}" for name in QUANTILE_COLUMNS)),
 )
 NEVER_EMPTY = {*TEST_COLUMNS} - {"win_rate"}  # there is not always something to win
-NULL_WHERE_UNDEFINED = ("win_rate", "entropy_mean", "entropy_untrained_mean", "entropy_shuffled_mean")  # evaluations
+NULL_WHERE_UNDEFINED = (  # evaluations
+    *("win_rate", "entropy_mean", "entropy_untrained_mean", "entropy_shuffled_mean"),
+    *("share_unevenness_mean", "share_shift_shuffled_mean", "share_unevenness_by_agent"),  # and before version 2
+)
 REFERENCE = Path(__file__).parents[1] / "reference"
 
 

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from benchmarks.claims import verdicts
+from benchmarks.claims import presented
 from benchmarks.claims.declared import CLAIMS
 from benchmarks.claims.verdicts import Judgement, Outcome
 from benchmarks.layout import evaluation_file, run_folder
@@ -51,16 +51,16 @@ def to_html(
         algorithms=[results.title(name) for name in results.params.run.algorithms],
         claims=[(claim, found) for claim in CLAIMS if (found := [one for one in judgements if one.claim is claim])],
         counts=Counter(judgement.verdict for judgement in judgements),
-        verdict_text=verdicts.verdict_text,
-        effect_text=verdicts.effect_text,
-        notes=verdicts.verdict_rows(results, judgements).notes,
-        details=lambda found: _table(verdicts.detail_rows(results, found), skip=1, pictures=[
+        verdict_text=presented.verdict_text,
+        effect_text=presented.effect_text,
+        notes=presented.verdict_rows(results, judgements).notes,
+        details=lambda found: _table(presented.detail_rows(results, found), skip=1, pictures=[
             interval_picture(outcome) for judgement in found for outcome in judgement.outcomes]),
-        plan=_table(verdicts.plan_rows()),
+        plan=_table(presented.plan_rows()),
         tables=[(table, _table(content), content.notes) for table, content in written],
         figures=[(figure, _data_uri(figure), paper["figures"]["shows"].get(figure.figure, "")) for figure in drawn],
         paper_read=paper["figures"]["read"],
-        deviations=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(_body("deviations.md"))),  # noqa: S704
+        deviations=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(_body())),  # noqa: S704
         runs=_table(_runs(results)),
         made=_table(_made(results)),
     )  # fmt: skip
@@ -122,9 +122,9 @@ def _data_uri(figure: Drawn) -> str:
     return f"data:{mime};base64,{data}"
 
 
-def _body(name: str) -> str:
-    """Return a Markdown file of this folder without its title."""
-    return (HERE / name).read_text().partition("\n")[2]
+def _body() -> str:
+    """Return the list of deviations without its title."""
+    return (HERE.parent / "deviations.md").read_text().partition("\n")[2]
 
 
 def _runs(results: Results) -> Content:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims.verdicts import anchor_of
+from benchmarks.claims.declared import anchor_of
 from benchmarks.layout import REPORT
 from benchmarks.report.gather import Results, gather, reference
 from benchmarks.report.tables import FINAL_RETURN, Cell, Column, Content, entropy_percentiles, markdown_table, summarise

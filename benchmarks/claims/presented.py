@@ -1,0 +1,267 @@
+"""The verdicts in words, as tables, as Markdown and as JSON."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.claims.declared import CLAIMS, CONFIDENCE, GRID, Term
+from benchmarks.claims.verdicts import Judgement, Outcome, family, unsolved
+from benchmarks.report.gather import Results
+from benchmarks.report.tables import Cell, Column, Content, markdown_table
+from marl_gre import stats
+from marl_gre.stats import SeedsNeeded
+
+OF = {"paper": "the paper", "extension": "an extension", "control": "a control of ours"}
+"""Whose claim it is."""
+
+
+def caveats(results: Results) -> list[str]:
+    """Return a sentence on each environment where no algorithm learned: "as good as" is worth little there."""
+    return [
+        f"{results.title(env)}: no algorithm ends better than doing nothing ({idle:g} per episode, the best mean is "
+        f"{best:.4g}), so verdicts about returns compare failures there."
+        for env, (idle, best) in unsolved(results).items()
+    ]
+
+
+def family_text(results: Results, judgements: Sequence[Judgement]) -> str:
+    """Return what a family-wise level leaves, in a sentence; "" where nothing is decided."""
+    decided, kept = family(judgements)
+    if not decided:
+        return ""
+    fallen = [f"{one.claim.name} on {results.title(one.env)}" for one in decided if one not in kept]
+    size = len([one for one in judgements if one.claim.of != "control" and one.p is not None])
+    return (
+        f"Each test has its own level. With all {size} verdicts about the paper's claims and their extensions as one "
+        f"family (Holm), {len(kept)} of the {len(decided)} that are decided stay"
+        + (f"; these do not: {'; '.join(fallen)}." if fallen else ".")
+    )
+
+
+def verdict_text(judgement: Judgement) -> str:
+    """Return a verdict as tables show it."""
+    text = _verdict_text(judgement)
+    return f"{text}; compares failures" if judgement.compares_failures and judgement.p is not None else text
+
+
+def _verdict_text(judgement: Judgement) -> str:
+    needed = judgement.seeds_needed
+    if needed:
+        return f"undecided ({seeds_text(needed)} would decide)"
+    extension = {"supported": "carries over", "contradicted": "does not carry over"}
+    word = extension.get(judgement.verdict) if judgement.claim.of == "extension" else None
+    word = word or judgement.verdict
+    if judgement.verdict == "supported" and judgement.supported_by:
+        return f"{word} (lambda {', '.join(name.removeprefix('QMIX-GRE ') for name in judgement.supported_by)})"
+    whys = {outcome.why for outcome in judgement.outcomes if outcome.why and outcome.verdict == judgement.verdict}
+    return f"{word} ({'; '.join(sorted(whys))})" if whys else word
+
+
+def seeds_text(needed: SeedsNeeded) -> str:
+    """Return a number of seeds with its interval."""
+    if needed.least == needed.most:
+        return f"{needed.about or f'more than {stats.MOST_SEEDS:,}'} seeds"
+    about = f"about {needed.about:,}" if needed.about else f"more than {stats.MOST_SEEDS:,}"
+    return f"{about} seeds [{needed.least or f'{stats.MOST_SEEDS:,}'} to {needed.most or 'any number'}]"
+
+
+def effect_text(outcome: Outcome) -> str:
+    """Return an effect in words, "" where there is none.
+
+    As in "QMIX-simple - QMIX, final return: -46.9 per episode [-78.2, -15.6]; allowed ±4.8".
+    """
+    if outcome.mean is None:
+        return ""
+    digits = _digits(outcome)
+    interval = ""
+    if outcome.low is not None and outcome.high is not None:
+        interval = f" [{outcome.low:,.{digits}f}, {outcome.high:,.{digits}f}]"
+    measure = outcome.test.left.measure
+    unit = f" {measure.unit}" if measure and measure.unit else ""
+    claimed = outcome.test.kind.claimed(outcome.margin, f"{outcome.margin:,.{digits}f}")
+    return f"{compared_text(outcome)}: {outcome.mean:,.{digits}f}{unit}{interval}; {claimed}"
+
+
+def compared_text(outcome: Outcome) -> str:
+    """Return what is subtracted from what, in words."""
+    left, right = outcome.test.left, outcome.test.right
+    names = [term.algorithm.name if term.algorithm else outcome.candidate or "the candidate" for term in (left, right)]
+    if left.measure is None:
+        return _side(left)
+    if right.measure is left.measure:
+        return f"{names[0]} - {names[1]}, {left.measure.title}"
+    if right.measure is None:
+        constant = f" - {right.constant:g}" if right.constant else ""
+        return f"{names[0]}, {left.measure.title}{constant}"
+    return f"{names[0]}, {left.measure.title} - {right.measure.title}"
+
+
+def _digits(outcome: Outcome) -> int:
+    """Return the decimals that show a margin with two digits, or an interval where there is no margin."""
+    if outcome.test.left.measure and outcome.test.left.measure.unit == "per episode":
+        return 1
+    sizes = [abs(size) for size in (outcome.margin, outcome.mean, outcome.low, outcome.high) if size]
+    return max(0, 1 - math.floor(math.log10(sizes[0]))) if sizes else 0
+
+
+def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
+    """Return the table of claims and verdicts, one column per environment."""
+    shown = list(dict.fromkeys(judgement.env for judgement in judgements))
+    found = {(judgement.claim.name, judgement.env): judgement for judgement in judgements}
+    tested = {one.claim.name: one.claim for one in judgements}
+    rows: list[list[Cell]] = [
+        [name, OF[claim.of], claim.says, *(verdict_text(found[name, env]) for env in shown)]
+        for name, claim in tested.items()
+    ]
+    left_out = [claim.name for claim in CLAIMS if claim.name not in tested]
+    notes = [
+        "Verdicts are about gridworlds only, none speaks of StarCraft. A claim is judged on each environment by the "
+        f"mean of paired differences over seeds and its {CONFIDENCE:.0%} interval; tests, margins and their reasons "
+        "were fixed before the runs but for two (benchmarks/claims/declared.py says which).",
+        "Claims that the paper makes about other environments are extensions here: that one does not carry over does "
+        "not contradict the paper.",
+        "Seeds that would decide: with the mean and the spread found, power 80 %; in brackets its 80 % interval. Where "
+        "no candidate heads for support, every one must be contradicted.",
+        "Claims about QMIX-GRE: all three lambdas of the paper's grid are tested, one that passes is enough, and the "
+        f"intervals are widened for it (each {1 - (1 - CONFIDENCE) / len(GRID):.1%}, one-sided tests at "
+        f"{(1 - CONFIDENCE) / len(GRID) / 2:.4f} instead of {(1 - CONFIDENCE) / 2:g}).",
+        *([text] if (text := family_text(results, judgements)) else []),
+        *([f"Not tested, since these runs lack the algorithms: {'; '.join(left_out)}."] if left_out else []),
+        *caveats(results),
+        *(f"**{text}**" for text in results.notes()),
+    ]
+    return Content(
+        [Column("Claim"), Column("Of"), Column("What it says"), *(Column(results.title(env)) for env in shown)],
+        rows,
+        notes,
+    )
+
+
+def detail_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
+    """Return every test with its effect, interval and verdict."""
+    rows: list[list[Cell]] = []
+    for judgement in judgements:
+        for one in judgement.outcomes:
+            low, high = one.region
+            bounds = f"{low:.3g} to {high:.3g}".replace("-inf to", "below").removesuffix(" to inf")
+            region = bounds if bounds.startswith("below") or " to " in bounds else f"above {bounds}"
+            measure = one.test.left.measure
+            rows.append(
+                [
+                    *(one.claim, results.title(one.env), one.candidate or ""),
+                    f"{one.test.says} ({measure.title})" if measure else one.test.says,
+                    *(f"{one.seeds} of {len(results.params.run.seeds)}", one.mean, one.low, one.high),
+                    *(f"{one.confidence:.1%}", region, one.standardised, one.p, one.level),
+                    f"{one.verdict} ({one.why})" if one.why else one.verdict,
+                    seeds_text(one.seeds_needed) if one.seeds_needed else None,
+                ]
+            )
+    columns = [
+        *(Column("Claim"), Column("Environment"), Column("Candidate"), Column("Test"), Column("Seeds")),
+        *(Column("Mean difference", ".4g"), Column("CI low", ".4g"), Column("CI high", ".4g"), Column("CI level")),
+        *(Column("Claimed"), Column("In standard deviations", ".2f"), Column("p", ".4f"), Column("Level", ".4f")),
+        *(Column("Verdict"), Column("Seeds that would decide")),
+    ]
+    notes = [
+        "Paired by seed (runs of one seed are tested on the same episodes). CI: Student's t. Supported: the CI lies "
+        "within the claimed region; contradicted: outside it. p: the larger of two one-sided tests against the "
+        "region's ends, each at the level beside it. Seeds that would decide: with the mean and the spread found, "
+        f"power 80 %, to be tested once, on new seeds; in brackets the {stats.NUMBER_CONFIDENCE:.0%} interval of that "
+        "number, which five seeds know badly: what is undecided at 95 % has no upper end at 95 %.",
+    ]
+    return Content(columns, rows, notes)
+
+
+def plan_rows() -> Content:
+    """Return what was decided in advance: the tests with their margins and reasons."""
+    rows: list[list[Cell]] = []
+    for claim in CLAIMS:
+        for test in claim.tests:
+            right = _side(test.right)
+            size = f"{test.margin.value:g}" if test.margin.of == "absolute" else f"{test.margin.value:.1%} of the span"
+            rows.append(
+                [
+                    *(claim.name, OF[claim.of], claim.source, f"{_side(test.left)} minus {right}"),
+                    *(test.kind.text, size, test.margin.reason),
+                ]
+            )
+    columns = [Column(name) for name in ("Claim", "Of", "Where", "Difference", "Claimed", "Margin", "Why this margin")]
+    return Content(columns, rows)
+
+
+def _side(term: Term) -> str:
+    if term.measure is None:
+        return f"{term.constant:g}"
+    return f"{term.measure.title} of {term.algorithm.name if term.algorithm else 'the candidate'}"
+
+
+def to_markdown(results: Results, judgements: Sequence[Judgement]) -> str:
+    """Return verdicts, tests and the plan as one page."""
+    if not judgements:
+        return "# The paper's claims\n\nNone of the claims can be tested with these environments and algorithms.\n"
+    return "\n".join(
+        [
+            "# The paper's claims, tested on gridworlds\n",
+            markdown_table(verdict_rows(results, judgements)),
+            "## The tests\n",
+            markdown_table(detail_rows(results, judgements)),
+            "## What was decided in advance\n",
+            markdown_table(plan_rows()),
+        ]
+    )
+
+
+def as_json(results: Results, judgements: Sequence[Judgement]) -> dict[str, Any]:
+    """Return everything as JSON; what cannot be computed is null, an open end of a region too."""
+    return {
+        "scope": "gridworlds",
+        "runs": {"done": len(results.runs), "missing": len(results.missing)},
+        "confidence": CONFIDENCE,
+        "caveats": caveats(results),
+        "family": family_text(results, judgements),
+        "verdicts": [
+            {
+                "claim": one.claim.name,
+                "of": one.claim.of,
+                "says": one.claim.says,
+                "env": one.env,
+                "env_title": results.title(one.env),
+                "verdict": one.verdict,
+                "text": verdict_text(one),
+                "supported_by": list(one.supported_by),
+                "compares_failures": one.compares_failures,
+                "seeds_needed": asdict(one.seeds_needed) if one.seeds_needed else None,
+                "p": one.p,
+                "tests": [_test_json(outcome) for outcome in one.outcomes],
+            }
+            for one in judgements
+        ],
+    }
+
+
+def _test_json(one: Outcome) -> dict[str, Any]:
+    plain = (
+        "candidate",
+        "verdict",
+        "why",
+        "seeds",
+        "confidence",
+        "mean",
+        "low",
+        "high",
+        "standardised",
+        "p",
+        "p_outside",
+    )
+    return {
+        "test": one.test.says,
+        "kind": one.test.kind.text,
+        "margin": one.margin,
+        "region": [end if math.isfinite(end) else None for end in one.region],
+        "differences": list(one.differences),
+        "effect": effect_text(one),
+        "level": one.level,
+        "seeds_needed": asdict(one.seeds_needed) if one.seeds_needed else None,
+        **{name: getattr(one, name) for name in plain},
+    }
