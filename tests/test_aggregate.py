@@ -318,6 +318,20 @@ def test_curves_align_on_common_steps(here):
     assert len(empty) == 0
 
 
+def test_differences_are_of_runs_of_one_seed(here):
+    found = results()
+    (declared,) = [one for one in figures.FIGURES if one.name == "figure_5_differences"]
+    steps, curves = declared._curves(found, "lumber", "gre", figures.RETURN)
+    of = {name: {run.key[2]: run.tests["episode_return_mean"] for run in found.select("lumber", name)}
+          for name in ("gre", "qmix")}  # fmt: skip
+    assert steps.tolist() == list(range(0, 20_001, 1000))
+    for row, seed in zip(curves, (0, 1, 7), strict=True):
+        assert row == pytest.approx(of["gre"][seed] - of["qmix"][seed])
+    shutil.rmtree(here / "results/runs/lumber/qmix/1")
+    assert len(declared._curves(results(), "lumber", "gre", figures.RETURN)[1]) == 2
+    assert [label for label, _ in declared.legend(found)] == ["gre (n = 3)"]
+
+
 def test_axes_leave_out_a_start_that_would_hide_the_rest():
     steps = np.array([0.0, 4.0, 5.0, 50.0, 100.0])
     low, high = np.array([-900.0, -300, -100, -60, -50]), np.array([-10.0, -20, -20, -20, -30])

@@ -103,7 +103,7 @@ def test_page_can_be_read_by_everybody(made):
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     for picture in page.attributes("svg"):
-        assert picture["aria-label"].startswith("mean ")
+        assert "aria-hidden" in picture or picture["aria-label"].startswith("mean ")
     assert all("scope" in head or "style" in head for head in page.attributes("th") if head)
 
 
@@ -125,8 +125,40 @@ def test_page_holds_claims_figures_tables_and_commands(made):
     assert "what the entropy tables hold" in page.text  # deviations
     assert "on MMM2" in page.text  # what the paper's figure 6 shows
     assert ".997" in page.text  # the paper's median, in Tables 2 and 3
-    first = page.text.index("The claims and their verdicts")
-    assert first < page.text.index("Drawn again by")
+    order = [
+        "What came out",
+        "shaded: the margin",
+        "The claims and their verdicts",
+        "What the paper shows is",
+        "Appendix:",
+    ]
+    places = [page.text.index(text) for text in order]
+    assert places == sorted(places)
+
+
+def test_page_answers_first(made):
+    page = Page(made[1])
+    for question in ("Is credit in QMIX uniform?", "Do equal credits (QMIX-simple) do as well?"):
+        assert page.text.index(question) < page.text.index("shaded: the margin")
+    # QMIX's made-up entropies are 1 - 0.02 / 2 on average, with a tenth of noise
+    assert re.search(r"gradient entropy is 0\.9(89|90|91) on average", page.text)
+    assert "Claims of the paper" in page.text
+    assert "Controls of ours" in page.text
+
+
+def test_figures_that_coincide_are_in_the_appendix(made):
+    appendix = made[1].index('id="appendix"')
+    assert made[1].index("QMIX-GRE minus QMIX (Figure 5).") < appendix < made[1].index("QMIX and QMIX-GRE (Figure 5).")
+
+
+def test_forest_shares_an_axis_and_shows_the_margin(made):
+    results, _ = made
+    panels = page.forest(results, verdicts.judge(results))
+    (returns, *_) = panels
+    assert returns.note == "final return per episode; band: ±3.8"
+    names = [name for name, _, _ in returns.rows]
+    assert names[0] == "QMIX-simple - QMIX"
+    assert len({re.search(r'<rect x="([\d.]+)%" width="([\d.]+)%"', str(row[1])).groups() for row in returns.rows}) == 1
 
 
 def test_interval_picture_shows_region_mean_and_interval(made):
@@ -134,10 +166,10 @@ def test_interval_picture_shows_region_mean_and_interval(made):
     judgement = next(one for one in verdicts.judge(results) if one.claim.name == "RQ1b")
     (outcome,) = judgement.outcomes
     picture = str(page.interval_picture(outcome))
-    numbers = {name: float(value) for name, value in re.findall(r'(cx|x1|x2|x|width)="([\d.]+)"', picture)}
+    numbers = {name: float(value) for name, value in re.findall(r'(cx|x1|x2|x|width)="([\d.]+)%"', picture)}
     assert 'class="claimed"' in picture
-    assert 0 <= numbers["cx"] <= page.WIDTH
-    bar = re.search(r'<line x1="([\d.]+)" x2="([\d.]+)" y1="13.0" y2="13.0" class="bar"', picture)
+    assert 0 <= numbers["cx"] <= 100
+    bar = re.search(r'<line x1="([\d.]+)%" x2="([\d.]+)%" y1="13.0" y2="13.0" class="bar"', picture)
     assert float(bar[1]) <= numbers["cx"] <= float(bar[2])
 
 

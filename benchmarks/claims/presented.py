@@ -25,8 +25,14 @@ def caveats(results: Results) -> list[str]:
     ]
 
 
-def family_text(results: Results, judgements: Sequence[Judgement]) -> str:
-    """Return what a family-wise level leaves, in a sentence; "" where nothing is decided."""
+def family_text(results: Results, judgements: Sequence[Judgement], names: bool = True) -> str:
+    """Return what a family-wise level leaves, in a sentence; "" where nothing is decided.
+
+    Args:
+        results: the runs.
+        judgements: of all claims.
+        names: name those that do not stay.
+    """
     decided, kept = family(judgements)
     if not decided:
         return ""
@@ -35,7 +41,7 @@ def family_text(results: Results, judgements: Sequence[Judgement]) -> str:
     return (
         f"Each test has its own level. With all {size} verdicts about the paper's claims and their extensions as one "
         f"family (Holm), {len(kept)} of the {len(decided)} that are decided stay"
-        + (f"; these do not: {'; '.join(fallen)}." if fallen else ".")
+        + (f"; these do not: {'; '.join(fallen)}." if fallen and names else ".")
     )
 
 
@@ -69,7 +75,17 @@ def seeds_text(needed: SeedsNeeded) -> str:
 def effect_text(outcome: Outcome) -> str:
     """Return an effect in words, "" where there is none.
 
-    As in "QMIX-simple - QMIX, final return: -46.9 per episode [-78.2, -15.6]; allowed ±4.8".
+    As in "QMIX-simple - QMIX, final return: -46.9 per episode [-78.2, -15.6] (allowed ±4.8)".
+    """
+    return f"{compared_text(outcome)}: {compact(outcome)}" if outcome.mean is not None else ""
+
+
+def compact(outcome: Outcome, bare: bool = False) -> str:
+    """Return an effect without what it is of, as in "-46.9 per episode [-78.2, -15.6] (allowed ±4.8)".
+
+    Args:
+        outcome: a test's.
+        bare: leave out the unit and what is claimed.
     """
     if outcome.mean is None:
         return ""
@@ -79,8 +95,10 @@ def effect_text(outcome: Outcome) -> str:
         interval = f" [{outcome.low:,.{digits}f}, {outcome.high:,.{digits}f}]"
     measure = outcome.test.left.measure
     unit = f" {measure.unit}" if measure and measure.unit else ""
+    if bare:
+        return f"{outcome.mean:,.{digits}f}{interval}"
     claimed = outcome.test.kind.claimed(outcome.margin, f"{outcome.margin:,.{digits}f}")
-    return f"{compared_text(outcome)}: {outcome.mean:,.{digits}f}{unit}{interval}; {claimed}"
+    return f"{outcome.mean:,.{digits}f}{unit}{interval} ({claimed})"
 
 
 def compared_text(outcome: Outcome) -> str:

@@ -4,6 +4,7 @@ One panel per environment of params.yaml. Everything is drawn on explicit Figure
 state, and gives the same bytes for the same runs.
 """
 
+import io
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 import marl_gre_envs
+from benchmarks.claims.declared import OF_SPAN, anchor_of
 from benchmarks.report.gather import Columns, Results, Run
 from marl_gre import stats
 from marl_gre.seeding import Purpose, rng
@@ -106,6 +108,10 @@ class Curves:
     metrics: tuple[Metric, ...]  # each panel shows the first that its environment has
     mixers: tuple[str, ...] | None  # whose algorithms are drawn; None: all
     summaries: tuple[Summary, ...] = (MEAN,)
+    against: str | None = (
+        None  # mixer whose first algorithm is subtracted, seed by seed: for lines that cover each other
+    )
+    appendix: bool = False  # of the page
 
     def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
         """Give (name of the file, figure) for each summary."""
@@ -115,43 +121,98 @@ class Curves:
                 metric = self._metric(results, env)
                 self._panel(results, summary, env, metric, axes)
                 if place % _columns(len(panels)) == 0 or len(self.metrics) > 1:
-                    axes.set_ylabel(metric.label)
+                    axes.set_ylabel(self._label(results, metric))
             figure.suptitle(self.title)
             self._legend(results, summary, figure)
             yield f"{self.name}{summary.suffix}", figure
 
+    def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
+        """Give (name of the file, (title, figure of its own) of each panel) for each summary."""
+        for summary in self.summaries:
+            drawn = []
+            for env in results.params.run.envs:
+                figure, (axes,) = _panels(results, (env,))
+                metric = self._metric(results, env)
+                self._panel(results, summary, env, metric, axes)
+                axes.set_ylabel(self._label(results, metric))
+                drawn.append((results.title(env), figure))
+            yield f"{self.name}{summary.suffix}", tuple(drawn)
+
+    def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
+        """Return (title with the number of seeds, style) of each line."""
+        return [
+            (f"{results.title(name)} ({_seed_counts(results, name)})", _style(results, name))
+            for name in self._algorithms(results)
+        ]
+
+    def key(self, results: Results, name: str) -> str:
+        """Return what lines and bands are in the file of this name."""
+        summary = next(one for one in self.summaries if name == f"{self.name}{one.suffix}")
+        return " ".join([self._key(results, summary), *_notes(results, self.mixers)])
+
     def describe(self, results: Results) -> str:
         """Return the figure in words."""
         panels = ", ".join(results.title(env) for env in results.params.run.envs)
-        lines = ", ".join(results.title(name) for name in results.algorithms(self.mixers))
+        lines = ", ".join(results.title(name) for name in self._algorithms(results))
         metrics = dict.fromkeys(self._metric(results, env) for env in results.params.run.envs)
-        labels = " or ".join(metric.label.replace("\n", " ") for metric in metrics)
+        labels = " or ".join(self._label(results, metric).replace("\n", " ") for metric in metrics)
         return f"Line charts of {labels} against environment steps. Panels: {panels}. Lines: {lines or 'none'}."
 
     def _metric(self, results: Results, env: str) -> Metric:
         return next(metric for metric in self.metrics if metric is not WIN_RATE or results.has_wins(env))
 
+    def _baseline(self, results: Results) -> str | None:
+        return next(iter(results.algorithms((self.against,))), None) if self.against else None
+
+    def _algorithms(self, results: Results) -> list[str]:
+        return [name for name in results.algorithms(self.mixers) if name != self._baseline(results)]
+
+    def _label(self, results: Results, metric: Metric) -> str:
+        if not self.against:
+            return metric.label
+        return f"{metric.label.partition(chr(10))[0]}\nminus {results.title(self._baseline(results) or self.against)}'s"
+
+    def _key(self, results: Results, summary: Summary) -> str:
+        text = summary.label(results)
+        return f"{text}; differences between runs of one seed; grey: the margin of the claims" if self.against else text
+
+    def _curves(self, results: Results, env: str, algorithm: str, metric: Metric) -> tuple[Array, Array]:
+        """Return steps [T] and values [R,T], less the baseline's of the same seed where there is one to subtract."""
+        runs = results.select(env, algorithm)
+        if not self.against:
+            return aligned(runs, metric)
+        base = {run.key[2]: run for run in results.select(env, self._baseline(results) or "")}
+        runs = [run for run in runs if run.key[2] in base]
+        steps, values = aligned([*runs, *(base[run.key[2]] for run in runs)], metric)
+        return steps, values[: len(runs)] - values[len(runs) :] if len(steps) else values
+
     def _panel(self, results: Results, summary: Summary, env: str, metric: Metric, axes: Axes) -> None:
         bands = []
-        for algorithm in results.algorithms(self.mixers):
-            steps, curves = aligned(results.select(env, algorithm), metric)
+        for algorithm in self._algorithms(results):
+            steps, curves = self._curves(results, env, algorithm, metric)
             if len(steps):
                 style = _style(results, algorithm)
                 centre, low, high = summary.band(results)(curves)
                 axes.fill_between(steps, low, high, color=style["color"], alpha=0.18, linewidth=0)
                 axes.plot(steps, centre, **style)
                 bands.append((steps, low, high))
+        if self.against:
+            axes.axhline(0, color="0.4", linewidth=0.8)
+            play = anchor_of(results.params, env)
+            if metric is RETURN and play:
+                margin = OF_SPAN.value * (play["good"] - play["idle"])
+                axes.axhspan(-margin, margin, color="0.85", linewidth=0, zorder=0)
         axes.set_title(results.title(env))
         axes.set_xlabel("Environment steps")
         axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.set_xlim(0, results.params.envs[env].total_steps)
-        if metric.least_span:
+        if metric.least_span and not self.against:
             least, most = metric.least_span
             margin = LINE_MARGIN * (most - least)
             low, high = axes.dataLim.intervaly if bands else np.array([most, least])
             axes.set_ylim(np.minimum(low - margin, least), np.maximum(high, most) + margin)
-        elif bands and (inside := without_start(bands, results.params.envs[env].total_steps)):
+        elif bands and not self.against and (inside := without_start(bands, results.params.envs[env].total_steps)):
             axes.set_ylim(*inside)
             axes.set_xlabel(f"Environment steps\n(outside the axes: first tests, down to {axes.dataLim.y0:,.0f})")
         if not bands:
@@ -160,13 +221,8 @@ class Curves:
 
     def _legend(self, results: Results, summary: Summary, figure: Figure) -> None:
         axes = figure.axes[0]
-        handles = [
-            axes.plot([], [], label=f"{results.title(name)} ({_seed_counts(results, name)})", **_style(results, name))[
-                0
-            ]
-            for name in results.algorithms(self.mixers)
-        ]
-        lines = [summary.label(results), *_notes(results, self.mixers)]
+        handles = [axes.plot([], [], label=label, **style)[0] for label, style in self.legend(results)]
+        lines = [self._key(results, summary), *_notes(results, self.mixers)]
         title = "\n".join(textwrap.fill(line, int(LETTERS_PER_INCH * figure.get_figwidth())) for line in lines)
         for columns in (3, 2, 1):
             legend = figure.legend(
@@ -185,20 +241,41 @@ class Pictures:
     name: str
     title: str
     steps: int  # random steps before the picture
+    appendix: bool = False
 
     def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
         """Give (name of the file, figure)."""
         figure, panels = _panels(results)
         for env, axes in zip(results.params.run.envs, panels, strict=True):
-            image = picture(results, env, self.steps)
-            axes.set_axis_off()
-            axes.set_title(results.title(env))
-            if image is None:
-                axes.text(0.5, 0.5, "no picture: this environment does not render", ha="center", va="center")
-            else:
-                axes.imshow(image, interpolation="nearest")
+            self._panel(results, env, axes)
         figure.suptitle(self.title)
         yield self.name, figure
+
+    def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
+        """Give (name of the file, (title, figure of its own) of each panel)."""
+        drawn = []
+        for env in results.params.run.envs:
+            figure, (axes,) = _panels(results, (env,))
+            self._panel(results, env, axes)
+            drawn.append((results.title(env), figure))
+        yield self.name, tuple(drawn)
+
+    def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
+        """Return nothing: there are no lines."""
+        return []
+
+    def key(self, results: Results, name: str) -> str:
+        """Return nothing: there are no lines."""
+        return ""
+
+    def _panel(self, results: Results, env: str, axes: Axes) -> None:
+        image = picture(results, env, self.steps)
+        axes.set_axis_off()
+        axes.set_title(results.title(env))
+        if image is None:
+            axes.text(0.5, 0.5, "no picture: this environment does not render", ha="center", va="center")
+        else:
+            axes.imshow(image, interpolation="nearest")
 
     def describe(self, results: Results) -> str:
         """Return the figure in words."""
@@ -212,9 +289,19 @@ FIGURES: tuple[Curves | Pictures, ...] = (
     Pictures("figure_1", "The environments (Figure 1)", steps=5),
     Curves("figures_3_7", "QMIX's gradient entropy during training (Figures 3, 7)", (ENTROPY,), ("qmix",)),
     Curves("figure_4", "QMIX and QMIX-simple (Figure 4)", SCORE, ("qmix", "qmix_simple"), (MEAN, IQM)),
-    Curves("figure_5", "QMIX and QMIX-GRE (Figure 5)", SCORE, GRE, (MEAN, IQM)),
-    Curves("figure_6", "Gradient entropy of QMIX and QMIX-GRE (Figure 6, there on MMM2)", (ENTROPY,), GRE),
-    Curves("figure_8", "All algorithms (Figure 8)", SCORE, None, (MEAN, IQM)),
+    Curves("figure_5_differences", "QMIX-GRE minus QMIX (Figure 5)", SCORE, ("qmix_gre",), against="qmix"),
+    Curves(
+        "figure_6_differences",
+        "Gradient entropy of QMIX-GRE minus that of QMIX (Figure 6, there on MMM2)",
+        (ENTROPY,),
+        ("qmix_gre",),
+        against="qmix",
+    ),
+    Curves("figure_5", "QMIX and QMIX-GRE (Figure 5)", SCORE, GRE, (MEAN, IQM), appendix=True),
+    Curves(
+        "figure_6", "Gradient entropy of QMIX and QMIX-GRE (Figure 6, there on MMM2)", (ENTROPY,), GRE, appendix=True
+    ),
+    Curves("figure_8", "All algorithms (Figure 8)", SCORE, None, (MEAN, IQM), appendix=True),
 )
 
 
@@ -276,6 +363,10 @@ class Drawn:
     title: str
     alt: str  # what it shows, for those who cannot see it
     is_picture: bool
+    appendix: bool
+    panels: tuple[tuple[str, bytes], ...]  # title and SVG of each, PNG of a picture
+    legend: list[tuple[str, dict[str, Any]]]
+    key: str
 
     @property
     def name(self) -> str:
@@ -288,24 +379,46 @@ def write(results: Results, folder: Path) -> list[Drawn]:
     written = []
     for declared in FIGURES:
         with matplotlib.style.context(["default", LOOK]):  # whatever the reader's own matplotlibrc says
+            panels = dict(declared.panels(results))
             for name, figure in declared.draw(results):
                 matplotlib.rcParams["svg.hashsalt"] = name
                 figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
                 figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
-                title = declared.title + (" (interquartile means)" if name.endswith(IQM.suffix) else "")
+                is_iqm = name.endswith(IQM.suffix)
                 is_picture = isinstance(declared, Pictures)
                 written.append(
-                    Drawn(folder / f"{name}.png", declared.name, title, declared.describe(results), is_picture)
+                    Drawn(
+                        path=folder / f"{name}.png",
+                        figure=declared.name,
+                        title=declared.title + (" (interquartile means)" if is_iqm else ""),
+                        alt=declared.describe(results),
+                        is_picture=is_picture,
+                        appendix=declared.appendix or is_iqm,
+                        panels=tuple((title, _bytes(panel, is_picture)) for title, panel in panels[name]),
+                        legend=declared.legend(results),
+                        key=declared.key(results, name),
+                    )
                 )
     return written
 
 
-def _panels(results: Results) -> tuple[Figure, list[Axes]]:
-    """Return a figure with one panel per environment."""
-    count = len(results.params.run.envs)
+def _bytes(figure: Figure, is_picture: bool) -> bytes:
+    """Return a figure as SVG, a picture as PNG."""
+    file = io.BytesIO()
+    if is_picture:
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    else:
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
+def _panels(results: Results, envs: Sequence[str] | None = None) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one panel per environment; alone, a panel has room for its labels only."""
+    count = len(results.params.run.envs if envs is None else envs)
     columns = _columns(count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(max(PANEL_INCHES[0] * columns, 6), PANEL_INCHES[1] * rows + 1.2), layout="constrained")
+    size = (max(PANEL_INCHES[0] * columns, 6), PANEL_INCHES[1] * rows + 1.2) if envs is None else PANEL_INCHES
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for unused in axes[count:]:
         unused.remove()

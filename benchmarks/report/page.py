@@ -1,7 +1,7 @@
 """The report as one HTML page that needs no other file: results/report/index.html, filled from report.html.j2.
 
-Claims with verdicts first, then every figure and table of the paper beside ours, sources, deviations, how to make each
-number again, and where the runs were made.
+Answers first, then the differences behind them and the claims' verdicts, then every figure and table of the paper
+beside ours, how to make each number again, deviations, where the runs were made, and sources.
 """
 
 import base64
@@ -18,7 +18,8 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from benchmarks.claims import presented
-from benchmarks.claims.declared import CLAIMS
+from benchmarks.claims.answers import answers
+from benchmarks.claims.declared import CLAIMS, ENTROPY_ALL, FINAL_RETURN, Measure
 from benchmarks.claims.verdicts import Judgement, Outcome
 from benchmarks.layout import evaluation_file, run_folder
 from benchmarks.report.figures import Drawn
@@ -28,6 +29,8 @@ from benchmarks.report.tables import Column, Content, Table, shown
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 220, 26
 """Of the picture of an interval, in CSS pixels."""
+
+GROUPS = {"paper": "Claims of the paper", "extension": "Extensions of its claims", "control": "Controls of ours"}
 
 
 def to_html(
@@ -47,10 +50,15 @@ def to_html(
     paper = reference("paper")
     return template.render(
         results=results,
+        answers=answers(results, judgements),
+        forest=forest(results, judgements),
         envs=[results.title(env) for env in results.params.run.envs],
         algorithms=[results.title(name) for name in results.params.run.algorithms],
-        claims=[(claim, found) for claim in CLAIMS if (found := [one for one in judgements if one.claim is claim])],
-        counts=Counter(judgement.verdict for judgement in judgements),
+        groups=[
+            (title, Counter(one.verdict for one in judgements if one.claim.of == of), [
+                (claim, found) for claim in CLAIMS
+                if claim.of == of and (found := [one for one in judgements if one.claim is claim])])
+            for of, title in GROUPS.items()],
         verdict_text=presented.verdict_text,
         effect_text=presented.effect_text,
         notes=presented.verdict_rows(results, judgements).notes,
@@ -58,7 +66,9 @@ def to_html(
             interval_picture(outcome) for judgement in found for outcome in judgement.outcomes]),
         plan=_table(presented.plan_rows()),
         tables=[(table, _table(content), content.notes) for table, content in written],
-        figures=[(figure, _data_uri(figure), paper["figures"]["shows"].get(figure.figure, "")) for figure in drawn],
+        figures=[(figure, paper["figures"]["shows"].get(figure.figure, "")) for figure in drawn],
+        data_uri=_data_uri,
+        swatch=swatch,
         paper_read=paper["figures"]["read"],
         deviations=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(_body())),  # noqa: S704
         runs=_table(_runs(results)),
@@ -87,39 +97,104 @@ def _table(content: Content, pictures: Sequence[Markup] | None = None, skip: int
     )
 
 
-def interval_picture(outcome: Outcome) -> Markup:
-    """Return an SVG of the claimed region (shaded), 0 (thin line), the mean (dot) and its interval (bar)."""
+@dataclass(frozen=True)
+class Panel:
+    """Differences that share an axis: (name, picture, effect in words) of each."""
+
+    title: str
+    note: str
+    greyed: bool
+    rows: list[tuple[str, Markup, str]]
+
+
+def forest(results: Results, judgements: Sequence[Judgement]) -> list[Panel]:
+    """Return the differences to QMIX: final returns by environment, then entropies."""
+    panels = []
+    for env in dict.fromkeys(one.env for one in judgements):
+        here = [one for one in judgements if one.env == env]
+        shown = [(one, outcome) for one in here for outcome in one.outcomes if _is_difference(outcome, FINAL_RETURN)]
+        if shown:
+            note = f"final return per episode; band: ±{shown[0][1].margin:.1f}"
+            panels.append(_forest_panel(results.title(env), note, shown, shown[0][0].compares_failures))
+    entropies = [(one, outcome) for one in judgements for outcome in one.outcomes
+                 if _is_difference(outcome, ENTROPY_ALL)]  # fmt: skip
+    for env in dict.fromkeys(one.env for one, _ in entropies):
+        there = [(one, outcome) for one, outcome in entropies if one.env == env]
+        note = f"gradient entropy; band: ±{there[0][1].margin:g}; GRE should lie left of it"
+        panels.append(_forest_panel(f"{results.title(env)}, entropy", note, there, greyed=False))
+    return panels
+
+
+def _is_difference(outcome: Outcome, measure: Measure) -> bool:
+    return outcome.mean is not None and outcome.test.left.measure is measure is outcome.test.right.measure
+
+
+def _forest_panel(title: str, note: str, shown: Sequence[tuple[Judgement, Outcome]], greyed: bool) -> Panel:
+    outcomes = [outcome for _, outcome in shown]
+    ends = [end for one in outcomes for end in (one.mean, one.low, one.high, -one.margin, one.margin, 0.0)
+            if end is not None]  # fmt: skip
+    axis = (min(ends), max(ends))
+    rows = []
+    for outcome in outcomes:
+        left = outcome.test.left.algorithm
+        name = left.name if left else outcome.candidate or ""
+        picture = interval_picture(outcome, (-outcome.margin, outcome.margin), axis)
+        rows.append((f"{name} - QMIX", picture, presented.compact(outcome, bare=True)))
+    return Panel(title, note, greyed, rows)
+
+
+def interval_picture(
+    outcome: Outcome, region: tuple[float, float] | None = None, axis: tuple[float, float] | None = None
+) -> Markup:
+    """Return an SVG of a region (shaded), 0 (thin line), the mean (dot) and its interval (bar).
+
+    Args:
+        outcome: what is shown.
+        region: None is what is claimed.
+        axis: ends of the values that fit, None to fit this one.
+    """
     if outcome.mean is None:
         return Markup("")
-    ends = [outcome.mean, 0.0, *(end for end in (*outcome.region, outcome.low, outcome.high)
+    low, high = region or outcome.region
+    ends = [outcome.mean, 0.0, *(end for end in (low, high, outcome.low, outcome.high)
                                  if end is not None and math.isfinite(end))]  # fmt: skip
-    least, most = min(ends), max(ends)
-    room = (most - least) * 0.12 or 1.0
+    least, most = axis or (min(ends), max(ends))
+    room = (most - least) * (0.12 if axis is None else 0.03) or 1.0
     least, most = least - room, most + room
 
     def x(value: float) -> str:
-        return f"{WIDTH * (min(max(value, least), most) - least) / (most - least):.1f}"
+        return f"{100 * (min(max(value, least), most) - least) / (most - least):.1f}"
 
-    low, high = outcome.region
     middle = HEIGHT / 2
     bar = ""
     if outcome.low is not None and outcome.high is not None:
-        bar = f'<line x1="{x(outcome.low)}" x2="{x(outcome.high)}" y1="{middle}" y2="{middle}" class="bar"/>'
+        bar = f'<line x1="{x(outcome.low)}%" x2="{x(outcome.high)}%" y1="{middle}" y2="{middle}" class="bar"/>'
     label = f"mean {outcome.mean:.3g}" + (f", interval {outcome.low:.3g} to {outcome.high:.3g}" if bar else "")
     # numbers only
     return Markup(  # noqa: S704
-        f'<svg class="interval" role="img" aria-label="{label}" width="{WIDTH}" height="{HEIGHT}" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}"><rect x="{x(low)}" width="{float(x(high)) - float(x(low)):.1f}" y="0" '
-        f'height="{HEIGHT}" class="claimed"/><line x1="{x(0)}" x2="{x(0)}" y1="0" y2="{HEIGHT}" class="zero"/>{bar}'
-        f'<circle cx="{x(outcome.mean)}" cy="{middle}" r="4"/></svg>'
+        f'<svg class="interval" role="img" aria-label="{label}" width="{WIDTH}" height="{HEIGHT}"><rect x="{x(low)}%" '
+        f'width="{float(x(high)) - float(x(low)):.1f}%" y="0" height="{HEIGHT}" class="claimed"/>'
+        f'<line x1="{x(0)}%" x2="{x(0)}%" y1="0" y2="{HEIGHT}" class="zero"/>{bar}'
+        f'<circle cx="{x(outcome.mean)}%" cy="{middle}" r="4"/></svg>'
     )
 
 
-def _data_uri(figure: Drawn) -> str:
-    """Return a saved figure for use inside the page: as SVG, but as PNG where it is a picture anyway."""
-    kind, mime = ("png", "image/png") if figure.is_picture else ("svg", "image/svg+xml")
-    data = base64.b64encode(figure.path.with_suffix(f".{kind}").read_bytes()).decode()
-    return f"data:{mime};base64,{data}"
+DASHES = {"-": "", "--": "6 3", "-.": "7 3 1.5 3", ":": "1.5 3"}
+"""Of the lines of matplotlib's styles, in pixels."""
+
+
+def swatch(style: dict[str, Any]) -> Markup:
+    """Return a line of a legend as SVG."""
+    return Markup(
+        '<svg class="swatch" aria-hidden="true" width="30" height="10"><line x1="0" x2="30" y1="5" y2="5" stroke="{}" '
+        'stroke-width="2" stroke-dasharray="{}"/></svg>'
+    ).format(style["color"], DASHES[style["linestyle"]])
+
+
+def _data_uri(panel: bytes, is_picture: bool) -> str:
+    """Return a panel for use inside the page."""
+    mime = "image/png" if is_picture else "image/svg+xml"
+    return f"data:{mime};base64,{base64.b64encode(panel).decode()}"
 
 
 def _body() -> str:

@@ -1,25 +1,25 @@
-"""The tables of README.md and studies/README.md that results fill: each stands between two marker lines.
+"""The parts of README.md and studies/README.md that results fill: each stands between two marker lines.
 
-`python -m benchmarks.report.readme` fills them: the claims' verdicts, and each side study beside the main results.
+`python -m benchmarks.report.readme` fills them: the answers with one row per environment, and each side study beside
+the main results.
 """
 
 import argparse
 import contextlib
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from benchmarks.claims.answers import answers, environment_rows
 from benchmarks.claims.declared import anchor_of
-from benchmarks.layout import REPORT
+from benchmarks.claims.presented import caveats, family_text
+from benchmarks.claims.verdicts import judge
 from benchmarks.report.gather import Results, gather, reference
 from benchmarks.report.tables import FINAL_RETURN, Cell, Column, Content, entropy_percentiles, markdown_table, summarise
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput, run_cli
 
 README = Path("README.md")
-CLAIMS = REPORT / "claims.json"
 STUDIES = Path("studies")
 
 COMPARED_ENVS = {
@@ -34,13 +34,9 @@ COMPARED_ALGORITHMS = ("qmix", "qmix_simple", "qmix_gre_1e-3")
 
 def main() -> None:
     """Put what came out into the two files."""
-    argparse.ArgumentParser(description=f"Fill the tables of {README} and {STUDIES / README}.").parse_args()
-    try:
-        content = json.loads(CLAIMS.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{CLAIMS}: cannot be read ({error}); make it: make report.") from error
-    put("claims", claims_table(content), README)
+    argparse.ArgumentParser(description=f"Fill the results of {README} and {STUDIES / README}.").parse_args()
     results = gathered(Path())
+    put("claims", answered(results), README)
     for study, envs in COMPARED_ENVS.items():
         put(study, markdown_table(study_rows(results, gathered(STUDIES / study), envs)), STUDIES / README)
 
@@ -51,19 +47,22 @@ def gathered(folder: Path) -> Results:
         return gather(load_params(Path("params.yaml")))
 
 
-def claims_table(content: dict[str, Any]) -> str:
-    """Return the verdicts of claims.json as Markdown, one row per claim and one column per environment."""
-    verdicts = content["verdicts"]
-    titles = list(dict.fromkeys(one["env_title"] for one in verdicts))
-    texts: dict[str, dict[str, str]] = {}
-    for one in verdicts:
-        texts.setdefault(f"{one['claim']}. {one['says']}", {})[one["env_title"]] = one["text"]
-    done, missing = content["runs"]["done"], content["runs"]["missing"]
-    count = f"{done} of {done + missing} runs are here" if missing else f"{done} runs"
-    notes = [f"{count}; {content['confidence']:.0%} intervals; gridworlds only.", *content["caveats"]]
-    columns = [Column("Claim"), *(Column(title) for title in titles)]
-    rows = [[claim, *(found.get(title, "") for title in titles)] for claim, found in texts.items()]
-    return markdown_table(Content(columns, rows, [f"*{' '.join(notes)}*"]))
+def answered(results: Results) -> str:
+    """Return the answers to the paper's questions and the table of environments as Markdown."""
+    judgements = judge(results)
+    lines = [f"- **{one.name}. {one.question} {one.short}.** {one.text}" for one in answers(results, judgements)]
+    total = len(results.runs) + len(results.missing)
+    count = f"{len(results.runs)} of {total} runs are here" if results.missing else f"{total} runs"
+    note = " ".join(
+        [
+            f"{count}, seeds {', '.join(map(str, results.params.run.seeds))}. Mean difference over seeds and its "
+            "interval, and the verdict on the paper's claim; of QMIX-GRE the range of the three lambdas and the outer ends of their intervals.",
+            *([text] if (text := family_text(results, judgements, names=False)) else []),
+            *caveats(results),
+        ]
+    )
+    content = environment_rows(results, judgements)
+    return "\n".join([*lines, "", markdown_table(Content(content.columns, content.rows, [f"*{note}*"]))])
 
 
 def study_rows(results: Results, study: Results, compared: Sequence[str]) -> Content:

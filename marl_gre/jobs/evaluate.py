@@ -19,6 +19,9 @@ from marl_gre.shares import by_agent, shares, shift, unevenness
 from marl_gre.stats import iqm
 from marl_gre.storage.run_dir import SCHEMA, FinishedRun, load_run, publish_json
 
+SHARE_DECIMALS = 5
+"""Of the three numbers on shares, so that they are equal on CPU types whose float32 sums differ in the last bits."""
+
 
 def evaluate(run: Path, out: Path, config: EvaluateConfig) -> None:
     """Evaluate a published run and publish one JSON file.
@@ -79,10 +82,14 @@ def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
         "entropy_untrained_mean": untrained_mean,
         "entropy_shuffled_mean": shuffled_mean,
         "entropy_quantiles": entropy_quantiles,
-        "share_unevenness_mean": unevenness(own).mean().item(),
-        "share_shift_shuffled_mean": shift_mean,
-        "share_unevenness_by_agent": by_agent(own),
+        "share_unevenness_mean": _rounded(unevenness(own).mean().item()),
+        "share_shift_shuffled_mean": _rounded(shift_mean),
+        "share_unevenness_by_agent": _rounded(by_agent(own)),
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, SHARE_DECIMALS)
 
 
 def _with_states(batch: Batch, order: np.ndarray) -> Batch:

@@ -1,0 +1,199 @@
+"""The paper's questions answered in a sentence or two each, from the verdicts; and one row per environment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.claims.presented import compact
+from benchmarks.claims.verdicts import Judgement, Outcome
+from benchmarks.report.gather import Results
+from benchmarks.report.tables import Cell, Column, Content
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question with its answer."""
+
+    name: str  # of the paper's question
+    question: str
+    short: str
+    text: str
+
+
+def answers(results: Results, judgements: Sequence[Judgement]) -> list[Answer]:
+    """Return the answers to the questions whose claims are judged here."""
+    found: dict[str, list[Judgement]] = {}
+    for judgement in judgements:
+        if judgement.verdict in ("supported", "contradicted", "undecided"):
+            found.setdefault(judgement.claim.name, []).append(judgement)
+    given = []
+    if "RQ1a" in found:
+        given.append(_uniform(results, found))
+    if "RQ1b" in found:
+        given.append(_equal(results, found))
+    if "RQ2a" in found:
+        given.append(_gre(results, found))
+    if "RQ3" in found:
+        given.append(_entropy(results, found))
+    return given
+
+
+def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
+    means = [1 + mean for one in found["RQ1a"] if (mean := one.outcomes[0].mean) is not None]
+    text = f"After exploration its gradient entropy is {_span(means, '.3f')} on average (1: all credits equal)"
+    sentences = [f"{text}."]
+    control = [mean for one in found.get("RQ1a, control 1", []) if (mean := one.outcomes[0].mean) is not None]
+    if control:
+        sentences.append(
+            f"Against untrained networks, on the same steps, training changes it by {_span(control, '+.3f')}."
+        )
+    for low in [one for one in found.get("RQ1b", []) if _loses(one)]:
+        entropy = next((1 + (one.outcomes[0].mean or 0) for one in found["RQ1a"] if one.env == low.env), None)
+        if entropy:
+            sentences.append(
+                f"Nearly uniform is not equal: on {results.title(low.env)} it is {entropy:.4f}, and QMIX-simple, whose "
+                f"credits are equal, is {-(low.outcomes[0].mean or 0):.0f} lower {_when(results, low.env)}."
+            )
+    short = {"supported": "Nearly uniform", "contradicted": "No"}.get(_common(found["RQ1a"]), "Not everywhere")
+    return Answer("RQ1a", "Is credit in QMIX uniform?", short, " ".join(sentences))
+
+
+def _equal(results: Results, found: dict[str, list[Judgement]]) -> Answer:
+    worse = [one for one in found["RQ1b"] if one.verdict == "contradicted" and not one.compares_failures]
+    lower = worse and all(_loses(one) for one in worse)
+    words = {
+        "supported": "as good",
+        "contradicted": f"lower {_when(results, worse[0].env)}" if lower else "not equal",
+        "undecided": "undecided",
+    }
+    text = _upper(_listed(results, found["RQ1b"], words, effects=True))
+    more = [one for one in found.get("RQ1b, size", []) if _loses(one)]
+    if more:
+        effects = "; ".join(f"{compact(one.outcomes[0])} on {results.title(one.env)}" for one in more)
+        text += f" Fewer parameters are not the reason: with QMIX's number of them {effects}."
+    return Answer("RQ1b", "Do equal credits (QMIX-simple) do as well?", _short(found["RQ1b"]), text)
+
+
+def _gre(results: Results, found: dict[str, list[Judgement]]) -> Answer:
+    gains = [*found.get("RQ2b", []), *found.get("RQ2c", [])]
+    shown = [one for one in gains if one.verdict == "supported" and not one.compares_failures]
+    words = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
+    questions = {
+        "RQ2b": "Is it faster early?",
+        "RQ2c": "Does it avoid a drop of QMIX in mid-training?",
+        "RQ2a": "Is it at least as good at the end?",
+    }
+    text = " ".join(
+        f"{question} {_upper(_listed(results, found[name], words, failures=name == 'RQ2a'))}"
+        for name, question in questions.items()
+        if name in found
+    )
+    return Answer("RQ2", "Does GRE help?", "In places" if shown else "No gain shown", text)
+
+
+def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
+    means = [one.mean for judgement in found["RQ3"] for one in judgement.outcomes if one.mean is not None]
+    words = {"supported": "lowered", "contradicted": "by none of the weights", "undecided": "undecided"}
+    text = f"On average it changes by {_span(means, '+.4f')}: {_listed(results, found['RQ3'], words)}"
+    maps = [env for env in results.params.run.envs if results.params.envs[env].env.startswith("smac")]
+    done = [env for env in maps if any(key[0] == env for key in results.runs)]
+    text += (
+        f" StarCraft maps with runs here: {', '.join(results.title(env) for env in done)}."
+        if done
+        else " The paper shows it on StarCraft's MMM2; no StarCraft map has been run here yet."
+    )
+    short = {"supported": "Yes", "contradicted": "No"}.get(_common(found["RQ3"]), "Not shown")
+    return Answer("RQ3", "Does GRE lower the gradient entropy?", short, text)
+
+
+def environment_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
+    """Return one row per environment: QMIX's entropy, and what the variants change."""
+    found = {(one.claim.name, one.env): one for one in judgements}
+    rows: list[list[Cell]] = []
+    for env in dict.fromkeys(one.env for one in judgements):
+        cells: list[Cell] = [results.title(env)]
+        for name, shift in (("RQ1a", 1.0), ("RQ1b", 0.0), ("RQ2a", 0.0), ("RQ3", 0.0)):
+            judgement = found.get((name, env))
+            outcomes = [one for one in judgement.outcomes if one.mean is not None] if judgement else []
+            cells.append(_cell(outcomes, judgement, shift) if judgement and outcomes else None)
+        rows.append(cells)
+    columns = [
+        Column("Environment"),
+        Column("QMIX's entropy after exploration (1: even)"),
+        Column("QMIX-simple - QMIX, final return"),
+        Column("QMIX-GRE - QMIX, final return"),
+        Column("QMIX-GRE - QMIX, entropy"),
+    ]
+    return Content(columns, rows)
+
+
+def _cell(outcomes: Sequence[Outcome], judgement: Judgement, shift: float) -> str:
+    """Return the means' range, their intervals' outer ends and the verdict."""
+    digits = 1 if outcomes[0].test.left.measure and outcomes[0].test.left.measure.is_performance else 4
+    means = [shift + (one.mean or 0) for one in outcomes]
+    ends = [shift + end for one in outcomes for end in (one.low, one.high) if end is not None]
+    sign = "" if shift else "+"
+    interval = f" [{min(ends):{sign}.{digits}f}, {max(ends):{sign}.{digits}f}]" if ends else ""
+    verdict: str = "compares failures" if judgement.compares_failures else judgement.verdict
+    if judgement.claim.of == "extension" and verdict == "contradicted":
+        verdict = "not lowered"
+    return f"{_span(means, f'{sign}.{digits}f')}{interval}: {verdict}"
+
+
+def _span(values: Sequence[float], form: str) -> str:
+    least, most = f"{min(values):{form}}", f"{max(values):{form}}"
+    return least if least == most else f"{least} to {most}"
+
+
+def _when(results: Results, env: str) -> str:
+    """Return where training ended: nothing says that it had converged."""
+    return f"at {results.params.envs[env].total_steps / 1000:g}K steps"
+
+
+def _loses(judgement: Judgement) -> bool:
+    mean = judgement.outcomes[0].mean
+    return judgement.verdict == "contradicted" and not judgement.compares_failures and mean is not None and mean < 0
+
+
+def _common(judgements: Sequence[Judgement]) -> str:
+    verdicts = {one.verdict for one in judgements}
+    return verdicts.pop() if len(verdicts) == 1 else ""
+
+
+def _short(judgements: Sequence[Judgement]) -> str:
+    verdicts = {one.verdict for one in judgements if not one.compares_failures}
+    if {"supported", "contradicted"} <= verdicts:
+        return "Not everywhere"
+    if verdicts <= {"undecided"}:
+        return "Undecided"
+    return "Yes" if verdicts == {"supported"} else "Partly shown" if "supported" in verdicts else "No"
+
+
+def _listed(
+    results: Results,
+    judgements: Sequence[Judgement],
+    words: dict[str, str],
+    effects: bool = False,
+    failures: bool = True,
+) -> str:
+    """Return the environments by verdict, as in "yes on A; undecided on B and C."."""
+    parts = []
+    for verdict, word in words.items():
+        there = [one for one in judgements if one.verdict == verdict and not one.compares_failures]
+        names = [
+            f"{results.title(one.env)}, {compact(one.outcomes[0])}" if effects else results.title(one.env)
+            for one in there
+        ]
+        if names:
+            parts.append(f"{word} on {_and(names)}")
+    empty = [results.title(one.env) for one in judgements if one.compares_failures]
+    if empty and (failures or not parts):
+        parts.append(f"nothing to compare on {_and(empty)}")
+    return "; ".join(parts) + "."
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
