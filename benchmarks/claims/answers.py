@@ -69,7 +69,7 @@ def _equal(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     more = [one for one in found.get("RQ1b, size", []) if _loses(one)]
     if more:
         effects = "; ".join(f"{compact(one.outcomes[0])} on {results.title(one.env)}" for one in more)
-        text += f" Fewer parameters are not the reason: with QMIX's number of them {effects}."
+        text += f" Fewer parameters do not explain it: with QMIX's number of them {effects}."
     return Answer("RQ1b", "Do equal credits (QMIX-simple) do as well?", _short(found["RQ1b"]), text)
 
 

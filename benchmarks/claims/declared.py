@@ -228,6 +228,7 @@ EQUAL = Kind("within the margin", lambda m: (-m, m), "allowed ±{}")
 AT_LEAST = Kind("not lower by the margin", lambda m: (-m, math.inf), "allowed down to -{}")
 MORE = Kind("higher by more than the margin", lambda m: (m, math.inf), "claimed above {}")
 LESS = Kind("lower by more than the margin", lambda m: (-math.inf, -m), "claimed below -{}")
+BELOW = Kind("below the margin", lambda m: (-math.inf, m), "claimed below {}")
 
 OF_SPAN = Margin(
     0.025,
@@ -314,8 +315,8 @@ CLAIMS: tuple[Claim, ...] = (
             Test(
                 "less than half of the squared unevenness is the agents' own",
                 Term(BY_AGENT, QMIX),
-                Term(constant=1.0),
-                LESS,
+                Term(),
+                BELOW,
                 MOST_OF_IT,
             ),
         ),

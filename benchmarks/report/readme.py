@@ -55,8 +55,9 @@ def answered(results: Results) -> str:
     count = f"{len(results.runs)} of {total} runs are here" if results.missing else f"{total} runs"
     note = " ".join(
         [
-            f"{count}, seeds {', '.join(map(str, results.params.run.seeds))}. Mean difference over seeds and its "
-            "interval, and the verdict on the paper's claim; of QMIX-GRE the range of the three lambdas and the outer ends of their intervals.",
+            f"{count}, seeds {', '.join(map(str, results.params.run.seeds))}. Mean difference over seeds, interval, "
+            "and verdict on the claim; of QMIX-GRE the range of the three lambdas and the outer ends of their "
+            "intervals.",
             *([text] if (text := family_text(results, judgements, names=False)) else []),
             *caveats(results),
         ]
