@@ -452,7 +452,7 @@ def test_doctor_says_what_is_there(tmp_path):
 
 
 def test_imports_are_silent_and_leave_torch_alone():
-    code = "import threading, marl_gre, envs, marl_gre.jobs.train; print(threading.active_count())"
+    code = "import threading, marl_gre, marl_gre_envs, marl_gre.jobs.train; print(threading.active_count())"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("1\n", "")
     assert Path(marl_gre_envs.__file__).parent.name == "marl_gre_envs"
