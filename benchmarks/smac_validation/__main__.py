@@ -24,9 +24,9 @@ from ruamel.yaml.error import YAMLError
 
 import marl_gre_envs
 from benchmarks.layout import RESULTS, WORK
-from benchmarks.report.readme import put
-from benchmarks.smac_validation import battles, learning, near_random, replays, scripted
-from benchmarks.smac_validation.checks import Check, Section, criteria
+from benchmarks.report.readme import README, put
+from benchmarks.smac_validation import battles, criteria, learning, near_random, replays, scripted
+from benchmarks.smac_validation.checks import Check, Section
 from benchmarks.smac_validation.game import real_game
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput, run_cli
@@ -34,7 +34,7 @@ from marl_gre.storage.run_dir import provenance, publish_json
 
 FILE = RESULTS / "smac_validation.json"
 DOCUMENT = Path("docs/smac-engine.md")
-NEED_RECORDINGS = ("one_step", "played_on", "replays")
+NEED_RECORDINGS = ("one_step", "played_on", "replays", "swarm")
 SECTIONS = ("near_random", "scripted", "attacked", *NEED_RECORDINGS, "learning")
 """In the order of the table."""
 
@@ -56,19 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, measure in tasks(asked, options).items():
         print(f"{name} ...", flush=True)
         section = measure()
-        if asked.only and name in sections and section.by_map:
+        if asked.only and name in sections and name in ("near_random", "scripted"):
             section = replace(section, checks=merged(sections[name].checks, section.checks))
         sections[name] = section
         print(section.markdown(), flush=True)
         if out is not None:
             write(out, [sections[key] for key in SECTIONS if key in sections])
     found = [sections[key] for key in SECTIONS if key in sections]
-    print(criteria(found))
+    print(criteria.markdown(criteria.judge(found)))
     missing = [key for key in SECTIONS if key not in sections]
     if missing:
         print(f"Not measured: {', '.join(missing)}. {HOW_TO if set(missing) & {*NEED_RECORDINGS} else ''}")
     if out == FILE:
         put("smac validation", document(found), DOCUMENT)
+        put("smac validation", f"{criteria.sentence(criteria.judge(found))} ([table]({DOCUMENT}))", README)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -161,6 +162,7 @@ def tasks(asked: argparse.Namespace, options: dict[str, Any]) -> dict[str, Calla
             "one_step": lambda: battles.one_step_section(asked.recordings, options, asked.episodes),
             "played_on": lambda: battles.played_on_section(asked.recordings, options, asked.episodes),
             "replays": lambda: replays.section(asked.recordings, options),
+            "swarm": lambda: replays.swarm_section(asked.recordings, options),
         }
     if asked.learning is not None:
         possible["learning"] = lambda: learning.section(curves_below(asked.learning))
@@ -233,7 +235,7 @@ def write(path: Path, sections: Sequence[Section]) -> None:
 def document(sections: Sequence[Section]) -> str:
     """Return the whole table as Markdown."""
     missing = [name for name in SECTIONS if name not in {section.name for section in sections}]
-    parts = [criteria(sections), *(section.markdown() for section in sections)]
+    parts = [criteria.markdown(criteria.judge(sections)), *(section.markdown() for section in sections)]
     if missing:
         parts.append(f"Not measured: {', '.join(missing)}.")
     return "\n".join(parts)

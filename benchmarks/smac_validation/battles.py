@@ -147,9 +147,9 @@ def one_step_section(folder: Path, options: dict[str, Any], most: int | None = N
         checks += _one_step_checks(path.stem, env, battles, judged=False)
     note = (
         "The engine is set to every recorded moment of the game and plays one step: how far units are from where the "
-        "game has them [map units], and hit points lost, engine : game."
+        "game has them [map units], and the hit points lost as a share of the game's."
     )
-    return Section("one_step", "One step ahead", note, checks)
+    return Section("one_step", "One step ahead", note, checks, by_map=True)
 
 
 def _one_step_checks(where: str, env: VectorEnv, battles: Battles, judged: bool) -> list[Check]:
@@ -164,12 +164,12 @@ def _one_step_checks(where: str, env: VectorEnv, battles: Battles, judged: bool)
         values = errors[key]
         value = float(measure(values)) if len(values) else None
         allowed = (0.0, limit) if judged else None
-        checks.append(Check(where, words, value, 0.0, allowed=allowed, samples=len(values)))
+        checks.append(Check(where, words, value, allowed=allowed, samples=len(values)))
     for side in ("agents", "enemies"):
         game, found = errors[side]
         ratio = float(found / game) if game else None
         allowed = within(1.0, DAMAGE) if judged else None
-        checks.append(Check(where, f"hit points lost by {side}, share of the game's", ratio, 1.0, allowed=allowed))
+        checks.append(Check(where, f"hit points lost by {side}", ratio, 1.0, allowed=allowed))
     return checks
 
 

@@ -1,4 +1,4 @@
-"""A quantity of the engine beside the game's, a section of them, and the criteria that they decide.
+"""A quantity of the engine beside the game's, and a section of them as a table.
 
 Whether the engine is close enough follows from the numbers: a check carries the interval that is allowed, and says
 whether the engine is in it and by how much it misses.
@@ -10,13 +10,6 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from benchmarks.report.tables import Cell, Column, Content, markdown_table
-
-NEAR, FAR = 0.10, 0.20
-"""Near-random play: a mean this close to the game's is met; on no map may it be further off than FAR."""
-
-MAPS, MAPS_NEEDED = 12, 10
-PAIRS, PAIRS_NEEDED = 9, 7
-"""How many of the maps, and of the pairs of map and time in the learning curves, must be met."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class Check:
     def verdict(self) -> str:
         """The outcome in words."""
         if self.met is None:
-            return ""
+            return "not seen" if self.allowed is not None else ""
         away = "" if self.deviation is None else f" ({self.deviation:+.0%})"
         return f"met{away}" if self.met else f"missed by {short(self.missed_by)}{away}"
 
@@ -90,7 +83,7 @@ class Section:
         name: key in the JSON file and on the command line.
         title, note: what the reader is told.
         checks: its rows.
-        by_map: whether each map is one row with its quantities side by side.
+        by_map: whether each map or file is one row with its quantities side by side.
     """
 
     name: str
@@ -128,21 +121,25 @@ def below_each_other(checks: Iterable[Check]) -> str:
 
 
 def side_by_side(checks: Sequence[Check]) -> str:
-    """Return one row per map: each quantity's value, the game's, and the outcome where something is required."""
+    """Return one row per map or file: each quantity's value, the game's, and the outcome where one is required."""
     quantities = list(dict.fromkeys(check.quantity for check in checks))
     judged = {check.quantity for check in checks if check.allowed is not None}
     found = {(check.where, check.quantity): check for check in checks}
-    columns = [Column("Map"), Column("Sample")]
+    with_game = {check.quantity for check in checks if check.game is not None}
+    counted = {where: {check.samples for check in checks if check.where == where} for where, _ in found}
+    one_sample = all(len(samples) == 1 for samples in counted.values())
+    columns = [Column("Where"), *([Column("Sample")] if one_sample else [])]
     for quantity in quantities:
-        columns += [Column(quantity[:1].upper() + quantity[1:]), Column("game")]
+        columns.append(Column(quantity[:1].upper() + quantity[1:]))
+        columns += [Column("game")] if quantity in with_game else []
         columns += [Column("outcome")] if quantity in judged else []
     rows: list[list[Cell]] = []
-    for where in dict.fromkeys(check.where for check in checks):
-        samples = next(check.samples for check in checks if check.where == where)
-        row: list[Cell] = [where, "-" if samples is None else str(samples)]
+    for where, samples in counted.items():
+        row: list[Cell] = [where, *(map(str, samples) if one_sample else ())]
         for quantity in quantities:
             check = found.get((where, quantity), Check(where, quantity, None))
-            row += [engine_cell(check), game_cell(check)]
+            row.append(engine_cell(check))
+            row += [game_cell(check)] if quantity in with_game else []
             row += [check.verdict or "-"] if quantity in judged else []
         rows.append(row)
     return markdown_table(Content(columns, rows))
@@ -164,66 +161,3 @@ def interval(ends: tuple[float, float] | None) -> str:
         return ""
     low, high = (short(end) if math.isfinite(end) else "" for end in ends)
     return f"at most {high}" if not low else f"at least {low}" if not high else f"[{low}, {high}]"
-
-
-def criteria(sections: Sequence[Section]) -> str:
-    """Return what the checks decide, one row per criterion, as Markdown; what was not measured says so."""
-    found = {section.name: section.checks for section in sections}
-    rows: list[list[Cell]] = [
-        *_near_random(found.get("near_random", ())),
-        _all_met("One step ahead on 3m", found.get("one_step", ())),
-        _all_met("Played on from contact on 3m", found.get("played_on", ())),
-        _all_met("Whom enemies attack", found.get("attacked", ())),
-        _all_met("Replays: first deaths", found.get("replays", ())),
-        *_learning(found.get("learning", ())),
-    ]
-    titles = ("Criterion", "Needed", "Found", "Outcome")
-    return markdown_table(Content([Column(title) for title in titles], rows))
-
-
-def _enough(good: int, counted: int, needed: int, total: int) -> str:
-    """Return the outcome where `needed` of `total` must be met and `counted` are measured, `good` of them met."""
-    return "met" if good >= needed else "missed" if counted - good > total - needed else "open"
-
-
-def _near_random(checks: Sequence[Check]) -> list[list[Cell]]:
-    title = "Near-random play: length and return within 10 % of the game's mean or inside the range of its runs"
-    worst_title = f"Near-random play: no mean outside that range off by more than {FAR:.0%}"
-    judged = [check for check in checks if check.met is not None]
-    maps = list(dict.fromkeys(check.where for check in judged))
-    if not maps:
-        return [[title, f"{MAPS_NEEDED} of {MAPS} maps", "not measured", "-"]]
-    good = [name for name in maps if all(check.met for check in judged if check.where == name)]
-    far = [c for c in judged if not c.met and c.deviation is not None and abs(c.deviation) > FAR]
-    names = ", ".join(f"{c.where} {c.quantity} {c.deviation:+.0%}" for c in far)
-    return [
-        [
-            title,
-            f"{MAPS_NEEDED} of {MAPS} maps",
-            f"{len(good)} of {len(maps)}",
-            _enough(len(good), len(maps), MAPS_NEEDED, MAPS),
-        ],
-        [worst_title, "none", names or "none", "missed" if far else "met" if len(maps) == MAPS else "open"],
-    ]
-
-
-def _all_met(title: str, checks: Sequence[Check]) -> list[Cell]:
-    judged = [check for check in checks if check.met is not None]
-    if not judged:
-        return [title, "all", "not measured", "-"]
-    missed = [f"{check.where} {check.quantity}: {check.verdict}" for check in judged if not check.met]
-    found = f"{len(judged) - len(missed)} of {len(judged)}" + (f"; {'; '.join(missed)}" if missed else "")
-    return [title, f"all {len(judged)}", found, "missed" if missed else "met"]
-
-
-def _learning(checks: Sequence[Check]) -> list[list[Cell]]:
-    wins = [check for check in checks if check.met is not None and check.quantity.startswith("win rate")]
-    spreads = [check for check in checks if check.met is not None and check.quantity.startswith("spread")]
-    good = sum(bool(check.met) for check in wins)
-    title = "Learning: win rate (median seed) inside the game's range"
-    counted = f"{good} of {len(wins)}" if wins else "not measured"
-    needed = f"{PAIRS_NEEDED} of {PAIRS} pairs of map and time"
-    return [
-        [title, needed, counted, _enough(good, len(wins), PAIRS_NEEDED, PAIRS) if wins else "-"],
-        _all_met("Learning: spread of returns within a greedy test within a factor 1.5 of the game's", spreads),
-    ]

@@ -28,7 +28,7 @@ Replays (`MAP_replay_*.npz`), decoded from .SC2Replay files, in creation order:
 | `target` | [K, T, A] | index of the enemy (6) or ally (7) |
 | `loops` | [K, T] | the game loop of each step |
 | `length` | [K] | steps played |
-| `enemy_pos` | [K, T+1, N, 2] | positions where an order reveals them, else NaN |
+| `ally_pos`, `enemy_pos` | [K, T+1, A or N, 2] | positions where an order reveals them, else NaN |
 | `ally_death_loop`, `enemy_death_loop` | [K, A or N] | the loop of a unit's death, -1 = it lives |
 | `ally_birth_cell`, `enemy_birth_cell` | [K, A or N, 2] | whole x and y of where a unit was created |
 | `ally_type`, `enemy_type` | [A or N] | "Marine", "Zealot", ... |
@@ -37,6 +37,7 @@ Replays (`MAP_replay_*.npz`), decoded from .SC2Replay files, in creation order:
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -90,6 +91,7 @@ class Replay:
     target: np.ndarray
     loops: np.ndarray
     length: np.ndarray
+    ally_pos: np.ndarray
     enemy_pos: np.ndarray
     ally_death_loop: np.ndarray
     enemy_death_loop: np.ndarray
@@ -97,6 +99,12 @@ class Replay:
     enemy_birth_cell: np.ndarray
     ally_type: np.ndarray
     enemy_type: np.ndarray
+
+    def repeated(self, times: int) -> "Replay":
+        """Return every episode `times` times."""
+        same = ("map_name", "ally_type", "enemy_type")
+        again: dict[str, Any] = {name: np.repeat(v, times, 0) for name, v in vars(self).items() if name not in same}
+        return replace(self, **again)
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:

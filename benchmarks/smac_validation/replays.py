@@ -20,6 +20,8 @@ from marl_gre_envs.smac.interface import NOOP, STOP
 from marl_gre_envs.smac.units import MEDIVAC, TYPE_ID
 from marl_gre_envs.vector import VectorEnv
 
+FILES = "*_replay_*.npz"
+REPEATS = 4  # of every episode, each with other random delays
 LOOPS = 8  # game loops of a step
 EAST_OF_AGENTS = 14.0  # the enemies of a symmetric map [map units]
 JUDGED = "2s3z"
@@ -28,19 +30,32 @@ SWARM_MAP, SWARM_STEPS = "2c_vs_64zg", (3, 9, 12, 18)
 
 
 def slots_of(env: VectorEnv, replay: Replay) -> np.ndarray:
-    """Return where each recorded unit stands in the engine's numbering, [K, A + N]: of its kind, the one nearest."""
-    starts, kinds = env.world["pos"], env.world["unit_type"]
+    """Return where each recorded unit stands in the engine's numbering, [K, A + N]: of its kind, the nearest."""
+    places, kinds = env.world["pos"], env.world["unit_type"]
     names = [str(name).lower() for name in (*replay.ally_type, *replay.enemy_type)]
     wanted = np.array([TYPE_ID[name.replace("_", "")] for name in names])
-    born = np.concatenate([replay.ally_birth_cell, replay.enemy_birth_cell], 1) + 0.5
     agents = len(replay.ally_type)
-    slots = np.zeros((len(starts), len(names)), np.int64)
-    for k in range(len(starts)):
-        for side in (slice(0, agents), slice(agents, None)):
-            apart = np.linalg.norm(born[k, side, None] - starts[k, None, side], axis=-1)
-            apart += 1000.0 * (wanted[side, None] != kinds[k, None, side])
-            slots[k, side] = linear_sum_assignment(apart)[1] + (side.start or 0)
+    cells = np.concatenate([replay.ally_birth_cell, replay.enemy_birth_cell], 1) + 0.5
+    first = np.concatenate([replay.ally_pos[:, 0], replay.enemy_pos[:, 0]], 1)
+    exact, rows = starts_of(replay), np.arange(len(names))
+    slots = np.zeros((len(places), len(names)), np.int64)
+    for k in range(len(places)):
+        # a place within the cell is as good as any other there
+        apart = np.maximum(np.abs(cells[k, :, None] - places[k]) - 0.5, 0.0).sum(-1)
+        known = np.isfinite(first[k, :, 0]) & (rows < agents)
+        apart[known] = np.linalg.norm(first[k, known, None] - places[k], axis=-1)
+        if exact is not None:
+            apart = np.linalg.norm(exact[:, None] - places[k], axis=-1)
+        apart += 1e-3 * np.abs(rows[:, None] - rows)  # among equals, in the order of creation
+        apart += 1000.0 * (wanted[:, None] != kinds[k]) + 1e6 * ((rows[:, None] < agents) != (rows < agents))
+        slots[k] = linear_sum_assignment(apart)[1]
     return slots
+
+
+def starts_of(replay: Replay) -> np.ndarray | None:
+    """Return where a map's units stand at the start, in creation order [A + N, 2]; None where that is not known."""
+    starts = real_game()["starts"].get(replay.map_name)
+    return None if starts is None else np.concatenate([starts, np.add(starts, (EAST_OF_AGENTS, 0.0))])
 
 
 def actions_at(replay: Replay, slots: np.ndarray, step: int, n_agents: int) -> np.ndarray:
@@ -72,11 +87,10 @@ def play_orders(replay: Replay, options: dict[str, Any]) -> dict[str, np.ndarray
     env.reset(seed=5)
     slots = slots_of(env, replay)
     rows = np.arange(count)[:, None]
-    starts = real_game()["starts"].get(replay.map_name)
+    starts = starts_of(replay)
     if starts is not None:
-        both = np.concatenate([np.array(starts), np.add(starts, (EAST_OF_AGENTS, 0.0))])
         pos = env.world["pos"].copy()
-        pos[rows, slots] = both
+        pos[rows, slots] = starts
         put_units(env, pos, env.world["hp"].copy(), None, np.ones(count, bool))
     fights = env.world["unit_type"][:, :n_agents] != MEDIVAC  # a Medivac heals by the same actions
     limit = env.episode_limit
@@ -125,20 +139,39 @@ def recorded_deaths(replay: Replay) -> np.ndarray:
 def section(folder: Path, options: dict[str, Any]) -> Section:
     """Return the replays beside the same orders on the engine, file by file."""
     checks: list[Check] = []
-    for path in sorted(folder.glob("*_replay_*.npz")):
-        checks += file_checks(path.stem, load_replay(path), options)
+    for path in sorted(folder.glob(FILES)):
+        replay = load_replay(path).repeated(REPEATS)
+        checks += file_checks(where_of(path), replay, play_orders(replay, options))
     note = (
         "The recorded orders of trained policies, played on the engine; times in steps, means over the episodes of a "
         "file (first deaths: over those in which anybody of that side dies). Contact: the first step in which an agent "
         "may attack, in the game the first ordered attack."
     )
-    return Section("replays", "Replays", note, checks)
+    return Section("replays", "Replays", note, checks, by_map=True)
 
 
-def file_checks(where: str, replay: Replay, options: dict[str, Any]) -> list[Check]:
+def swarm_section(folder: Path, options: dict[str, Any]) -> Section:
+    """Return where Zerglings of 2c_vs_64zg are beside the game's."""
+    checks: list[Check] = []
+    for path in sorted(folder.glob(f"{SWARM_MAP}{FILES}")):
+        replay = load_replay(path).repeated(REPEATS)
+        checks += swarm_checks(where_of(path), replay, play_orders(replay, options))
+    note = (
+        "Medians over the Zerglings that recorded orders aim at, whose places a replay tells, and the same ones here."
+    )
+    return Section("swarm", "Where Zerglings run", note, checks)
+
+
+def where_of(path: Path) -> str:
+    """Return how tables call a file: by its map, and what tells several of one map apart."""
+    name, _, rest = path.stem.partition("_replay_")
+    return f"{name} {rest}"
+
+
+def file_checks(where: str, replay: Replay, ours: dict[str, np.ndarray]) -> list[Check]:
     """Return one file's quantities on the engine and in the game."""
     agents = len(replay.ally_type)
-    ours, game = play_orders(replay, options), recorded_deaths(replay)
+    game = recorded_deaths(replay)
     checks = []
     for words, units in (("first enemy dies", slice(agents, None)), ("first agent dies", slice(0, agents))):
         (found, samples), (real, _) = first_deaths(ours["deaths"][:, units]), first_deaths(game[:, units])
@@ -150,15 +183,13 @@ def file_checks(where: str, replay: Replay, options: dict[str, Any]) -> list[Che
     checks.append(Check(where, "contact", contact, float(first_attack.mean()) if len(first_attack) else None))
     won = float((~np.isnan(game[:, agents:])).all(1).mean())
     checks.append(Check(where, "share won", float(ours["won"].mean()), won))
-    checks.append(Check(where, "share of recorded orders that are illegal", float(ours["illegal"]), 0.0))
-    if replay.map_name == SWARM_MAP:
-        checks += swarm_checks(where, replay, ours, agents)
+    checks.append(Check(where, "orders that are illegal", float(ours["illegal"])))
     return checks
 
 
-def swarm_checks(where: str, replay: Replay, ours: dict[str, np.ndarray], agents: int) -> list[Check]:
+def swarm_checks(where: str, replay: Replay, ours: dict[str, np.ndarray]) -> list[Check]:
     """Return the median places of the Zerglings that recorded orders reveal, beside the same ones on the engine."""
-    checks = []
+    checks, agents = [], len(replay.ally_type)
     axes: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = (
         ("x", lambda p: p[..., 0]),
         ("y", lambda p: p[..., 1]),

@@ -49,19 +49,23 @@ def attack_or_approach(pos: np.ndarray, targets: np.ndarray, mask: np.ndarray) -
     return np.take_along_axis(alternatives, legal.argmax(-1)[..., None], -1)[..., 0]
 
 
-def play(map_name: str, episodes: int, exploration: float = 0.0, **options: Any) -> tuple[Battles, np.ndarray]:
+def play(
+    map_name: str, episodes: int, exploration: float = 0.0, seed: int = 0, **options: Any
+) -> tuple[Battles, np.ndarray]:
     """Return battles of the scripted policy on the engine, one in each copy, and which were won.
 
     Args:
         map_name: the map.
         episodes: how many.
         exploration: probability of a random legal action in the policy's place.
+        seed: of the first copy.
         options: of the engine.
     """
     env = marl_gre_envs.make_vec("smac_v0", episodes, autoreset=False, map_name=map_name, **options)
-    env.reset(seed=0)
+    env.reset(seed=seed)
     limit, units = env.episode_limit, env.world["hp"].shape[1]
     pos, hp = np.zeros((episodes, limit + 1, units, 2)), np.zeros((episodes, limit + 1, units))
+    cooldown = np.zeros((episodes, limit + 1, env.n_agents))
     actions = np.full((episodes, limit, env.n_agents), -1)
     length = np.zeros(episodes, int)
     won = np.zeros(episodes, bool)
@@ -82,7 +86,8 @@ def play(map_name: str, episodes: int, exploration: float = 0.0, **options: Any)
         length += playing
         won |= playing & (env.info["battle_won"] > 0)
         pos[:, step + 1], hp[:, step + 1] = env.world["pos"], env.world["hp"]
-    return Battles(pos, hp, None, actions, length, env.n_agents), won
+        cooldown[:, step + 1] = env.world["cooldown"][:, : env.n_agents]
+    return Battles(pos, hp, cooldown, actions, length, env.n_agents), won
 
 
 def section(maps: Sequence[str], options: dict[str, Any], episodes: int = EPISODES) -> Section:
@@ -97,7 +102,7 @@ def section(maps: Sequence[str], options: dict[str, Any], episodes: int = EPISOD
         "Each agent attacks the closest enemy and keeps to it until it is dead. The game's figures are second-hand "
         "(a hint on fights that small differences decide)."
     )
-    return Section("scripted", "Scripted policy", note, checks)
+    return Section("scripted", "Scripted policy", note, checks, by_map=True)
 
 
 def count_switches(battles: Battles) -> dict[tuple[bool, bool, bool], list[int]]:
