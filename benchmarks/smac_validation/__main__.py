@@ -187,15 +187,15 @@ def merged(before: Sequence[Check], new: Sequence[Check]) -> list[Check]:
     return list(places.values())
 
 
-def read(path: Path) -> list[Section]:
-    """Return the sections that were measured on this version of the engine.
+def read(path: Path, any_version: bool = False) -> list[Section]:
+    """Return the sections that were measured, on this version of the engine unless any will do.
 
     Raises:
         BadInput: the file cannot be read.
     """
     try:
         content = json.loads(path.read_text())
-        if content["results_version"] != marl_gre_envs.results_version("smac_v0"):
+        if not any_version and content["results_version"] != marl_gre_envs.results_version("smac_v0"):
             return []
         return [
             Section(
@@ -205,7 +205,7 @@ def read(path: Path) -> list[Section]:
                 checks=[Check.from_row(row) for row in part["checks"]],
                 by_map=part["by_map"],
             )
-            for name, part in content["sections"].items()
+            for name, part in sorted(content["sections"].items(), key=lambda item: SECTIONS.index(item[0]))
         ]
     except FileNotFoundError:
         return []
