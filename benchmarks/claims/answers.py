@@ -79,7 +79,7 @@ def _gre(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     words = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
     questions = {
         "RQ2b": "Is it faster early?",
-        "RQ2c": "Does it avoid a drop of QMIX in mid-training?",
+        "RQ2c": "Does QMIX drop in mid-training where it rises?",
         "RQ2a": "Is it at least as good at the end?",
     }
     text = " ".join(

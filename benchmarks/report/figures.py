@@ -174,7 +174,10 @@ class Curves:
 
     def _key(self, results: Results, summary: Summary) -> str:
         text = summary.label(results)
-        return f"{text}; differences between runs of one seed; grey: the margin of the claims" if self.against else text
+        if not self.against:
+            return text
+        margin = "; dotted: the margin of the claims" if RETURN in self.metrics else ""
+        return f"{text}; differences between runs of one seed{margin}"
 
     def _curves(self, results: Results, env: str, algorithm: str, metric: Metric) -> tuple[Array, Array]:
         """Return steps [T] and values [R,T], less the baseline's of the same seed where there is one to subtract."""
@@ -201,7 +204,8 @@ class Curves:
             play = anchor_of(results.params, env)
             if metric is RETURN and play:
                 margin = OF_SPAN.value * (play["good"] - play["idle"])
-                axes.axhspan(-margin, margin, color="0.85", linewidth=0, zorder=0)
+                for end in (-margin, margin):
+                    axes.axhline(end, color="#A23B00", linewidth=1, linestyle=(0, (1, 1)))
         axes.set_title(results.title(env))
         axes.set_xlabel("Environment steps")
         axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
