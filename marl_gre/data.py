@@ -1,4 +1,4 @@
-"""Episodes as they are played and kept, and the packed batch that the learner reads."""
+"""Episodes as they are played and kept, the packed batch that the learner reads, and the sizes of both."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,21 @@ import torch
 from torch import Tensor
 
 from marl_gre_envs.vector import VectorEnv
+
+
+@dataclass(frozen=True)
+class EnvSizes:
+    """The sizes of an environment, from which agents and mixers are built."""
+
+    n_agents: int
+    n_actions: int
+    obs_dim: int
+    state_dim: int
+
+    @classmethod
+    def of(cls, env: VectorEnv) -> "EnvSizes":
+        """Return the sizes of an environment."""
+        return cls(env.n_agents, env.n_actions, env.obs_dim, env.state_dim)
 
 
 @dataclass(frozen=True)

@@ -55,25 +55,25 @@ def check_mixer(
     config: MixerConfig | None = None,
     *,
     monotonic: bool = True,
-    penalty_detached: bool = True,
+    regulariser_detached: bool = True,
     max_agents: int = 8,
 ) -> None:
-    """Check that a mixer keeps every promise that the learner and the credit entropy rest on.
+    """Check that a mixer keeps every promise that the learner and the gradient entropy rest on.
 
-    Built as `mixer_class(n_agents, state_dim, config)` and called as `mixer(chosen_qs [B,T,N], state [B,T,S])`, in
-    float64, with 1 to max_agents agents (1 only if the mixer does not refuse it with a ValueError). The sign of the
-    penalty is the mixer's own affair: an entropy bonus is negative, and only its gradient moves anything.
+    Built as `mixer_class(sizes, config)` and called as `mixer(values, state)` and as `mixer.mix_and_regularise(values,
+    state)`, in float64, with 1 to max_agents agents (1 only if the mixer does not refuse it with a ValueError). The
+    regulariser may have either sign: an entropy bonus is negative.
 
     Args:
         mixer_class: a subclass of `marl_gre.mixers.Mixer`.
         config: what to build it with; its `Config()` if None.
         monotonic: dq_tot/dq_i >= 0 is promised, and with it that the agents' own best actions are a best joint action.
-        penalty_detached: the penalty moves mixer parameters only.
+        regulariser_detached: the regulariser moves mixer parameters only.
         max_agents: largest team that is tried.
 
     Raises:
         ConformanceError: with one line that names the first defect.
     """
-    case = MixerUnderTest(mixer_class, config, monotonic, penalty_detached, max_agents)
+    case = MixerUnderTest(mixer_class, config, monotonic, regulariser_detached, max_agents)
     for check in MIXER_CHECKS.values():
         check(case)

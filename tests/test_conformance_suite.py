@@ -28,14 +28,14 @@ def test_a_broken_env_and_a_broken_mixer_fail_with_their_defects(tmp_path):
     run = suite(tmp_path, *names, "--mixer", "no_such_module:Mixer")
     assert run.returncode == 1, run.stdout + run.stderr
     assert "not reproducible: two instances given the same seed and actions play different episodes" in run.stdout
-    assert "steps are not independent: penalty of one step" in run.stdout
+    assert "steps are not independent: regulariser of one step" in run.stdout
     assert "--mixer: found 'no_such_module:Mixer', which cannot be imported" in run.stdout
     assert "Traceback" not in run.stdout
     assert "test_env[broken_envs:RandomFromStep2-outputs] PASSED" in run.stdout  # only what is broken fails
 
 
 def test_what_the_author_declares_is_taken_into_account(tmp_path):
-    declared = ["--own-rewards", "--no-chance", "--ends", "truncated", "--not-monotonic", "--penalty-moves-agents"]
+    declared = ["--own-rewards", "--no-chance", "--ends", "truncated", "--not-monotonic", "--regulariser-moves-agents"]
     run = suite(tmp_path, "--env", "broken_envs:RewardNotShared", "--mixer", "vdn", *declared)
     assert run.returncode == 0, run.stdout + run.stderr
 

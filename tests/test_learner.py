@@ -12,9 +12,11 @@ from torch.nn.utils.rnn import PackedSequence
 from marl_gre import losses
 from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import TrainConfig
+from marl_gre.credit import gradient_entropies
 from marl_gre.errors import NonFinite
 from marl_gre.learner import Learner
-from marl_gre.mixers import MIXERS, VDN
+from marl_gre.mixers import MIXERS, VDN, EnvSizes
+from marl_gre.networks import Networks
 from packing import packed
 
 N, A, OBS, S = 3, 4, 6, 5  # agents, actions, sizes of observation and state
@@ -23,8 +25,9 @@ N, A, OBS, S = 3, 4, 6, 5  # agents, actions, sizes of observation and state
 def make_learner(name="qmix", dtype=torch.float64, **keys):
     torch.manual_seed(3)
     mixer_class = MIXERS[name]
-    agent = RecurrentAgent(OBS, A, N, hidden_dim=8).to(dtype)
-    return Learner(agent, mixer_class(N, S, mixer_class.Config(**keys)).to(dtype), TrainConfig())
+    agent = RecurrentAgent(OBS, A, N, hidden_dim=8)
+    mixer = mixer_class(EnvSizes(N, A, OBS, S), mixer_class.Config(**keys))
+    return Learner(Networks(agent, mixer).to(dtype), TrainConfig())
 
 
 def make_padded(lengths=(5, 3), seed=0, dtype=torch.float64):
@@ -82,7 +85,7 @@ def three_steps(terminated_at_end):
     """
     online = [[[10.0, 0.0]], [[0.0, 20.0]], [[5.0, 50.0]], [[7.0, 6.0]]]
     target = [[[1.0, 1.0]], [[2.0, 3.0]], [[4.0, 99.0]], [[8.0, 9.0]]]
-    learner = Learner(Table(online), VDN(1, 1, VDN.Config()), TrainConfig(gamma=0.5))
+    learner = Learner(Networks(Table(online), VDN(EnvSizes(1, 2, 1, 1), VDN.Config())), TrainConfig(gamma=0.5))
     learner.target_agent = Table(target)
     batch = packed(
         obs=torch.zeros(1, 4, 1, 1, dtype=torch.float64),
@@ -165,7 +168,7 @@ def test_lambda_zero_is_qmix_bit_for_bit():
         assert torch.equal(value, weights(regularised)[key]), key
 
 
-def test_penalty_leaves_the_agents_gradient_alone():
+def test_regulariser_leaves_the_agents_gradient_alone():
     plain, regularised = make_learner("qmix"), make_learner("qmix_gre", gre_lambda=10.0)
     plain.config = regularised.config = TrainConfig(grad_norm_clip=1e9)  # clipping would couple the two
     batch = make_batch()
@@ -183,7 +186,7 @@ def test_entropies_of_every_algorithm_come_through_one_path():
     batch = make_batch()
     for name in MIXERS:
         learner = make_learner(name)
-        entropies = learner.credit_entropies(batch)
+        entropies = gradient_entropies(learner.networks, batch)
         assert list(entropies) == (["exact", "released"] if name in ("qmix", "qmix_gre") else ["exact"])
         values = entropies["exact"]
         assert values.shape == batch.reward.shape
@@ -279,17 +282,21 @@ def test_an_action_that_does_not_exist_is_refused(action):
 def test_double_q_and_td_target_by_hand():
     online = torch.tensor([1.0, 3.0, 2.0])
     target = torch.tensor([10.0, 20.0, 30.0])
-    assert losses.double_q(online, target, torch.tensor([1, 1, 1])) == 20.0  # best online is action 1
-    assert losses.double_q(online, target, torch.tensor([1, 0, 1])) == 30.0  # without it action 2
-    assert losses.td_target(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(10.0), 0.9) == 10.0  # 1 + 0.9 * 10
-    assert losses.td_target(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(10.0), 0.9) == 1.0
+    values = losses.double_q(online, target, torch.tensor([1, 1, 1]))
+    assert (values.chosen, values.greedy, values.actions) == (20.0, 30.0, 1)  # best online is action 1
+    values = losses.double_q(online, target, torch.tensor([1, 0, 1]))
+    assert (values.chosen, values.greedy, values.actions) == (30.0, 30.0, 2)  # without it action 2
+    values = losses.double_q(online, target, torch.tensor([1, 1, 0]))
+    assert (values.chosen, values.greedy, values.actions) == (20.0, 20.0, 1)
+    assert losses.one_step_target(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(10.0), 0.9) == 10.0  # 1 + 0.9 * 10
+    assert losses.one_step_target(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(10.0), 0.9) == 1.0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", list(MIXERS))
 def test_cuda_agrees_with_cpu(name):
     cpu = make_learner(name, torch.float32)
-    cuda = Learner(copy.deepcopy(cpu.agent), copy.deepcopy(cpu.mixer), TrainConfig(), "cuda")
+    cuda = Learner(copy.deepcopy(cpu.networks), TrainConfig(), "cuda")
     batch = make_batch(dtype=torch.float32)
     one, two = cpu.update(batch), cuda.update(batch.to(torch.device("cuda")))
     torch.testing.assert_close(one.loss, two.loss.cpu(), rtol=1e-4, atol=1e-6)

@@ -55,7 +55,8 @@ from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import AlgorithmConfig, EnvConfig, RunConfig, TrainConfig
 from marl_gre.data import Batch, Episode, collate
 from marl_gre.learner import Learner
-from marl_gre.mixers import QMIX
+from marl_gre.mixers import QMIX, EnvSizes
+from marl_gre.networks import Networks
 from marl_gre.policy import Policy, random_available
 from marl_gre.rollout import make_env, play, play_greedily
 from marl_gre.trainer import Trainer
@@ -435,8 +436,9 @@ def untrained(env: VectorEnv) -> RecurrentAgent:
 
 def our_learner(n_agents: int, obs_dim: int, n_actions: int, state_dim: int) -> Learner:
     """Return our learner with QMIX."""
+    sizes = EnvSizes(n_agents, n_actions, obs_dim, state_dim)
     agent = RecurrentAgent(obs_dim, n_actions, n_agents, TRAIN.hidden_dim)
-    return Learner(agent, QMIX(n_agents, state_dim, QMIX.Config()), TRAIN)
+    return Learner(Networks(agent, QMIX(sizes, QMIX.Config())), TRAIN)
 
 
 def dense_learner(agent: type[nn.Module], n_agents: int, obs_dim: int, n_actions: int, state_dim: int) -> DenseLearner:

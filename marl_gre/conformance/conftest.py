@@ -54,5 +54,5 @@ def mixer_case(request: pytest.FixtureRequest) -> MixerUnderTest:
     return MixerUnderTest(
         mixer_class,
         monotonic=not option("--not-monotonic"),
-        penalty_detached=not option("--penalty-moves-agents"),
+        regulariser_detached=not option("--regulariser-moves-agents"),
     )

@@ -34,7 +34,7 @@ def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Non
         "own-rewards": "the agents' rewards may differ",
         "no-chance": "the envs draw no random numbers",
         "not-monotonic": "dq_tot/dq_i may be negative",
-        "penalty-moves-agents": "the penalty may reach the agents' Q values",
+        "regulariser-moves-agents": "the regulariser may reach the agents' Q values",
     }
     for name, meaning in declared.items():
         group.addoption(f"--{name}", dest=PREFIX + name.replace("-", "_"), action="store_true", help=meaning)
