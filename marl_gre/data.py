@@ -8,6 +8,9 @@ from torch import Tensor
 
 from marl_gre_envs.vector import VectorEnv
 
+UNAVAILABLE = -9999999.0
+"""Q of an unavailable action, as in PyMARL."""
+
 
 @dataclass(frozen=True)
 class EnvSizes:
@@ -109,3 +112,13 @@ def collate(episodes: list[Episode], env: VectorEnv, timeout_is_terminal: bool) 
         now=torch.from_numpy(np.flatnonzero(has_action[has_row])),
         episodes=tuple(has_row.sum(1).tolist()),
     )
+
+
+def mask_unavailable(agent_qs: Tensor, action_mask: Tensor) -> Tensor:
+    """Replace the Q values of unavailable actions by `UNAVAILABLE`.
+
+    Args:
+        agent_qs: [...,A].
+        action_mask: 1 = available [...,A].
+    """
+    return torch.where(action_mask.bool(), agent_qs, UNAVAILABLE)

@@ -71,19 +71,19 @@ class Learner:
         agent_qs = self.agent(batch.obs, batch.actions, batch.episodes)[None]  # [1, P, N, A]
         values = losses.taken(agent_qs, batch.actions_by_row()[None], action_mask)  # [1, P, N]
         q_tot, regulariser = self.mixer.mix_and_regularise(values, state)  # [1, P]
-        require_shape(self.mixer, "q_tot", q_tot, state.shape[:2])
-        require_shape(self.mixer, "regulariser", regulariser, state.shape[:2])
+        require_shape("the mixer's q_tot", q_tot, state.shape[:2])
+        require_shape("the mixer's regulariser", regulariser, state.shape[:2])
         q_tot, regulariser = q_tot[0, batch.now], regulariser[0, batch.now]  # [Q]; cheaper than selecting states first
 
         with torch.no_grad():
             target_qs = self.target_agent(batch.obs, batch.actions, batch.episodes)[None]
             next_values = losses.double_q(agent_qs[:, first:], target_qs[:, first:], action_mask[:, first:])
             next_q_tot = self.target_mixer(next_values, state[:, first:]).squeeze(0)  # [Q]
-            require_shape(self.mixer, "q_tot", next_q_tot, q_tot.shape)
+            require_shape("the target mixer's q_tot", next_q_tot, q_tot.shape)
             target = losses.one_step_target(batch.reward, batch.terminated, next_q_tot, self.config.gamma)
             steps = losses.Steps(q_tot.detach(), target, values.map(lambda rows: rows[0, batch.now].detach()))
             weights = self.loss_weights(steps)
-            require_shape(self.loss_weights, "weights", weights, q_tot.shape)
+            require_shape("loss weights", weights, q_tot.shape)
 
         td_error = q_tot - target
         td_loss = losses.td_loss(td_error, weights)

@@ -6,20 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from marl_gre.data import mask_unavailable
 from marl_gre.mixers.base import AgentValues
-
-UNAVAILABLE = -9999999.0
-"""Q of an unavailable action, as in PyMARL."""
-
-
-def mask_unavailable(agent_qs: Tensor, action_mask: Tensor) -> Tensor:
-    """Replace the Q values of unavailable actions by `UNAVAILABLE`.
-
-    Args:
-        agent_qs: [...,A].
-        action_mask: 1 = available [...,A].
-    """
-    return torch.where(action_mask.bool(), agent_qs, UNAVAILABLE)
 
 
 def taken(agent_qs: Tensor, actions: Tensor, action_mask: Tensor) -> AgentValues:
@@ -82,6 +70,10 @@ LossWeights = Callable[[Steps], Tensor]
 def uniform(steps: Steps) -> Tensor:
     """Return weights of 1 [Q]."""
     return torch.ones_like(steps.q_tot)
+
+
+LOSS_WEIGHTS: dict[str, Callable[..., Tensor]] = {"uniform": uniform}
+"""Names that `loss_weights` in params.yaml takes besides package.module:function."""
 
 
 def td_loss(td_error: Tensor, weights: Tensor) -> Tensor:

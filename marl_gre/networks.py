@@ -1,10 +1,14 @@
 """A run's networks: built with the initial weights of its seed, or restored with its final ones."""
 
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from marl_gre import losses
-from marl_gre.agents.gru import RecurrentAgent
+from marl_gre.agents.base import Agent
 from marl_gre.config import RunConfig
 from marl_gre.data import Batch, EnvSizes
 from marl_gre.errors import BadInput
@@ -22,7 +26,7 @@ class Networks(nn.Module):
         mixer: any `Mixer`.
     """
 
-    def __init__(self, agent: RecurrentAgent, mixer: Mixer):
+    def __init__(self, agent: Agent, mixer: Mixer):
         super().__init__()
         self.agent = agent
         self.mixer = mixer
@@ -52,13 +56,15 @@ def build(config: RunConfig, env: VectorEnv) -> Networks:
     Raises:
         BadInput: agent or mixer cannot work with this environment.
     """
-    sizes = EnvSizes.of(env)
+    sizes, algorithm = EnvSizes.of(env), config.algorithm
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(rng(config.seed, Purpose.INIT, 0).integers(2**63)))
-            agent = RecurrentAgent(env.obs_dim, env.n_actions, env.n_agents, config.train.hidden_dim)
-            mixer = config.algorithm.mixer_class(sizes, config.algorithm.mixer_config)
-            check_mixer_shapes(mixer, sizes)
+            agent = algorithm.make_agent(sizes, config.train.hidden_dim)
+            mixer = algorithm.mixer_class(sizes, algorithm.mixer_config)
+            try_mixer(mixer, sizes)
+            if algorithm.agent is not None:  # ours is tested, and its kernels take a while to load
+                try_agent(agent, sizes)
     except (ValueError, BadInput) as error:
         raise BadInput(f"algorithms.{config.algorithm_key} on envs.{config.env_key}: {error}") from error
     return Networks(agent, mixer)
@@ -76,27 +82,57 @@ def restore(run: FinishedRun, env: VectorEnv) -> Networks:
 
 
 @torch.no_grad()
-def check_mixer_shapes(mixer: Mixer, sizes: EnvSizes) -> None:
+def try_agent(agent: Agent, sizes: EnvSizes) -> None:
+    """Unroll one step of an agent and play one, and check the shapes of what comes out.
+
+    Raises:
+        BadInput: they are not [1,N,A], or the agent raised.
+    """
+    shape = torch.Size((1, sizes.n_agents, sizes.n_actions))
+    obs = torch.zeros(1, sizes.n_agents, sizes.obs_dim)
+    with _reported(agent):
+        agent_qs = agent(obs, torch.zeros(0, sizes.n_agents, dtype=torch.int64), (1,))
+        require_shape("agent_qs", agent_qs, shape)
+        agent.actor(1).act(obs.numpy(), np.ones(shape, np.int8), 0.0, None)
+
+
+@torch.no_grad()
+def try_mixer(mixer: Mixer, sizes: EnvSizes) -> None:
     """Mix two episodes of three steps and check the shapes of what comes out.
 
     Raises:
-        BadInput: they are not [B,T].
+        BadInput: they are not [B,T], or the mixer raised.
     """
     steps = torch.Size((2, 3))
     zeros = torch.zeros(*steps, sizes.n_agents)
-    values = AgentValues(zeros, zeros, zeros.long())
-    q_tot, regulariser = mixer.mix_and_regularise(values, torch.zeros(*steps, sizes.state_dim))
-    require_shape(mixer, "q_tot", q_tot, steps)
-    require_shape(mixer, "regulariser", regulariser, steps)
+    values, state = AgentValues(zeros, zeros, zeros.long()), torch.zeros(*steps, sizes.state_dim)
+    with _reported(mixer):
+        q_tot, regulariser = mixer.mix_and_regularise(values, state)
+        require_shape("q_tot", q_tot, steps)
+        require_shape("regulariser", regulariser, steps)
+        require_shape("q_tot", mixer(values, state), steps)
 
 
-def require_shape(source: object, name: str, value: object, shape: torch.Size) -> None:
-    """Require a tensor of this shape of what a mixer or a loss weight returned.
+@contextlib.contextmanager
+def _reported(network: nn.Module) -> Iterator[None]:
+    """Report in one line whatever a third party's network raises."""
+    name = type(network).__name__
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{name}: {error}") from error
+    except Exception as error:
+        raise BadInput(
+            f"{name} raised {type(error).__name__}: {error}; run `pytest --pyargs marl_gre.conformance`."
+        ) from error
+
+
+def require_shape(name: str, value: object, shape: torch.Size) -> None:
+    """Require a tensor of this shape.
 
     Raises:
         BadInput: it is something else.
     """
     found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
     if found != list(shape):
-        label = getattr(source, "__name__", type(source).__name__)
-        raise BadInput(f"{label} returned {name} of shape {found}; {list(shape)} is needed.")
+        raise BadInput(f"found {name} of shape {found}; {list(shape)} is needed.")

@@ -1,20 +1,23 @@
-"""The conformance kit for one's own tests: `check_env` and `check_mixer`, for our environments and mixers and anyone's.
+"""The conformance kit for one's own tests: `check_env`, `check_mixer` and `check_agent`, for our parts and anyone's.
 
 Each raises a ConformanceError at the first broken promise; the checks themselves are in `marl_gre.conformance`, which
 also runs as a pytest suite.
 """
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 from pettingzoo import ParallelEnv
 
+from marl_gre.agents.base import Agent
+from marl_gre.conformance.agent_checks import AGENT_CHECKS, AgentUnderTest
 from marl_gre.conformance.env_checks import ENV_CHECKS
 from marl_gre.conformance.env_play import EnvUnderTest
 from marl_gre.conformance.kit import ConformanceError
 from marl_gre.conformance.mixer_checks import MIXER_CHECKS, MixerUnderTest
 from marl_gre.mixers.base import Mixer, MixerConfig
 
-__all__ = ["ConformanceError", "check_env", "check_mixer"]
+__all__ = ["ConformanceError", "check_agent", "check_env", "check_mixer"]
 
 
 def check_env(
@@ -76,4 +79,22 @@ def check_mixer(
     """
     case = MixerUnderTest(mixer_class, config, monotonic, regulariser_detached, max_agents)
     for check in MIXER_CHECKS.values():
+        check(case)
+
+
+def check_agent(agent_class: type[Agent], **options: Any) -> None:
+    """Check that an agent keeps every promise that the learner and the rollout rest on.
+
+    Built as `agent_class(sizes, hidden_dim, **options)`; unrolled in float64 and played in float32. Most of all:
+    unrolling equals stepping, episodes and environments do not influence each other, and everything is deterministic.
+
+    Args:
+        agent_class: a subclass of `marl_gre.agents.base.Agent`.
+        options: its own options, as in params.yaml.
+
+    Raises:
+        ConformanceError: with one line that names the first defect.
+    """
+    case = AgentUnderTest(agent_class, options)
+    for check in AGENT_CHECKS.values():
         check(case)

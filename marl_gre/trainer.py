@@ -36,7 +36,7 @@ class Trainer:
         copies = min(config.env.test_episodes, config.env.test_copies)
         self.test_env = make_env(config.env_key, config.env, copies)
         networks = build(config, self.env)
-        self.learner = Learner(networks, config.train, self.device)
+        self.learner = Learner(networks, config.train, self.device, config.algorithm.make_loss_weights())
         self.policy = Policy(networks.agent)
         self.replay = Replay(config.train.replay_episodes)
         self.env_steps = self.episodes = self.updates = 0

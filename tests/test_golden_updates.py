@@ -70,7 +70,7 @@ def load(path):
     mixer_class = MIXERS[name]
     sizes = EnvSizes(*(config[name] for name in ("n_agents", "n_actions", "obs_dim", "state_dim")))
     mixer = mixer_class(sizes, mixer_class.Config(**keys))
-    agent = RecurrentAgent(config["obs_dim"], config["n_actions"], config["n_agents"], hidden_dim=64)
+    agent = RecurrentAgent(sizes, hidden_dim=64)
     train = TrainConfig(
         lr=config["lr"],
         gamma=config["gamma"],

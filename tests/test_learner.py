@@ -20,13 +20,14 @@ from marl_gre.networks import Networks
 from packing import packed
 
 N, A, OBS, S = 3, 4, 6, 5  # agents, actions, sizes of observation and state
+SIZES = EnvSizes(N, A, OBS, S)
 
 
 def make_learner(name="qmix", dtype=torch.float64, **keys):
     torch.manual_seed(3)
     mixer_class = MIXERS[name]
-    agent = RecurrentAgent(OBS, A, N, hidden_dim=8)
-    mixer = mixer_class(EnvSizes(N, A, OBS, S), mixer_class.Config(**keys))
+    agent = RecurrentAgent(SIZES, hidden_dim=8)
+    mixer = mixer_class(SIZES, mixer_class.Config(**keys))
     return Learner(Networks(agent, mixer).to(dtype), TrainConfig())
 
 
@@ -230,14 +231,14 @@ def test_targets_follow_every_200_episodes():
 
 def test_one_step_of_acting_equals_the_unroll():
     torch.manual_seed(5)
-    agent = RecurrentAgent(OBS, A, N, hidden_dim=8).double()
+    agent = RecurrentAgent(SIZES, hidden_dim=8).double()
     padded = make_padded((4, 4))
     batch = packed(**padded)
     unrolled = agent(batch.obs, batch.actions, batch.episodes).view(5, 2, N, A)
-    hidden = torch.zeros(2 * N, 8, dtype=torch.float64)
+    memory = agent.initial_memory(2)
     previous = torch.zeros(2, N, A, dtype=torch.float64)
     for step in range(5):
-        agent_qs, hidden = agent.step(padded["obs"][:, step], previous, hidden)
+        agent_qs, memory = agent.step(padded["obs"][:, step], previous, memory)
         torch.testing.assert_close(agent_qs, unrolled[step], rtol=1e-12, atol=1e-14)
         if step < 4:
             previous = nn.functional.one_hot(padded["actions"][:, step], A).double()
@@ -257,7 +258,7 @@ def by_modules(agent, obs, actions, episodes):
 def test_unroll_equals_torchs_modules_and_so_do_its_gradients(episodes, dtype, tolerance):
     """The last case has blocks of one and of many time steps, and one that ends as episodes do."""
     torch.manual_seed(0)
-    agent = RecurrentAgent(OBS, A, N, hidden_dim=8).to(dtype)
+    agent = RecurrentAgent(SIZES, hidden_dim=8).to(dtype)
     obs = torch.randn(sum(episodes), N, OBS, dtype=dtype)
     actions = torch.randint(A, (sum(episodes[1:]), N))
     weight = torch.randn(sum(episodes), N, A, dtype=dtype)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from marl_gre.agents.base import random_available
 from marl_gre.config import AlgorithmConfig, EnvConfig, RunConfig, TrainConfig
 from marl_gre.data import collate
 from marl_gre.mixers import MIXERS
-from marl_gre.policy import epsilon_at, random_available
+from marl_gre.policy import epsilon_at
 from marl_gre.rollout import play_greedily
 from marl_gre.seeding import Purpose, rng
 from marl_gre.trainer import Trainer

@@ -30,7 +30,7 @@ def ragged():
     """Six random episodes of different lengths on 3m, where some actions are unavailable."""
     env = marl_gre_envs.make_vec("smac_v0", 6, autoreset=False, map_name="3m")
     torch.manual_seed(0)
-    agent = RecurrentAgent(env.obs_dim, env.n_actions, env.n_agents, 64)
+    agent = RecurrentAgent(EnvSizes.of(env), 64)
     noise = np.random.default_rng(0).random((env.episode_limit, 2, 6, env.n_agents))
     episodes = play(env, Policy(agent), range(6), 1.0, noise)
     assert len({episode.length for episode in episodes}) > 2
@@ -41,7 +41,7 @@ def ragged():
 def test_the_reference_learners_compute_our_loss_and_gradients(ragged, kind, suffix):
     env, agent, episodes = ragged
     config = TrainConfig(device="cpu")
-    own = RecurrentAgent(env.obs_dim, env.n_actions, env.n_agents, 64)
+    own = RecurrentAgent(EnvSizes.of(env), 64)
     learner = Learner(Networks(own, QMIX(EnvSizes.of(env), QMIX.Config())).double(), config)
     learner.target_agent.load_state_dict(agent.state_dict())  # the target differs from the online network
     batch = collate(episodes, env, timeout_is_terminal=True)

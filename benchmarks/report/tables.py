@@ -419,7 +419,9 @@ def _released_code(results: Results, score: Score, env: str, algorithm: str) -> 
     """Return the released code's value where it ran the same environment and algorithm."""
     env_config = results.params.envs[env]
     algorithm_config = results.params.algorithms[algorithm]
-    ours = {"mixer": algorithm_config.mixer, **algorithm_config.mixer_config.model_dump()}
+    if algorithm_config.agent or algorithm_config.loss_weights:
+        return None
+    ours = algorithm_config.resolved()
     for entry in reference("released_code")[score.released_code or ""]:
         theirs = {name: value for name, value in entry.items() if name not in ("env", "kwargs", "value")}
         if same_env(entry, env_config) and all(ours.get(name) == value for name, value in theirs.items()):

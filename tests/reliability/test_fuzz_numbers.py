@@ -112,13 +112,13 @@ def test_values_of_unavailable_actions_change_no_bit():
         batch = random_batch(generator, 3, 4, 5, 6)
         batch.action_mask[..., 3] = 0
         batch.actions.clamp_(max=2)
-        mixer_class = MIXERS[sorted(MIXERS)[case % len(MIXERS)]]
+        mixer_class, sizes = MIXERS[sorted(MIXERS)[case % len(MIXERS)]], EnvSizes(3, 4, 5, 6)
         results = []
         for garbage in (0.0, 10.0 ** generator.uniform(0, 8), -(10.0 ** generator.uniform(0, 8))):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(case)
-                agent = RecurrentAgent(5, 4, 3, hidden_dim=6)
-                mixer = mixer_class(EnvSizes(3, 4, 5, 6), mixer_class.Config())
+                agent = RecurrentAgent(sizes, hidden_dim=6)
+                mixer = mixer_class(sizes, mixer_class.Config())
             agent.fc2.bias.data[3] += garbage
             learner = Learner(Networks(agent, mixer), TrainConfig())
             result = learner.update(batch)
