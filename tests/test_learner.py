@@ -13,7 +13,7 @@ from marl_gre import losses
 from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import TrainConfig
 from marl_gre.credit import gradient_entropies
-from marl_gre.errors import NonFinite
+from marl_gre.errors import BadInput, NonFinite
 from marl_gre.learner import Learner
 from marl_gre.mixers import MIXERS, VDN, EnvSizes
 from marl_gre.networks import Networks
@@ -291,6 +291,53 @@ def test_double_q_and_td_target_by_hand():
     assert (values.chosen, values.greedy, values.actions) == (20.0, 20.0, 1)
     assert losses.one_step_target(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(10.0), 0.9) == 10.0  # 1 + 0.9 * 10
     assert losses.one_step_target(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(10.0), 0.9) == 1.0
+
+
+def test_weighted_loss_by_hand():
+    # (1 * 2**2 + 0.5 * 4**2 + 0 * 1**2) / 3 steps, not / 1.5
+    loss = losses.td_loss(torch.tensor([2.0, -4.0, 1.0]), torch.tensor([1.0, 0.5, 0.0]))
+    assert loss == 4.0
+
+
+def test_taken_values_by_hand():
+    agent_qs = torch.tensor([[1.0, 5.0, 3.0], [4.0, 2.0, 9.0]], requires_grad=True)  # [N, A]
+    values = losses.taken(agent_qs, torch.tensor([2, 0]), torch.tensor([[1, 0, 1], [1, 1, 0]]))
+    assert values.chosen.tolist() == [3.0, 4.0]
+    assert values.greedy.tolist() == [3.0, 4.0]  # 5 and 9 are not available
+    assert values.chosen.requires_grad
+    assert not values.greedy.requires_grad
+
+
+def test_loss_weights_see_the_steps_and_scale_the_loss():
+    seen = []
+
+    def half_where_greedy(steps):
+        seen.append(steps)
+        greedy = (steps.values.chosen == steps.values.greedy).all(-1)
+        return torch.where(greedy, 0.5, 1.0).to(steps.q_tot.dtype)
+
+    plain, weighted, batch = make_learner(), make_learner(), make_batch()
+    weighted.loss_weights = half_where_greedy
+    plain.update(batch)
+    loss = weighted.update(batch).td_loss
+    (steps,) = seen
+    assert steps.q_tot.shape == steps.target.shape == batch.reward.shape
+    assert steps.values.actions.equal(batch.actions)
+    assert not any(value.requires_grad for value in (steps.q_tot, steps.target, steps.values.chosen))
+    error = (steps.q_tot - steps.target) ** 2
+    torch.testing.assert_close(loss, (half_where_greedy(steps) * error).mean())
+
+
+@pytest.mark.parametrize("where", ["mixer", "target_mixer"])
+def test_a_mixer_that_keeps_an_axis_is_refused(where):
+    class KeepsAxis(VDN):
+        def forward(self, values, state):
+            return super().forward(values, state).unsqueeze(-1)
+
+    learner, batch = make_learner("vdn"), make_batch()
+    setattr(learner, where, KeepsAxis(SIZES, VDN.Config()))
+    with pytest.raises(BadInput, match=r"mixer's q_tot of shape \[.*1\]; \["):
+        learner.update(batch)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

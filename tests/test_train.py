@@ -361,6 +361,20 @@ def test_a_failing_environment_is_named_with_its_seed(params, how, error, messag
         play(Broken(env, how), Policy(agent), [42])
 
 
+@pytest.mark.parametrize("when", ["begin", "act"])
+def test_a_failure_in_the_policy_is_not_the_environments(params, when):
+    config = params.run_config("lumberjacks", "vdn", 0)
+    env = marl_gre_envs.make_vec("lumberjacks_v0", 1, autoreset=False, **config.env.kwargs)
+    policy = Policy(build(config, env).agent)
+
+    def fail(*_):
+        raise RuntimeError("the policy's own")
+
+    setattr(policy, when, fail)
+    with pytest.raises(RuntimeError, match=r"^the policy's own$"):
+        play(env, policy, [42])
+
+
 def test_runs_that_cannot_be_read(finished, tmp_path):
     with pytest.raises(BadInput, match="no finished run here"):
         load_run(tmp_path)

@@ -77,7 +77,7 @@ def inputs(n_agents: int, batch: int = 3, time: int = 4, seed: int = 0) -> tuple
     return AgentValues(chosen, greedy, actions), state
 
 
-def mix(mixer: Mixer, values: AgentValues, state: Tensor) -> tuple[Tensor, Tensor]:
+def checked_mix(mixer: Mixer, values: AgentValues, state: Tensor) -> tuple[Tensor, Tensor]:
     """Return q_tot and regulariser after checking that they are two tensors [B,T] of the input's dtype."""
     shape, dtype = values.chosen.shape[:2], values.chosen.dtype
     size = f"values {list(values.chosen.shape)} and state {list(state.shape)}"
@@ -130,8 +130,10 @@ def shapes(case: MixerUnderTest) -> None:
         mixer = case.build(n_agents)
         for batch, time in itertools.product((1, 3), (1, 4)):
             values, state = inputs(n_agents, batch, time)
-            mix(mixer, values, state)
-        mix(mixer.float(), replace(values, chosen=values.chosen.float(), greedy=values.greedy.float()), state.float())
+            checked_mix(mixer, values, state)
+        checked_mix(
+            mixer.float(), replace(values, chosen=values.chosen.float(), greedy=values.greedy.float()), state.float()
+        )
 
 
 def finite(case: MixerUnderTest) -> None:
@@ -143,7 +145,7 @@ def finite(case: MixerUnderTest) -> None:
         signs[0], signs[1] = 1, -1  # besides random signs: all high, all low
         for size in (0.0, 1.0, 1e3, 1e6):
             chosen = (size * signs).requires_grad_(True)
-            outputs = mix(mixer, replace(values, chosen=chosen, greedy=chosen.detach().abs()), state)
+            outputs = checked_mix(mixer, replace(values, chosen=chosen, greedy=chosen.detach().abs()), state)
             for name, value in zip(("q_tot", "regulariser"), outputs, strict=True):
                 require(
                     bool(value.isfinite().all()),
@@ -164,7 +166,7 @@ def finite(case: MixerUnderTest) -> None:
 def regularised_alike(case: MixerUnderTest) -> None:
     """`mix_and_regularise` gives the q_tot that `forward` gives: one network's targets fit the other's values."""
     for mixer, values, state in case.mixers():
-        error = (mix(mixer, values, state)[0] - mixer(values, state)).abs().max().item()
+        error = (checked_mix(mixer, values, state)[0] - mixer(values, state)).abs().max().item()
         require(
             error <= 1e-9,
             f"mix_and_regularise gives another q_tot than forward, by up to {error:.3g}; they must be equal, since "
@@ -175,7 +177,7 @@ def regularised_alike(case: MixerUnderTest) -> None:
 def independent_steps(case: MixerUnderTest) -> None:
     """Each (b, t) is mixed on its own: other steps, their order and the batch size change nothing."""
     for mixer, values, state in case.mixers():
-        outputs = mix(mixer, values, state)
+        outputs = checked_mix(mixer, values, state)
         b, t = 1, 2
         here = torch.zeros(state.shape[:2], dtype=torch.bool)
         here[b, t] = True
@@ -186,10 +188,10 @@ def independent_steps(case: MixerUnderTest) -> None:
         batch_reversed = values.map(lambda value: value.flip(0)), state.flip(0)
         time_reversed = values.map(lambda value: value.flip(1)), state.flip(1)
         variants = [
-            ("the other steps of the batch changed", mix(mixer, other_values, other_state), (b, t)),
-            ("it was mixed alone", mix(mixer, *alone), (0, 0)),
-            ("the batch was reversed", mix(mixer, *batch_reversed), (len(state) - 1 - b, t)),
-            ("time was reversed", mix(mixer, *time_reversed), (b, state.shape[1] - 1 - t)),
+            ("the other steps of the batch changed", checked_mix(mixer, other_values, other_state), (b, t)),
+            ("it was mixed alone", checked_mix(mixer, *alone), (0, 0)),
+            ("the batch was reversed", checked_mix(mixer, *batch_reversed), (len(state) - 1 - b, t)),
+            ("time was reversed", checked_mix(mixer, *time_reversed), (b, state.shape[1] - 1 - t)),
         ]
         for (what, found, where), k in itertools.product(variants, (0, 1)):
             before, after = outputs[k][b, t], found[k][where]
@@ -204,7 +206,7 @@ def depends_on_agents(case: MixerUnderTest) -> None:
     """q_tot carries a gradient back to the values of the actions taken."""
     for mixer, values, state in case.mixers():
         chosen = values.chosen.requires_grad_(True)
-        q_tot, _ = mix(mixer, values, state)
+        q_tot, _ = checked_mix(mixer, values, state)
         gradient = None
         if q_tot.requires_grad:
             (gradient,) = torch.autograd.grad(q_tot.sum(), chosen, allow_unused=True)
@@ -220,7 +222,7 @@ def parameters_learn(case: MixerUnderTest) -> None:
         parameters = {name: value for name, value in mixer.named_parameters() if value.requires_grad}
         if not parameters:
             return
-        q_tot, regulariser = mix(mixer, values, state)
+        q_tot, regulariser = checked_mix(mixer, values, state)
         total = (q_tot + regulariser).sum()
         gradients: Sequence[Tensor | None] = [None] * len(parameters)
         if total.requires_grad:
@@ -261,8 +263,8 @@ def greedy_actions_agree(case: MixerUnderTest) -> None:
             greedy=greedy.greedy.expand(-1, len(joint), -1),
             actions=joint.expand(n_states, -1, -1),
         )
-        q_tot, _ = mix(mixer, values, states.expand(-1, len(joint), -1))
-        q_tot_of_greedy, _ = mix(mixer, greedy, states)  # [states, 1]
+        q_tot, _ = checked_mix(mixer, values, states.expand(-1, len(joint), -1))
+        q_tot_of_greedy, _ = checked_mix(mixer, greedy, states)  # [states, 1]
         gap = (q_tot.max(-1).values - q_tot_of_greedy[:, 0]).max().item()
         require(
             gap <= 1e-9 * (1 + q_tot.abs().max().item()),
@@ -296,7 +298,7 @@ def regulariser_leaves_agents(case: MixerUnderTest) -> None:
     """The regulariser moves mixer parameters only, where it is declared detached from the agents."""
     for mixer, values, state in case.mixers() if case.regulariser_detached else ():
         chosen = values.chosen.requires_grad_(True)
-        _, regulariser = mix(mixer, values, state)
+        _, regulariser = checked_mix(mixer, values, state)
         gradient = None
         if regulariser.requires_grad:
             (gradient,) = torch.autograd.grad(regulariser.sum(), chosen, allow_unused=True)
@@ -313,15 +315,15 @@ def repeatable(case: MixerUnderTest) -> None:
         moved: list[str] = []
         kept = [value.clone() for value in (*vars(values).values(), state)]
         with watched_global_rngs(1, moved):
-            first = mix(mixer, values, state)
+            first = checked_mix(mixer, values, state)
         require(not moved, f"mixing draws from the global random state ({plural(moved)}): its result must not.")
         require(
             same_bits(kept, [*vars(values).values(), state]),
             "mixing changed its inputs in place: values and state must be left as they are.",
         )
-        mix(mixer, *inputs(values.chosen.shape[-1], batch=2, seed=1))
+        checked_mix(mixer, *inputs(values.chosen.shape[-1], batch=2, seed=1))
         require(
-            same_bits(first, mix(mixer, values, state)),
+            same_bits(first, checked_mix(mixer, values, state)),
             "mixing is not repeatable: the same inputs gave other values after another batch had been mixed.",
         )
 
@@ -337,7 +339,7 @@ def state_dict_round_trip(case: MixerUnderTest) -> None:
                 f"load_state_dict of the mixer's own state_dict raised {one_line(error)}."
             ) from error
         require(
-            same_bits(mix(mixer, values, state), mix(other, values, state)),
+            same_bits(checked_mix(mixer, values, state), checked_mix(other, values, state)),
             "the state_dict is not complete: a mixer that loaded it gives other values; register every tensor that "
             "decides the output as a parameter or buffer.",
         )
@@ -347,19 +349,19 @@ def copies_are_independent(case: MixerUnderTest) -> None:
     """A deepcopy (the target mixer) equals the original and shares nothing with it, in mid-training too."""
     for mixer, values, state in case.mixers():
         values.chosen.requires_grad_(True)
-        before = mix(mixer, values, state)
+        before = checked_mix(mixer, values, state)
         try:
             target = copy.deepcopy(mixer)
         except Exception as error:
             raise ConformanceError(
                 f"deepcopy of the mixer after a forward raised {one_line(error)}; keep no results on self."
             ) from error
-        require(same_bits(before, mix(target, values, state)), "a deepcopy of the mixer gives other values.")
+        require(same_bits(before, checked_mix(target, values, state)), "a deepcopy of the mixer gives other values.")
         with torch.no_grad():
             for parameter in mixer.parameters():
                 parameter.add_(1.0)
         require(
-            same_bits(before, mix(target, values, state)),
+            same_bits(before, checked_mix(target, values, state)),
             "a deepcopy shares parameters with the original: the target mixer would move with the online one.",
         )
 
