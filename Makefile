@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo repro study report test check slow faults reliability golden speed clean distclean
+.PHONY: help setup demo repro study report test check slow faults reliability golden speed validate-smac clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make reliability    the same at release counts, into README.md (hours; goes on where it stopped)"
 	@echo "make golden         record the golden runs anew, after results_version was raised"
 	@echo "make speed          speed and memory beside the references (a quarter of an hour); OUT=folder keeps them"
+	@echo "make validate-smac  the SMAC engine beside the real game (minutes); ARGS='--recordings FOLDER' and others"
 	@echo "make setup          only install; make clean: remove work files and the demo's results"
 	@echo "PYTHON=python3.12   another interpreter for .venv"
 
@@ -84,6 +85,9 @@ golden: $(VENV)/.installed-test
 
 speed: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.speed $(if $(OUT),--out $(OUT))
+
+validate-smac: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.smac_validation $(ARGS)
 
 clean:
 	rm -rf work demo/work demo/results demo/dvc.lock demo/results_versions.yaml demo/.dvc/tmp .dvc/tmp

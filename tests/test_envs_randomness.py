@@ -12,6 +12,7 @@ from numba import njit
 from scipy.stats import chisquare
 
 from marl_gre_envs import randomness
+from marl_gre_envs.compiling import sources
 
 
 def test_splitmix64_reference_values():
@@ -104,3 +105,22 @@ def test_compiled_kernels_follow_a_change_of_the_files_they_call(tmp_path):
     source = (package / "randomness.py").read_text()
     (package / "randomness.py").write_text(source.replace("GAMMA = uint64(0x9E37", "GAMMA = uint64(0x9E35"))
     assert draw() != first
+
+
+def test_the_sources_of_a_kernel_are_what_its_module_imports(tmp_path, monkeypatch):
+    # A third party's package: relative imports, a constant from a package's __init__, a module beside the package.
+    files = {
+        "theirs/__init__.py": "from theirs_beside import SIZE\n",
+        "theirs/rules.py": "from . import constants\nfrom .more.deep import STEP\nimport numpy\n",
+        "theirs/constants.py": "",
+        "theirs/more/__init__.py": "from .. import SIZE\n",
+        "theirs/more/deep.py": "from . import SIZE\n\ndef draw():\n    import theirs.pictures\n",
+        "theirs/pictures.py": "",
+        "theirs_beside.py": "SIZE = 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {path.relative_to(tmp_path).as_posix() for path in sources("theirs.rules")}
+    assert found == set(files) - {"theirs/pictures.py"}  # imported in a function: no kernel can use it

@@ -399,7 +399,7 @@ def test_a_trainer_without_the_second_agent(params):
     """One agent: the entropy is an error as a loss and an empty value as a metric."""
     lumberjacks = params.envs["lumberjacks"].model_copy(update={"kwargs": {"n_agents": 1, "max_steps": 20}})
     single = params.model_copy(update={"envs": {"lumberjacks": lumberjacks}})
-    with pytest.raises(BadInput, match="qmix_gre on marl_gre_envs.lumberjacks: qmix_gre: found 1 agent"):
+    with pytest.raises(BadInput, match="qmix_gre on envs.lumberjacks: qmix_gre: found 1 agent"):
         Trainer(single.run_config("lumberjacks", "qmix_gre", 0))
     trainer = Trainer(single.run_config("lumberjacks", "qmix", 0))
     for _ in trainer.run():
@@ -440,7 +440,7 @@ def test_check_finds_what_only_the_environment_can_know(tmp_path):
     (tmp_path / "params.yaml").write_text(PARAMS.replace("kwargs: {max_steps: 20}", "kwargs: {max_step: 20}"))
     done = marl_gre("check", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: marl_gre_envs.lumberjacks:")
+    assert done.stderr.startswith("error: envs.lumberjacks:")
     assert "max_steps" in done.stderr
     (tmp_path / "params.yaml").write_text(PARAMS)
     assert marl_gre("check", cwd=tmp_path).stdout == ("params.yaml: sound; 1 envs x 1 algorithms x 1 seeds = 1 runs.\n")
@@ -466,7 +466,7 @@ def test_doctor_says_what_is_there(tmp_path):
 
 
 def test_imports_are_silent_and_leave_torch_alone():
-    code = "import threading, marl_gre, envs, marl_gre.jobs.train; print(threading.active_count())"
+    code = "import threading, marl_gre, marl_gre_envs, marl_gre.jobs.train; print(threading.active_count())"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("1\n", "")
     assert Path(marl_gre_envs.__file__).parent.name == "marl_gre_envs"

@@ -143,7 +143,7 @@ def gather(params: Params) -> Results:
 
 
 @functools.cache
-def reference(name: Literal["paper", "released_code", "anchors"]) -> dict[str, Any]:
+def reference(name: Literal["paper", "released_code", "anchors", "real_game"]) -> dict[str, Any]:
     """Return a file of reference numbers."""
     return YAML(typ="safe", pure=True).load(REFERENCE / f"{name}.yaml")
 

@@ -60,7 +60,7 @@ def to_html(
         tables=[(table, _table(content), content.notes) for table, content in written],
         figures=[(figure, _data_uri(figure), paper["figures"]["shows"].get(figure.figure, "")) for figure in drawn],
         paper_read=paper["figures"]["read"],
-        deviations=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(_body("deviations.md"))),  # noqa: S704
+        deviations=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(_body())),  # noqa: S704
         runs=_table(_runs(results)),
         made=_table(_made(results)),
     )  # fmt: skip
@@ -122,9 +122,9 @@ def _data_uri(figure: Drawn) -> str:
     return f"data:{mime};base64,{data}"
 
 
-def _body(name: str) -> str:
-    """Return a Markdown file of this folder without its title."""
-    return (HERE / name).read_text().partition("\n")[2]
+def _body() -> str:
+    """Return the list of deviations without its title."""
+    return (HERE.parent / "deviations.md").read_text().partition("\n")[2]
 
 
 def _runs(results: Results) -> Content:

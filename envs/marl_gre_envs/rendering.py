@@ -3,15 +3,12 @@
 Everything is drawn at SCALE times its size and reduced, for smooth edges.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-if TYPE_CHECKING:
-    from marl_gre_envs.core import CoreEnv
-    from marl_gre_envs.lumberjacks import Lumberjacks
-    from marl_gre_envs.traffic_junction import TrafficJunction
+from marl_gre_envs.vector import World
 
 SCALE = 3
 BAR = 34  # height of the text lines above and below the grid, in pixels of the picture
@@ -21,6 +18,30 @@ TREES = ("#7fbf6a", "#2f7d3b")  # weakest, strongest
 AGENTS = ("#2f6fd0", "#e07b1f", "#8e44ad", "#c0392b", "#148f8f", "#7d6608", "#d0488b", "#5d6d7e")  # by number, cyclic
 GRASS, ROAD, MARKING, ALARM = "#cfe3c0", "#5b626a", "#aab2ba", "#ff2d2d"
 ROUTES = {1: ("straight", "#3b7dd8"), 2: ("right", "#e08a1e"), 3: ("left", "#9b59b6")}
+
+
+class Scene(Protocol):
+    """The part of a gridworld that every picture shows."""
+
+    world: World
+    episode_limit: int
+    grid_shape: tuple[int, int]
+
+
+class Forest(Scene, Protocol):
+    """The part of Lumberjacks that its picture shows."""
+
+    n_agents: int
+    last_row: int
+    last_column: int
+    border: str
+
+
+class Junction(Scene, Protocol):
+    """The part of TrafficJunction that its picture shows."""
+
+    agent_reward: np.ndarray
+    step_cost: float
 
 
 class Canvas:
@@ -99,7 +120,7 @@ class Canvas:
         return style
 
 
-def draw_lumberjacks(env: "Lumberjacks", index: int) -> np.ndarray:
+def draw_lumberjacks(env: Forest, index: int) -> np.ndarray:
     """Return a picture of copy `index`: trees with their strength, numbered agents, cells nobody can enter shaded."""
     rows, columns = env.grid_shape
     canvas = Canvas(rows, columns)
@@ -129,7 +150,7 @@ def draw_lumberjacks(env: "Lumberjacks", index: int) -> np.ndarray:
     return canvas.picture()
 
 
-def draw_traffic_junction(env: "TrafficJunction", index: int) -> np.ndarray:
+def draw_traffic_junction(env: Junction, index: int) -> np.ndarray:
     """Return a picture of copy `index`: roads, numbered cars coloured by route with its arrow, collisions in red."""
     size = env.grid_shape[0]
     half = size // 2
@@ -182,7 +203,7 @@ def _car(
     canvas.text(*point(-0.2, 0), number, 0.34)
 
 
-def _clock(canvas: Canvas, env: "CoreEnv", index: int, middle: str = "") -> None:
+def _clock(canvas: Canvas, env: Scene, index: int, middle: str = "") -> None:
     """Write the step counter and the return above the grid."""
     step, total = env.world["step"][index], env.world["episode_return"][index]
     words = [f"step {step}/{env.episode_limit}", f"return {total:.2f}".removesuffix(".00")]

@@ -187,6 +187,7 @@ def _train(
     os.dup2(os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     from marl_gre.errors import run_cli
+    from marl_gre import trainer as schedule
     from marl_gre.jobs import train
     from marl_gre.storage import resume
 
@@ -198,7 +199,7 @@ def _train(
             os.kill(os.getpid(), signal.SIGSTOP)
 
     train.CHECKPOINT_STEPS = every
-    make_env, load, record = train.make_env, resume.checkpoint.load_newest, train.Trainer.record
+    make_env, load, record = schedule.make_env, resume.checkpoint.load_newest, schedule.Trainer.record
 
     def reporting_env(*arguments):
         env = make_env(*arguments)
@@ -223,7 +224,7 @@ def _train(
         (folder / "state").write_bytes(safetensors.torch.save(resume._tensors(trainer)))
         return record(trainer)
 
-    train.make_env, train.Trainer.record = reporting_env, keeping_record
+    schedule.make_env, schedule.Trainer.record = reporting_env, keeping_record
     resume.checkpoint.load_newest = reporting_load
     if setup is not None:
         setup(*arguments)

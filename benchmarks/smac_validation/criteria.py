@@ -1,0 +1,132 @@
+"""The criteria for a valid substitute, judged from the checks of all sections."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.report.tables import Column, Content, markdown_table
+from benchmarks.smac_validation.checks import Check, Section
+
+FAR = 0.20
+"""Near-random play: what is not met may be no further from the game's mean than this share of it."""
+
+MAPS, MAPS_NEEDED = 12, 10
+PAIRS, PAIRS_NEEDED = 9, 7
+"""How many of the maps, and of the pairs of map and time in the learning curves, must be met."""
+
+POINTS = 0.20
+"""The scripted policy: a win rate further off than this is to be explained."""
+
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One criterion and what became of it.
+
+    Attributes:
+        name: in few words.
+        needed: what is required.
+        found: how much of it is there.
+        detail: what misses it.
+        outcome: "met", "missed", "open" (not enough is measured to tell), or "-".
+    """
+
+    name: str
+    needed: str
+    found: str = NOT_MEASURED
+    detail: str = ""
+    outcome: str = "-"
+
+
+def judge(sections: Sequence[Section]) -> list[Criterion]:
+    """Return all criteria; what was not measured says so."""
+    found = {section.name: section.checks for section in sections}
+    return [
+        *_near_random(found.get("near_random", ())),
+        _all_met("one step ahead on 3m", found.get("one_step", ())),
+        _all_met("played on from contact on 3m", found.get("played_on", ())),
+        _all_met("whom enemies attack", found.get("attacked", ())),
+        _all_met("first deaths on the replays of 2s3z", found.get("replays", ())),
+        _scripted(found.get("scripted", ())),
+        *_learning(found.get("learning", ())),
+    ]
+
+
+def markdown(criteria: Sequence[Criterion]) -> str:
+    """Return one row per criterion."""
+    titles = ("Criterion", "Needed", "Found", "Missed by", "Outcome")
+    rows = [[c.name[:1].upper() + c.name[1:], c.needed, c.found, c.detail, c.outcome] for c in criteria]
+    return markdown_table(Content([Column(title) for title in titles], rows))
+
+
+def sentence(criteria: Sequence[Criterion]) -> str:
+    """Return what was measured as one sentence."""
+    parts = [f"{c.name} {c.found} ({c.outcome})" for c in criteria if c.outcome != "-"]
+    return f"Held against recordings and logs of StarCraft II itself: {'; '.join(parts) or NOT_MEASURED}."
+
+
+def _near_random(checks: Sequence[Check]) -> list[Criterion]:
+    name, needed = "near-random play within 10 % or the game's range", f"{MAPS_NEEDED} of {MAPS} maps"
+    far_name = f"near-random means off by more than {FAR:.0%}"
+    judged = [check for check in checks if check.met is not None]
+    maps = list(dict.fromkeys(check.where for check in judged))
+    if not maps:
+        return [Criterion(name, needed), Criterion(far_name, "none")]
+    bad = [check for check in judged if not check.met]
+    good = len(maps) - len({check.where for check in bad})
+    far = [check for check in bad if check.deviation is not None and abs(check.deviation) > FAR]
+    return [
+        Criterion(
+            name, needed, f"{good} of {len(maps)} maps", _names(bad), _enough(good, len(maps), MAPS_NEEDED, MAPS)
+        ),
+        Criterion(
+            far_name, "none", str(len(far)), _names(far), "missed" if far else "met" if len(maps) == MAPS else "open"
+        ),
+    ]
+
+
+def _all_met(name: str, checks: Sequence[Check]) -> Criterion:
+    required = [check for check in checks if check.allowed is not None]
+    if not required:
+        return Criterion(name, "all")
+    good = [check for check in required if check.met]
+    bad = [check for check in required if not check.met]
+    outcome = "missed" if any(check.met is False for check in bad) else "open" if bad else "met"
+    return Criterion(name, "all", f"{len(good)} of {len(required)}", _misses(bad), outcome)
+
+
+def _scripted(checks: Sequence[Check]) -> Criterion:
+    name, needed = f"scripted win rates over {100 * POINTS:.0f} points off", "explained"
+    gaps = {c.where: c.engine - c.game for c in checks if c.engine is not None and c.game is not None}
+    if not gaps:
+        return Criterion(name, needed)
+    far = {where: gap for where, gap in gaps.items() if abs(gap) > POINTS}
+    return Criterion(
+        name, needed, f"{len(far)} of {len(gaps)}", ", ".join(f"{w} {100 * g:+.0f}" for w, g in far.items())
+    )
+
+
+def _learning(checks: Sequence[Check]) -> list[Criterion]:
+    wins = [check for check in checks if check.met is not None and check.quantity.startswith("win rate")]
+    spreads = [check for check in checks if check.quantity.startswith("spread")]
+    needed = f"{PAIRS_NEEDED} of {PAIRS} pairs of map and time"
+    rates = Criterion("learning: win rates inside the game's range", needed)
+    if wins:
+        bad = [check for check in wins if not check.met]
+        good = len(wins) - len(bad)
+        outcome = _enough(good, len(wins), PAIRS_NEEDED, PAIRS)
+        rates = Criterion(rates.name, needed, f"{good} of {len(wins)}", _misses(bad), outcome)
+    return [rates, _all_met("learning: spread of returns within a factor 1.5", spreads)]
+
+
+def _enough(good: int, counted: int, needed: int, total: int) -> str:
+    """Return the outcome where `needed` of `total` must be met and `counted` are measured, `good` of them met."""
+    return "met" if good >= needed else "missed" if counted - good > total - needed else "open"
+
+
+def _names(checks: Sequence[Check]) -> str:
+    return ", ".join(f"{check.where} {check.quantity} {check.deviation or 0.0:+.0%}" for check in checks)
+
+
+def _misses(checks: Sequence[Check]) -> str:
+    return "; ".join(f"{check.where} {check.quantity}: {check.verdict}" for check in checks)
