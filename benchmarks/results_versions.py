@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 import marl_gre_envs
-from marl_gre.config import TRAINER_RESULTS_VERSION, Params, load_params
+from marl_gre.config import TRAINER_RESULTS_VERSION, AlgorithmConfig, Params, load_params
 from marl_gre.errors import BadInput, run_cli
 
 HEADER = "# Written by `python -m benchmarks.results_versions` (the DVC stage `versions`); not edited by hand.\n"
@@ -33,8 +33,14 @@ def results_versions(params: Params) -> dict[str, Any]:
     return {
         "trainer": TRAINER_RESULTS_VERSION,
         "envs": env_versions,
-        "algorithms": {key: config.mixer_class.results_version for key, config in params.algorithms.items()},
+        "algorithms": {key: _versions(config) for key, config in params.algorithms.items()},
     }
+
+
+def _versions(config: AlgorithmConfig) -> int | dict[str, int]:
+    """Return the versions of an algorithm's parts: one number where only the mixer is named."""
+    versions = config.results_versions()
+    return versions if len(versions) > 1 else versions["mixer"]
 
 
 def write(params: Params, path: Path = PATH) -> None:

@@ -4,22 +4,31 @@ The file is read with ruamel.yaml in YAML 1.2, the parser that DVC itself uses, 
 (PyYAML reads a string).
 """
 
+import functools
 import hashlib
 import importlib
+import inspect
 import json
 import re
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError, YAMLWarning
 
 import marl_gre_envs
+from marl_gre import losses
+from marl_gre.agents import AGENTS
+from marl_gre.data import EnvSizes
 from marl_gre.errors import BadInput
 from marl_gre.mixers import MIXERS, Mixer, MixerConfig
 from marl_gre_envs.checks import one_of
+
+if TYPE_CHECKING:
+    from marl_gre.agents.base import Agent
 
 TRAINER_RESULTS_VERSION = 1
 """Raised whenever a change of code changes what training, testing or evaluating computes."""
@@ -61,18 +70,60 @@ class EnvConfig(Section):
         return env
 
 
+class PartConfig(Section):
+    """A part of an algorithm by name, with keyword arguments of its own; without any, its name alone stands for it."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+    def resolved(self) -> str | dict[str, Any]:
+        """Return it as params.yaml has it."""
+        return {"name": self.name, **self.options} if self.options else self.name
+
+
 class AlgorithmConfig(BaseModel):
-    """One entry of `algorithms`: a mixer and the mixer's own keys."""
+    """One entry of `algorithms`: a mixer and the mixer's own keys, and where they are named, agent and loss weights.
+
+    The two are left out of everything that is recorded where they are absent, so that entries without them stay what
+    they were.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     mixer: str
     mixer_config: MixerConfig
+    agent: PartConfig | None = None
+    loss_weights: PartConfig | None = None
 
     @property
     def mixer_class(self) -> type[Mixer]:
         """The mixer's class."""
         return find_mixer(self.mixer)
+
+    def make_agent(self, sizes: EnvSizes, hidden_dim: int) -> "Agent":
+        """Return an agent with new weights."""
+        part = self.agent or PartConfig(name="gru")
+        return find_agent(part.name)(sizes, hidden_dim, **part.options)
+
+    def make_loss_weights(self) -> losses.LossWeights:
+        """Return the function that weighs the steps of the loss."""
+        part = self.loss_weights or PartConfig(name="uniform")
+        return functools.partial(find_loss_weights(part.name), **part.options)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the entry as plain data, the mixer's defaults filled in."""
+        parts = {"agent": self.agent, "loss_weights": self.loss_weights}
+        named = {key: part.resolved() for key, part in parts.items() if part is not None}
+        return {"mixer": self.mixer, **named, **self.mixer_config.model_dump()}
+
+    def results_versions(self) -> dict[str, int]:
+        """Return the version of the mixer, and of agent and loss weights where they are named."""
+        versions = {"mixer": self.mixer_class.results_version}
+        if self.agent is not None:
+            versions["agent"] = find_agent(self.agent.name).results_version
+        if self.loss_weights is not None:
+            versions["loss_weights"] = getattr(find_loss_weights(self.loss_weights.name), "results_version", 1)
+        return versions
 
 
 class TrainConfig(Section):
@@ -226,10 +277,9 @@ class RunConfig(BaseModel):
 
     def resolved(self) -> dict[str, Any]:
         """Return the config as plain data, defaults filled in."""
-        algorithm = {"mixer": self.algorithm.mixer, **self.algorithm.mixer_config.model_dump()}
         return {
             "env": self.env.model_dump(),
-            "algorithm": algorithm,
+            "algorithm": self.algorithm.resolved(),
             "train": self.train.model_dump(),
             "seed": self.seed,
         }
@@ -247,7 +297,7 @@ class RunConfig(BaseModel):
         return {
             "trainer": TRAINER_RESULTS_VERSION,
             "env": env_version,
-            "mixer": self.algorithm.mixer_class.results_version,
+            **self.algorithm.results_versions(),
         }
 
     def identity(self) -> str:
@@ -263,18 +313,51 @@ def find_mixer(name: str) -> type[Mixer]:
     Raises:
         ValueError: there is none; the message names the nearest.
     """
-    if name in MIXERS:
-        return MIXERS[name]
-    if not THIRD_PARTY.fullmatch(name):
-        raise ValueError(one_of("mixer", name, [*MIXERS, "package.module:Class"]))
-    module_name, _, class_name = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # a third party's module can raise anything
-        raise ValueError(f"found {name!r}, which cannot be imported ({error}); use package.module:Class") from error
+    found = _find("mixer", name, MIXERS, "package.module:Class")
     if not (isinstance(found, type) and issubclass(found, Mixer)):
         raise ValueError(f"found {name!r}, which is not a subclass of marl_gre.mixers.Mixer")
     return found
+
+
+def find_agent(name: str) -> "type[Agent]":
+    """Return the agent class of that name: a key of AGENTS or package.module:Class.
+
+    Raises:
+        ValueError: there is none; the message names the nearest.
+    """
+    from marl_gre.agents.base import Agent  # with it comes compiled code, which most commands do without
+
+    found = _find("agent", name, AGENTS, "package.module:Class")
+    if isinstance(found, str):
+        return find_agent(found)
+    if not (isinstance(found, type) and issubclass(found, Agent)):
+        raise ValueError(f"found {name!r}, which is not a subclass of marl_gre.agents.base.Agent")
+    return found
+
+
+def find_loss_weights(name: str) -> Callable[..., Any]:
+    """Return the function of that name: a key of LOSS_WEIGHTS or package.module:function.
+
+    Raises:
+        ValueError: there is none; the message names the nearest.
+    """
+    found = _find("loss weight", name, losses.LOSS_WEIGHTS, "package.module:function")
+    if not callable(found):
+        raise ValueError(f"found {name!r}, which is not a function")
+    return cast(Callable[..., Any], found)
+
+
+def _find(kind: str, name: str, known: Mapping[str, object], form: str) -> object:
+    """Return what a name stands for: an entry of `known`, or what it imports in the form package.module:name."""
+    if name in known:
+        return known[name]
+    if not THIRD_PARTY.fullmatch(name):
+        raise ValueError(one_of(kind, name, [*known, form]))
+    module_name, _, own_name = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), own_name)
+    except Exception as error:  # a third party's module can raise anything
+        raise ValueError(f"found {name!r}, which cannot be imported ({error}); use {form}") from error
 
 
 def load_params(path: str | Path) -> Params:
@@ -310,7 +393,7 @@ def load_params(path: str | Path) -> Params:
 
 
 def _algorithm(name: str, entry: Any) -> Any:
-    """Split an entry of `algorithms` into the mixer's name and the mixer's own keys."""
+    """Split an entry of `algorithms` into the names of its parts and the mixer's own keys."""
     if isinstance(entry, AlgorithmConfig):
         return entry
     if not isinstance(entry, dict) or not isinstance(entry.get("mixer"), str):
@@ -319,12 +402,35 @@ def _algorithm(name: str, entry: Any) -> Any:
         mixer = find_mixer(entry["mixer"])
     except ValueError as error:
         raise ValueError(f"{name}.mixer: {error}") from error
-    own = {key: value for key, value in entry.items() if key != "mixer"}
+    parts = {
+        "agent": _part(f"{name}.agent", entry.get("agent"), find_agent, n_inputs=2),  # sizes, hidden_dim
+        "loss_weights": _part(f"{name}.loss_weights", entry.get("loss_weights"), find_loss_weights, n_inputs=1),
+    }
+    own = {key: value for key, value in entry.items() if key not in ("mixer", *parts)}
     try:
         config = mixer.Config.model_validate(own)
     except ValidationError as error:
-        raise ValueError(f"{name}.{_explain(error, extra_allowed=['mixer'], model=mixer.Config)}") from error
-    return AlgorithmConfig(mixer=entry["mixer"], mixer_config=config)
+        raise ValueError(f"{name}.{_explain(error, extra_allowed=['mixer', *parts], model=mixer.Config)}") from error
+    return AlgorithmConfig(mixer=entry["mixer"], mixer_config=config, **parts)
+
+
+def _part(key: str, entry: Any, find: Callable[[str], Callable[..., Any]], n_inputs: int) -> PartConfig | None:
+    """Return a part of an algorithm, given as a name or as a mapping of `name` and its options, after finding it."""
+    if entry is None:
+        return None
+    if not isinstance(entry, str) and not (isinstance(entry, dict) and isinstance(entry.get("name"), str)):
+        raise ValueError(f"{key}: found {entry!r}; a name is needed, or a mapping with the key name and its options")
+    options = {} if isinstance(entry, str) else {option: value for option, value in entry.items() if option != "name"}
+    part = PartConfig(name=entry if isinstance(entry, str) else entry["name"], options=options)
+    try:
+        found = find(part.name)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+    try:
+        inspect.signature(found).bind(*[None] * n_inputs, **options)
+    except TypeError as error:
+        raise ValueError(f"{key}: {part.name} does not take these options ({error})") from error
+    return part
 
 
 def _count(value: Any, counted: dict[int, float]) -> float:

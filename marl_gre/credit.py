@@ -1,46 +1,77 @@
 """Credit assignment measured: dq_tot/dq_i and its normalised entropy, for any differentiable mixer.
 
-The paper's gradient entropy (Eq. 6, 7; https://arxiv.org/abs/2202.04427). Analytic gradients (Eq. 8) belong to the
-mixers that have one; here is the general path that every mixer shares, whether or not it is ours.
+The paper's gradient entropy (Eq. 6, 7; https://arxiv.org/abs/2202.04427). Closed forms of the gradient (Eq. 8) belong
+to the mixers that have one (`Mixer.analytic_credits`); the one place where a mixer is differentiated is here.
 """
 
+import dataclasses
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:  # mixers use the entropy below
+    from marl_gre.data import Batch
+    from marl_gre.mixers import AgentValues, Mixer
+    from marl_gre.networks import Networks
 
 QUANTILES = tuple(round(0.05 * k, 2) for k in range(21))
 """The quantiles of single-step entropies that a run logs: 0, 0.05, ..., 1."""
 
 
-class DifferentiableMixer(Protocol):
-    """What the functions here need of a mixer."""
+def credits(networks: "Networks", batch: "Batch") -> Tensor:
+    """Return each agent's credit dq_tot/dq_i at every step of a batch, by automatic differentiation.
 
-    def __call__(self, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix chosen_qs [B,T,N] under state [B,T,S] into q_tot [B,T] and a penalty [B,T]."""
-        ...
+    Args:
+        networks: an agent and a mixer.
+        batch: Q steps.
+
+    Returns:
+        credits [Q,N], not attached to any graph; 0 or more for a monotonic mixer.
+    """
+    return differentiate(networks.mixer, *networks.values(batch)).squeeze(0)
 
 
-def credits(mixer: DifferentiableMixer, chosen_qs: Tensor, state: Tensor) -> Tensor:
-    """Return each agent's credit dq_tot/dq_i by automatic differentiation.
+def gradient_entropies(networks: "Networks", batch: "Batch") -> dict[str, Tensor]:
+    """Return the gradient entropy of every step of a batch by the name of its gradient.
+
+    Args:
+        networks: an agent and a mixer.
+        batch: Q steps.
+
+    Returns:
+        Entropies [Q]: "exact", by automatic differentiation, and one for each other gradient of the mixer's
+        `analytic_credits`; nothing with one agent, where the entropy is undefined.
+    """
+    values, state = networks.values(batch)
+    if values.chosen.shape[-1] < 2:
+        return {}
+    with torch.no_grad():
+        analytic = networks.mixer.analytic_credits(values, state)
+    gradients = analytic | {"exact": differentiate(networks.mixer, values, state)}
+    return {name: gradient_entropy(gradient).squeeze(0) for name, gradient in gradients.items()}
+
+
+def differentiate(mixer: "Mixer", values: "AgentValues", state: Tensor) -> Tensor:
+    """Return dq_tot/dq_i by automatic differentiation, with q_i the values of the chosen actions.
 
     Args:
         mixer: any mixer that treats every (b, t) on its own; `marl_gre.testing.check_mixer` checks that.
-        chosen_qs: Q of the actions taken [B,T,N].
+        values: the agents' values, each [B,T,N].
         state: global state [B,T,S].
 
     Returns:
         credits [B,T,N], not attached to any graph; 0 or more for a monotonic mixer.
     """
-    qs = chosen_qs.detach().requires_grad_(True)
+    chosen = values.chosen.detach().requires_grad_(True)
     with torch.enable_grad():
-        q_tot, _ = mixer(qs, state)
-        (gradient,) = torch.autograd.grad(q_tot.sum(), qs)
+        q_tot = mixer(dataclasses.replace(values, chosen=chosen), state)
+        (gradient,) = torch.autograd.grad(q_tot.sum(), chosen)
     return gradient
 
 
-def credit_entropy(credits: Tensor, eps: float = 1e-8) -> Tensor:
+def gradient_entropy(credits: Tensor, eps: float = 1e-8) -> Tensor:
     """Return the normalised entropy of the agents' shares of credit.
 
     p_i = (g_i + eps) / sum_j (g_j + eps), H = -sum_i p_i ln p_i / ln N (Eq. 6 and 7 of
@@ -58,7 +89,7 @@ def credit_entropy(credits: Tensor, eps: float = 1e-8) -> Tensor:
     """
     n_agents = credits.shape[-1]
     if n_agents < 2:
-        raise ValueError("the credit entropy of 1 agent is undefined (ln 1 = 0): it takes 2 agents or more.")
+        raise ValueError("the gradient entropy of 1 agent is undefined (ln 1 = 0): it takes 2 agents or more.")
     positive = credits + eps
     shares = positive / positive.sum(-1, keepdim=True)
     return -(shares * shares.log()).sum(-1) / math.log(n_agents)

@@ -1,4 +1,4 @@
-"""Episodes as they are played and kept, and the packed batch that the learner reads."""
+"""Episodes as they are played and kept, the packed batch that the learner reads, and the sizes of both."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,24 @@ import torch
 from torch import Tensor
 
 from marl_gre_envs.vector import VectorEnv
+
+UNAVAILABLE = -9999999.0
+"""Q of an unavailable action, as in PyMARL."""
+
+
+@dataclass(frozen=True)
+class EnvSizes:
+    """The sizes of an environment, from which agents and mixers are built."""
+
+    n_agents: int
+    n_actions: int
+    obs_dim: int
+    state_dim: int
+
+    @classmethod
+    def of(cls, env: VectorEnv) -> "EnvSizes":
+        """Return the sizes of an environment."""
+        return cls(env.n_agents, env.n_actions, env.obs_dim, env.state_dim)
 
 
 @dataclass(frozen=True)
@@ -94,3 +112,13 @@ def collate(episodes: list[Episode], env: VectorEnv, timeout_is_terminal: bool) 
         now=torch.from_numpy(np.flatnonzero(has_action[has_row])),
         episodes=tuple(has_row.sum(1).tolist()),
     )
+
+
+def mask_unavailable(agent_qs: Tensor, action_mask: Tensor) -> Tensor:
+    """Replace the Q values of unavailable actions by `UNAVAILABLE`.
+
+    Args:
+        agent_qs: [...,A].
+        action_mask: 1 = available [...,A].
+    """
+    return torch.where(action_mask.bool(), agent_qs, UNAVAILABLE)

@@ -1,6 +1,7 @@
 """One gradient step, readable top to bottom; the same for every algorithm.
 
-The learner asks its mixer one question: `q_tot, penalty = mixer(chosen_qs, state)`.
+What differs between algorithms is behind an interface each: the agent, the mixer with its regulariser, the weights of
+the loss.
 """
 
 import copy
@@ -12,10 +13,9 @@ from torch.optim.rmsprop import rmsprop
 
 from marl_gre import losses
 from marl_gre.config import TrainConfig
-from marl_gre.credit import credit_entropy, credits
 from marl_gre.data import Batch
 from marl_gre.errors import NonFinite
-from marl_gre.mixers import QMIX, Mixer
+from marl_gre.networks import Networks, require_shape
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Update:
 
     loss: Tensor
     td_loss: Tensor
-    penalty: Tensor
+    regulariser: Tensor
     grad_norm: Tensor  # before clipping
     td_error_abs: Tensor
     q_tot_mean: Tensor
@@ -35,46 +35,62 @@ class Learner:
     """Online and target networks, optimiser and the update rule.
 
     Args:
-        agent: the agents' network.
-        mixer: any `Mixer`.
+        networks: the agent and the mixer.
         config: the `train` section of params.yaml.
         device: where the networks live.
+        loss_weights: the weight of each step's squared TD error.
     """
 
-    def __init__(self, agent: nn.Module, mixer: Mixer, config: TrainConfig, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        networks: Networks,
+        config: TrainConfig,
+        device: torch.device | str = "cpu",
+        loss_weights: losses.LossWeights = losses.uniform,
+    ):
         self.config = config
-        self.agent = agent.to(device)
-        self.mixer = mixer.to(device)
+        self.loss_weights = loss_weights
+        self.networks = networks.to(device)
+        self.agent, self.mixer = networks.agent, networks.mixer
         self.target_agent = copy.deepcopy(self.agent)
         self.target_mixer = copy.deepcopy(self.mixer)
-        self.parameters = [*self.agent.parameters(), *self.mixer.parameters()]
+        self.parameters = list(self.networks.parameters())
         self.square_avgs = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.last_target_update = 0  # in episodes
 
     def update(self, batch: Batch) -> Update:
-        """Take one gradient step on mean(td_error**2) + mean(penalty), over all steps of the batch.
+        """Take one gradient step on mean(weight * td_error**2) + mean(regulariser), over all steps of the batch.
 
         Raises:
+            BadInput: the mixer or the loss weights return a wrong shape.
             NonFinite: the loss or the gradient is NaN or infinite; the parameters are left as they were.
         """
-        first = batch.episodes[0]
-        agent_qs = self.agent(batch.obs, batch.actions, batch.episodes)  # [P, N, A]
-        q_tot, penalty = mix(self.mixer, take(agent_qs, batch.actions_by_row()), batch.state)  # [P]
-        q_tot, penalty = q_tot[batch.now], penalty[batch.now]  # [Q]; cheaper than selecting the states first
+        # A mixer's axes [B, T] are [1, P] here, so that padding costs nothing: every step is mixed on its own.
+        state, action_mask, first = batch.state[None], batch.action_mask[None], batch.episodes[0]
+
+        agent_qs = self.agent(batch.obs, batch.actions, batch.episodes)[None]  # [1, P, N, A]
+        values = losses.taken(agent_qs, batch.actions_by_row()[None], action_mask)  # [1, P, N]
+        q_tot, regulariser = self.mixer.mix_and_regularise(values, state)  # [1, P]
+        require_shape("the mixer's q_tot", q_tot, state.shape[:2])
+        require_shape("the mixer's regulariser", regulariser, state.shape[:2])
+        q_tot, regulariser = q_tot[0, batch.now], regulariser[0, batch.now]  # [Q]; cheaper than selecting states first
 
         with torch.no_grad():
-            target_qs = self.target_agent(batch.obs, batch.actions, batch.episodes)[first:]
-            next_qs = losses.double_q(agent_qs[first:], target_qs, batch.action_mask[first:])  # [Q, N]
-            next_q_tot, _ = mix(self.target_mixer, next_qs, batch.state[first:])
-            target = losses.td_target(batch.reward, batch.terminated, next_q_tot, self.config.gamma)
+            target_qs = self.target_agent(batch.obs, batch.actions, batch.episodes)[None]
+            next_values = losses.double_q(agent_qs[:, first:], target_qs[:, first:], action_mask[:, first:])
+            next_q_tot = self.target_mixer(next_values, state[:, first:]).squeeze(0)  # [Q]
+            require_shape("the target mixer's q_tot", next_q_tot, q_tot.shape)
+            target = losses.one_step_target(batch.reward, batch.terminated, next_q_tot, self.config.gamma)
+            steps = losses.Steps(q_tot.detach(), target, values.map(lambda rows: rows[0, batch.now].detach()))
+            weights = self.loss_weights(steps)
+            require_shape("loss weights", weights, q_tot.shape)
 
         td_error = q_tot - target
-        td_loss = (td_error**2).mean()
-        mean_penalty = penalty.mean()
-        loss = td_loss + mean_penalty
+        td_loss = losses.td_loss(td_error, weights)
+        mean_regulariser = regulariser.mean()
+        loss = td_loss + mean_regulariser
 
-        self.agent.zero_grad()
-        self.mixer.zero_grad()
+        self.networks.zero_grad()
         loss.backward()
         grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_norm_clip)
         if not torch.isfinite(loss + grad_norm):
@@ -87,7 +103,7 @@ class Learner:
         return Update(
             loss=loss.detach(),
             td_loss=td_loss.detach(),
-            penalty=mean_penalty.detach(),
+            regulariser=mean_regulariser.detach(),
             grad_norm=grad_norm.detach(),
             td_error_abs=td_error.detach().abs().mean(),
             q_tot_mean=q_tot.detach().mean(),
@@ -113,32 +129,6 @@ class Learner:
             centered=False,
         )
 
-    def credits(self, batch: Batch) -> Tensor:
-        """Return dq_tot/dq_i [Q,N] under the current weights, by automatic differentiation."""
-        return credits(self.mixer, *self._mixed(batch)).squeeze(0)
-
-    def credit_entropies(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the normalised credit entropy [Q] of every step under the current weights.
-
-        Returns:
-            "exact" for every mixer, by automatic differentiation; "released" (the ELU derivative of the paper's
-            released code) where the mixer is a QMIX; nothing with one agent, where entropy is undefined.
-        """
-        if batch.actions.shape[-1] < 2:
-            return {}
-        chosen_qs, state = self._mixed(batch)
-        gradients = {"exact": credits(self.mixer, chosen_qs, state)}
-        if isinstance(self.mixer, QMIX):
-            with torch.no_grad():
-                gradients["released"] = self.mixer.credits(chosen_qs, state, "released")
-        return {name: credit_entropy(gradient).squeeze(0) for name, gradient in gradients.items()}
-
-    @torch.no_grad()
-    def _mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return what the mixer is given for this batch: chosen_qs [1,Q,N] and state [1,Q,S]."""
-        agent_qs = self.agent(batch.obs, batch.actions, batch.episodes)
-        return take(agent_qs[batch.now], batch.actions).unsqueeze(0), batch.state[batch.now].unsqueeze(0)
-
     def maybe_update_targets(self, episode: int) -> None:
         """Copy the online weights to the target networks every `target_update_episodes` episodes.
 
@@ -150,14 +140,3 @@ class Learner:
             self.target_agent.load_state_dict(self.agent.state_dict())
             self.target_mixer.load_state_dict(self.mixer.state_dict())
             self.last_target_update = episode
-
-
-def mix(mixer: Mixer, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Return q_tot [Q] and penalty [Q] for packed steps; a mixer's batch and time axes are [1, Q]."""
-    q_tot, penalty = mixer(chosen_qs.unsqueeze(0), state.unsqueeze(0))
-    return q_tot.squeeze(0), penalty.squeeze(0)
-
-
-def take(agent_qs: Tensor, actions: Tensor) -> Tensor:
-    """Return the values [...] of the actions taken [...] out of the values of all actions [...,A]."""
-    return agent_qs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)

@@ -1,39 +1,48 @@
-"""Pure functions of the loss: masked values and TD targets."""
+"""The parts of the loss as pure functions: the agents' values, TD targets, weights of the steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-UNAVAILABLE = -9999999.0
-"""Q of an unavailable action, as in PyMARL."""
+from marl_gre.data import mask_unavailable
+from marl_gre.mixers.base import AgentValues
 
 
-def mask_unavailable(agent_qs: Tensor, action_mask: Tensor) -> Tensor:
-    """Replace the Q values of unavailable actions by `UNAVAILABLE`.
+def taken(agent_qs: Tensor, actions: Tensor, action_mask: Tensor) -> AgentValues:
+    """Return the values of the actions taken, with the greedy ones beside them.
 
     Args:
-        agent_qs: [...,A].
-        action_mask: 1 = available [...,A].
+        agent_qs: values of all actions [...,N,A].
+        actions: int64 [...,N].
+        action_mask: 1 = available [...,N,A].
+
+    Returns:
+        AgentValues, each [...,N].
     """
-    return torch.where(action_mask.bool(), agent_qs, UNAVAILABLE)
+    chosen = agent_qs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    return AgentValues(chosen, mask_unavailable(agent_qs.detach(), action_mask).amax(-1), actions)
 
 
-def double_q(online_qs: Tensor, target_qs: Tensor, action_mask: Tensor) -> Tensor:
-    """Return the target network's Q of the action that the online network finds best.
+def double_q(online_qs: Tensor, target_qs: Tensor, action_mask: Tensor) -> AgentValues:
+    """Return the target network's values of the actions that the online network finds best.
 
     Double Q-learning, https://arxiv.org/abs/1509.06461, per agent; both networks see only available actions.
 
     Args:
-        online_qs, target_qs: [...,N,A].
+        online_qs, target_qs: values of all actions [...,N,A].
         action_mask: 1 = available [...,N,A].
 
     Returns:
-        [...,N].
+        AgentValues of the target network, each [...,N].
     """
     best = mask_unavailable(online_qs, action_mask).argmax(-1, keepdim=True)
-    return mask_unavailable(target_qs.gather(-1, best), action_mask.gather(-1, best)).squeeze(-1)
+    available_qs = mask_unavailable(target_qs, action_mask)
+    return AgentValues(available_qs.gather(-1, best).squeeze(-1), available_qs.amax(-1), best.squeeze(-1))
 
 
-def td_target(reward: Tensor, terminated: Tensor, next_q_tot: Tensor, gamma: float) -> Tensor:
+def one_step_target(reward: Tensor, terminated: Tensor, next_q_tot: Tensor, gamma: float) -> Tensor:
     """Return r + gamma * (1 - terminated) * Q_tot'(s', u').
 
     Args:
@@ -43,3 +52,35 @@ def td_target(reward: Tensor, terminated: Tensor, next_q_tot: Tensor, gamma: flo
         gamma: discount, 0 to 1.
     """
     return reward + gamma * (1 - terminated) * next_q_tot
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a batch as the weights of the loss see them; nothing here carries a gradient."""
+
+    q_tot: Tensor  # [Q]
+    target: Tensor  # [Q]
+    values: AgentValues  # of the online network, each [Q, N]; chosen == greedy where the action is a greedy one
+
+
+LossWeights = Callable[[Steps], Tensor]
+"""A function from the steps of a batch to the weights of their squared TD errors [Q]."""
+
+
+def uniform(steps: Steps) -> Tensor:
+    """Return weights of 1 [Q]."""
+    return torch.ones_like(steps.q_tot)
+
+
+LOSS_WEIGHTS: dict[str, Callable[..., Tensor]] = {"uniform": uniform}
+"""Names that `loss_weights` in params.yaml takes besides package.module:function."""
+
+
+def td_loss(td_error: Tensor, weights: Tensor) -> Tensor:
+    """Return mean(weights * td_error**2), over steps and not over the sum of the weights.
+
+    Args:
+        td_error: q_tot - target [Q].
+        weights: [Q].
+    """
+    return (weights * td_error**2).mean()

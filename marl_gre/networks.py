@@ -1,37 +1,138 @@
-"""A run's networks: which device, and the initial weights of its seed."""
+"""A run's networks: built with the initial weights of its seed, or restored with its final ones."""
 
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
 import torch
+from torch import Tensor, nn
 
-from marl_gre.agents.gru import RecurrentAgent
+from marl_gre import losses
+from marl_gre.agents.base import Agent
 from marl_gre.config import RunConfig
+from marl_gre.data import Batch, EnvSizes
 from marl_gre.errors import BadInput
-from marl_gre.mixers import Mixer
+from marl_gre.mixers import AgentValues, Mixer
 from marl_gre.seeding import Purpose, rng
+from marl_gre.storage.run_dir import FinishedRun
 from marl_gre_envs.vector import VectorEnv
 
 
+class Networks(nn.Module):
+    """An agent and the mixer of its values: what a run trains, saves and is judged by.
+
+    Args:
+        agent: the agents' shared network.
+        mixer: any `Mixer`.
+    """
+
+    def __init__(self, agent: Agent, mixer: Mixer):
+        super().__init__()
+        self.agent = agent
+        self.mixer = mixer
+
+    @torch.no_grad()
+    def values(self, batch: Batch) -> tuple[AgentValues, Tensor]:
+        """Return what the mixer is given for the Q steps of a batch: values [1,Q,N] and state [1,Q,S]."""
+        agent_qs = self.agent(batch.obs, batch.actions, batch.episodes)
+        values = losses.taken(agent_qs[batch.now][None], batch.actions[None], batch.action_mask[batch.now][None])
+        return values, batch.state[batch.now][None]
+
+
 def pick_device(name: str) -> torch.device:
-    """Return the device of a `train.device` setting; auto means cuda where there is one.
+    """Return the device of a `train.device` setting; auto means the CPU until CUDA has been measured.
 
     Raises:
         BadInput: cuda is asked for and not there.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise BadInput("train.device: found cuda, but torch sees no CUDA device here; use auto or cpu.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if name == "cuda" else "cpu")
 
 
-def build_networks(config: RunConfig, env: VectorEnv) -> tuple[RecurrentAgent, Mixer]:
-    """Return agent and mixer with the initial weights of the run's seed; torch's global generator is left alone.
+def build(config: RunConfig, env: VectorEnv) -> Networks:
+    """Return networks with the initial weights of the run's seed; torch's global generator is left alone.
 
     Raises:
-        BadInput: the mixer cannot work with this environment.
+        BadInput: agent or mixer cannot work with this environment.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(rng(config.seed, Purpose.INIT, 0).integers(2**63)))
-        agent = RecurrentAgent(env.obs_dim, env.n_actions, env.n_agents, config.train.hidden_dim)
-        try:
-            mixer = config.algorithm.mixer_class(env.n_agents, env.state_dim, config.algorithm.mixer_config)
-        except ValueError as error:
-            raise BadInput(f"algorithms.{config.algorithm_key} on envs.{config.env_key}: {error}") from error
-    return agent, mixer
+    sizes, algorithm = EnvSizes.of(env), config.algorithm
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng(config.seed, Purpose.INIT, 0).integers(2**63)))
+            agent = algorithm.make_agent(sizes, config.train.hidden_dim)
+            mixer = algorithm.mixer_class(sizes, algorithm.mixer_config)
+            try_mixer(mixer, sizes)
+            if algorithm.agent is not None:  # ours is tested, and its kernels take a while to load
+                try_agent(agent, sizes)
+    except (ValueError, BadInput) as error:
+        raise BadInput(f"algorithms.{config.algorithm_key} on envs.{config.env_key}: {error}") from error
+    return Networks(agent, mixer)
+
+
+def restore(run: FinishedRun, env: VectorEnv) -> Networks:
+    """Return a finished run's networks with its final weights, on its device.
+
+    Raises:
+        BadInput: the weights do not fit the run's config.
+    """
+    networks = build(run.config, env)
+    run.load_into(networks.agent, networks.mixer)
+    return networks.to(pick_device(run.config.train.device))
+
+
+@torch.no_grad()
+def try_agent(agent: Agent, sizes: EnvSizes) -> None:
+    """Unroll one step of an agent and play one, and check the shapes of what comes out.
+
+    Raises:
+        BadInput: they are not [1,N,A], or the agent raised.
+    """
+    shape = torch.Size((1, sizes.n_agents, sizes.n_actions))
+    obs = torch.zeros(1, sizes.n_agents, sizes.obs_dim)
+    with _reported(agent):
+        agent_qs = agent(obs, torch.zeros(0, sizes.n_agents, dtype=torch.int64), (1,))
+        require_shape("agent_qs", agent_qs, shape)
+        agent.actor(1).act(obs.numpy(), np.ones(shape, np.int8), 0.0, None)
+
+
+@torch.no_grad()
+def try_mixer(mixer: Mixer, sizes: EnvSizes) -> None:
+    """Mix two episodes of three steps and check the shapes of what comes out.
+
+    Raises:
+        BadInput: they are not [B,T], or the mixer raised.
+    """
+    steps = torch.Size((2, 3))
+    zeros = torch.zeros(*steps, sizes.n_agents)
+    values, state = AgentValues(zeros, zeros, zeros.long()), torch.zeros(*steps, sizes.state_dim)
+    with _reported(mixer):
+        q_tot, regulariser = mixer.mix_and_regularise(values, state)
+        require_shape("q_tot", q_tot, steps)
+        require_shape("regulariser", regulariser, steps)
+        require_shape("q_tot", mixer(values, state), steps)
+
+
+@contextlib.contextmanager
+def _reported(network: nn.Module) -> Iterator[None]:
+    """Report in one line whatever a third party's network raises."""
+    name = type(network).__name__
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{name}: {error}") from error
+    except Exception as error:
+        raise BadInput(
+            f"{name} raised {type(error).__name__}: {error}; run `pytest --pyargs marl_gre.conformance`."
+        ) from error
+
+
+def require_shape(name: str, value: object, shape: torch.Size) -> None:
+    """Require a tensor of this shape.
+
+    Raises:
+        BadInput: it is something else.
+    """
+    found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    if found != list(shape):
+        raise BadInput(f"found {name} of shape {found}; {list(shape)} is needed.")

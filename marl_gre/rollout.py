@@ -1,6 +1,7 @@
 """policy x VectorEnv -> episodes."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from marl_gre_envs.vector import VectorEnv
 
 
 def make_env(key: str, config: EnvConfig, num_envs: int) -> VectorEnv:
-    """Return copies of a declared environment that stay at their end until the next reset.
+    """Return parallel environments of a declared kind that stay at their end until the next reset.
 
     Raises:
         BadInput: the environment cannot be made from its entry in params.yaml.
@@ -32,12 +33,12 @@ def play(
     noise: np.ndarray | None = None,
     record: bool = True,
 ) -> list[Episode]:
-    """Play one episode in every copy, from the given seeds.
+    """Play one episode in every environment, from the given seeds.
 
     Args:
-        env: E copies, made with autoreset=False.
+        env: E environments, made with autoreset=False.
         policy: who plays.
-        seeds: one per copy [E].
+        seeds: one per environment [E].
         epsilon: probability of a random action.
         noise: uniform numbers for exploration [L,2,E,N] with L the episode limit; None is greedy.
         record: whether the episodes hold their worlds; returns and lengths need none.
@@ -46,37 +47,32 @@ def play(
         EnvironmentFailed: the environment raised; the message names the seeds.
         NonFinite: an observation or reward is NaN or infinite.
     """
-    copies, limit = env.num_envs, env.episode_limit
-    actions = np.empty((copies, limit, env.n_agents), np.int16)
-    reward = np.empty((copies, limit))
-    length = np.zeros(copies, np.int64)
-    won = np.zeros(copies, bool) if "battle_won" in env.info else None
-    try:
+    num_envs, limit = env.num_envs, env.episode_limit
+    actions = np.empty((num_envs, limit, env.n_agents), np.int16)
+    reward = np.empty((num_envs, limit))
+    length = np.zeros(num_envs, np.int64)
+    won = np.zeros(num_envs, bool) if "battle_won" in env.info else None
+    with _blamed_on_env(seeds):
         env.reset(seed=seeds)
-        world = {name: np.empty((copies, limit + 1, *env.world[name].shape[1:]), env.world[name].dtype)
+        world = {name: np.empty((num_envs, limit + 1, *env.world[name].shape[1:]), env.world[name].dtype)
                  for name in env.observed if record}  # fmt: skip
-        policy.begin(copies)
-        for step in range(limit):
-            for name, recorded in world.items():
-                recorded[:, step] = env.world[name]
-            playing = ~(env.terminated | env.truncated)
-            drawn = None if noise is None else noise[step]
-            actions[:, step] = policy.act(env.obs, env.action_mask, epsilon, drawn, playing)
-            length += playing
-            env.step(actions[:, step])
-            reward[:, step] = env.reward
-            if won is not None:
-                won |= playing & (env.info["battle_won"] > 0)
-            if (env.terminated | env.truncated).all():
-                break
+    policy.begin(num_envs)
+    for step in range(limit):
         for name, recorded in world.items():
-            recorded[np.arange(copies), length] = env.world[name]
-    except FloatingPointError as error:  # what adapters of third-party environments raise
-        raise NonFinite(f"the environment failed in an episode with seed {_some(seeds)}: {error}") from error
-    except Exception as error:  # a third party's environment can raise anything
-        raise EnvironmentFailed(
-            f"the environment failed in an episode with seed {_some(seeds)}: {type(error).__name__}: {error}"
-        ) from error
+            recorded[:, step] = env.world[name]
+        playing = ~(env.terminated | env.truncated)
+        drawn = None if noise is None else noise[step]
+        actions[:, step] = policy.act(env.obs, env.action_mask, epsilon, drawn, playing)
+        length += playing
+        with _blamed_on_env(seeds):
+            env.step(actions[:, step])
+        reward[:, step] = env.reward
+        if won is not None:
+            won |= playing & (env.info["battle_won"] > 0)
+        if (env.terminated | env.truncated).all():
+            break
+    for name, recorded in world.items():
+        recorded[np.arange(num_envs), length] = env.world[name]
     episodes = [
         Episode(
             seed=int(seeds[i]),
@@ -86,7 +82,7 @@ def play(
             terminated=bool(env.terminated[i]),
             won=None if won is None else bool(won[i]),
         )
-        for i in range(copies)
+        for i in range(num_envs)
     ]
     for episode in episodes:
         if not np.isfinite(episode.reward).all():
@@ -104,6 +100,19 @@ def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int], record: 
         padded = chunk + chunk[-1:] * (env.num_envs - len(chunk))
         episodes += play(env, policy, padded, record=record)[: len(chunk)]
     return episodes
+
+
+@contextlib.contextmanager
+def _blamed_on_env(seeds: Sequence[int]) -> Iterator[None]:
+    """Report what goes wrong inside as a failure of the environment, which can raise anything."""
+    try:
+        yield
+    except FloatingPointError as error:  # what adapters of third-party environments raise
+        raise NonFinite(f"the environment failed in an episode with seed {_some(seeds)}: {error}") from error
+    except Exception as error:
+        raise EnvironmentFailed(
+            f"the environment failed in an episode with seed {_some(seeds)}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _some(seeds: Sequence[int]) -> str:

@@ -1,20 +1,23 @@
-"""The conformance kit for one's own tests: `check_env` and `check_mixer`, for our environments and mixers and anyone's.
+"""The conformance kit for one's own tests: `check_env`, `check_mixer` and `check_agent`, for our parts and anyone's.
 
 Each raises a ConformanceError at the first broken promise; the checks themselves are in `marl_gre.conformance`, which
 also runs as a pytest suite.
 """
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 from pettingzoo import ParallelEnv
 
+from marl_gre.agents.base import Agent
+from marl_gre.conformance.agent_checks import AGENT_CHECKS, AgentUnderTest
 from marl_gre.conformance.env_checks import ENV_CHECKS
 from marl_gre.conformance.env_play import EnvUnderTest
 from marl_gre.conformance.kit import ConformanceError
 from marl_gre.conformance.mixer_checks import MIXER_CHECKS, MixerUnderTest
 from marl_gre.mixers.base import Mixer, MixerConfig
 
-__all__ = ["ConformanceError", "check_env", "check_mixer"]
+__all__ = ["ConformanceError", "check_agent", "check_env", "check_mixer"]
 
 
 def check_env(
@@ -55,25 +58,43 @@ def check_mixer(
     config: MixerConfig | None = None,
     *,
     monotonic: bool = True,
-    penalty_detached: bool = True,
+    regulariser_detached: bool = True,
     max_agents: int = 8,
 ) -> None:
-    """Check that a mixer keeps every promise that the learner and the credit entropy rest on.
+    """Check that a mixer keeps every promise that the learner and the gradient entropy rest on.
 
-    Built as `mixer_class(n_agents, state_dim, config)` and called as `mixer(chosen_qs [B,T,N], state [B,T,S])`, in
-    float64, with 1 to max_agents agents (1 only if the mixer does not refuse it with a ValueError). The sign of the
-    penalty is the mixer's own affair: an entropy bonus is negative, and only its gradient moves anything.
+    Built as `mixer_class(sizes, config)` and called as `mixer(values, state)` and as `mixer.mix_and_regularise(values,
+    state)`, in float64, with 1 to max_agents agents (1 only if the mixer does not refuse it with a ValueError). The
+    regulariser may have either sign: an entropy bonus is negative.
 
     Args:
         mixer_class: a subclass of `marl_gre.mixers.Mixer`.
         config: what to build it with; its `Config()` if None.
         monotonic: dq_tot/dq_i >= 0 is promised, and with it that the agents' own best actions are a best joint action.
-        penalty_detached: the penalty moves mixer parameters only.
+        regulariser_detached: the regulariser moves mixer parameters only.
         max_agents: largest team that is tried.
 
     Raises:
         ConformanceError: with one line that names the first defect.
     """
-    case = MixerUnderTest(mixer_class, config, monotonic, penalty_detached, max_agents)
+    case = MixerUnderTest(mixer_class, config, monotonic, regulariser_detached, max_agents)
     for check in MIXER_CHECKS.values():
+        check(case)
+
+
+def check_agent(agent_class: type[Agent], **options: Any) -> None:
+    """Check that an agent keeps every promise that the learner and the rollout rest on.
+
+    Built as `agent_class(sizes, hidden_dim, **options)`; unrolled in float64 and played in float32. Most of all:
+    unrolling equals stepping, episodes and environments do not influence each other, and everything is deterministic.
+
+    Args:
+        agent_class: a subclass of `marl_gre.agents.base.Agent`.
+        options: its own options, as in params.yaml.
+
+    Raises:
+        ConformanceError: with one line that names the first defect.
+    """
+    case = AgentUnderTest(agent_class, options)
+    for check in AGENT_CHECKS.values():
         check(case)

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from marl_gre.config import RunConfig
-from marl_gre.credit import QUANTILES, entropy_statistics
+from marl_gre.credit import QUANTILES, entropy_statistics, gradient_entropies
 from marl_gre.data import Batch, collate
 from marl_gre.errors import NonFinite
 from marl_gre.learner import Learner
-from marl_gre.networks import build_networks, pick_device
+from marl_gre.networks import build, pick_device
 from marl_gre.policy import Policy, epsilon_at
 from marl_gre.replay import Replay
 from marl_gre.rollout import make_env, play, play_greedily, win_rate
@@ -35,9 +35,9 @@ class Trainer:
         self.env = make_env(config.env_key, config.env, config.train.episodes_per_round)
         copies = min(config.env.test_episodes, config.env.test_copies)
         self.test_env = make_env(config.env_key, config.env, copies)
-        agent, mixer = build_networks(config, self.env)
-        self.learner = Learner(agent, mixer, config.train, self.device)
-        self.policy = Policy(agent)
+        networks = build(config, self.env)
+        self.learner = Learner(networks, config.train, self.device, config.algorithm.make_loss_weights())
+        self.policy = Policy(networks.agent)
         self.replay = Replay(config.train.replay_episodes)
         self.env_steps = self.episodes = self.updates = 0
         self.test_due = self.entropy_due = 0
@@ -89,7 +89,8 @@ class Trainer:
         if self.env_steps >= self.entropy_due:
             due = self.env_steps // interval * interval
             statistics = {
-                name: entropy_statistics(entropy) for name, entropy in self.learner.credit_entropies(batch).items()
+                name: entropy_statistics(entropy)
+                for name, entropy in gradient_entropies(self.learner.networks, batch).items()
             }
             self.entropies.append(entropy_row(due, self.env_steps, self.updates, statistics))
             self.entropy_due = due + interval

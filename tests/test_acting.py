@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from marl_gre.agents.base import TorchActor, random_available
 from marl_gre.agents.gru import RecurrentAgent
-from marl_gre.policy import Policy, random_available
+from marl_gre.data import EnvSizes
+from marl_gre.policy import Policy
 
 O, A, N = 11, 5, 3  # noqa: E741  (the axis letters of all docstrings)
 
 
 def make_agent(hidden_dim=16, seed=0):
     torch.manual_seed(seed)
-    agent = RecurrentAgent(O, A, N, hidden_dim)
+    agent = RecurrentAgent(EnvSizes(N, A, O, 1), hidden_dim)
     with torch.no_grad():  # the gates leave their linear range
         for parameter in agent.parameters():
             parameter.mul_(3)
@@ -35,7 +37,7 @@ def played(agent, obs, mask, epsilon=0.0, noise=None, playing=None):
     results = []
     for step in range(len(obs)):
         actions = policy.act(obs[step], mask[step], epsilon, None if noise is None else noise[step], playing)
-        results.append((actions, policy.agent_qs.copy(), policy.hidden.copy()))
+        results.append((actions, policy.actor.agent_qs.copy(), policy.actor.hidden.copy()))
     return [np.stack(values) for values in zip(*results, strict=True)]
 
 
@@ -43,12 +45,12 @@ def torchs(agent, obs, mask, actions):
     """Return values and hidden states of torch in float64 for the same actions."""
     agent = make_agent(agent.hidden_dim).double()
     steps, copies = obs.shape[:2]
-    hidden = torch.zeros(copies * N, agent.hidden_dim, dtype=torch.float64)
+    memory = agent.initial_memory(copies)
     previous = torch.zeros(copies, N, A, dtype=torch.float64)
     results = []
     for step in range(steps):
-        agent_qs, hidden = agent.step(torch.from_numpy(obs[step]).double(), previous, hidden)
-        results.append((agent_qs.detach().numpy(), hidden.detach().view(copies, N, -1).numpy()))
+        agent_qs, memory = agent.step(torch.from_numpy(obs[step]).double(), previous, memory)
+        results.append((agent_qs.detach().numpy(), memory[0].detach().numpy()))
         previous = torch.nn.functional.one_hot(torch.from_numpy(actions[step]), A).double()
     return [np.stack(values) for values in zip(*results, strict=True)]
 
@@ -72,17 +74,9 @@ def test_torchs_way_of_acting_chooses_the_same():
     noise = np.random.default_rng(1).random((6, 2, 7, N))
     expected = played(agent, obs, mask, 0.5, noise)[0]
 
-    class ByTorch(Policy):  # what other devices do
-        def begin(self, copies):
-            super().begin(copies)
-            self.torch_plays = True
-            self.torch_hidden = torch.zeros(copies * N, self.agent.hidden_dim)
-            self.previous = torch.zeros(copies, N, A)
-
-    policy = ByTorch(agent)
-    policy.begin(7)
+    actor = TorchActor(agent, 7)  # what other devices do
     for step in range(6):
-        assert np.array_equal(policy.act(obs[step], mask[step], 0.5, noise[step]), expected[step])
+        assert np.array_equal(actor.act(obs[step], mask[step], 0.5, noise[step]), expected[step])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

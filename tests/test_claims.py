@@ -27,7 +27,7 @@ from benchmarks.report.gather import Results, Run, gather, reference
 from marl_gre import stats
 from marl_gre.config import load_params
 from marl_gre.mixers import QMIX as QMIXMixer
-from marl_gre.mixers import QMIXSimple
+from marl_gre.mixers import EnvSizes, QMIXSimple
 from marl_gre.mixers.qmix_simple import count_parameters
 from marl_gre.stats import SeedsNeeded
 
@@ -384,7 +384,7 @@ def test_size_matched_variant_has_qmixs_size(env, hypernet_dim, size):
         return 2 * (inputs * hidden + hidden + 1) + inputs * (width + 1) + width + 1
 
     def count(mixer, **settings):
-        return count_parameters(mixer(agents, vector.state_dim, mixer.Config(**settings)))
+        return count_parameters(mixer(EnvSizes.of(vector), mixer.Config(**settings)))
 
     assert count(QMIXMixer) == qmix
     assert count(QMIXSimple) == simple(64) < 0.8 * qmix

@@ -53,7 +53,7 @@ def test_a_broken_mixer_fails_with_its_defect(defect):
     assert "\n" not in str(failure.value)
 
 
-def test_a_mixer_may_be_declared_not_monotonic_and_its_penalty_attached():
-    with pytest.raises(ConformanceError, match="the penalty reaches"):
-        check_mixer(broken_mixers.PenaltyReachesAgents)
-    check_mixer(broken_mixers.PenaltyReachesAgents, penalty_detached=False)
+def test_a_mixer_may_be_declared_not_monotonic_and_its_regulariser_attached():
+    with pytest.raises(ConformanceError, match="the regulariser reaches"):
+        check_mixer(broken_mixers.RegulariserReachesAgents)
+    check_mixer(broken_mixers.RegulariserReachesAgents, regulariser_detached=False)

@@ -15,27 +15,32 @@ def suite(folder, *options):
     return subprocess.run([*command, *options], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_a_sound_env_and_a_sound_mixer_pass(tmp_path):
-    run = suite(tmp_path, "--env", "corridor:parallel_env", "--mixer", "sound_mixer:WeightedSum")
+def test_what_is_sound_passes(tmp_path):
+    names = ["--env", "corridor:parallel_env", "--mixer", "sound_mixer:WeightedSum", "--agent", "lstm_agent:LSTMAgent"]
+    run = suite(tmp_path, *names)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "test_env[corridor:parallel_env-reproducible] PASSED" in run.stdout
     assert "test_mixer[sound_mixer:WeightedSum-analytic_credits] PASSED" in run.stdout
+    assert "test_agent[lstm_agent:LSTMAgent-unroll_equals_stepping] PASSED" in run.stdout
     assert "skipped" not in run.stdout
 
 
-def test_a_broken_env_and_a_broken_mixer_fail_with_their_defects(tmp_path):
+def test_what_is_broken_fails_with_its_defect(tmp_path):
     names = ["--env", "broken_envs:RandomFromStep2", "--mixer", "broken_mixers:MixesTime"]
+    names += ["--agent", "broken_agents:LooksAhead", "--agent", "no_such_module:Agent"]
     run = suite(tmp_path, *names, "--mixer", "no_such_module:Mixer")
     assert run.returncode == 1, run.stdout + run.stderr
     assert "not reproducible: two instances given the same seed and actions play different episodes" in run.stdout
-    assert "steps are not independent: penalty of one step" in run.stdout
+    assert "steps are not independent: regulariser of one step" in run.stdout
     assert "--mixer: found 'no_such_module:Mixer', which cannot be imported" in run.stdout
+    assert "the unroll is not what stepping gives" in run.stdout
+    assert "--agent: found 'no_such_module:Agent', which cannot be imported" in run.stdout
     assert "Traceback" not in run.stdout
     assert "test_env[broken_envs:RandomFromStep2-outputs] PASSED" in run.stdout  # only what is broken fails
 
 
 def test_what_the_author_declares_is_taken_into_account(tmp_path):
-    declared = ["--own-rewards", "--no-chance", "--ends", "truncated", "--not-monotonic", "--penalty-moves-agents"]
+    declared = ["--own-rewards", "--no-chance", "--ends", "truncated", "--not-monotonic", "--regulariser-moves-agents"]
     run = suite(tmp_path, "--env", "broken_envs:RewardNotShared", "--mixer", "vdn", *declared)
     assert run.returncode == 0, run.stdout + run.stderr
 

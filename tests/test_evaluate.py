@@ -1,11 +1,11 @@
-"""The baselines of the credit entropy that an evaluation holds."""
+"""The baselines of the gradient entropy that an evaluation holds."""
 
 import pytest
 from ruamel.yaml import YAML
 
 from marl_gre.config import EvaluateConfig, load_params
 from marl_gre.jobs.evaluate import evaluate_run
-from marl_gre.networks import build_networks
+from marl_gre.networks import build
 from marl_gre.rollout import make_env
 from marl_gre.storage.run_dir import FinishedRun
 
@@ -23,10 +23,9 @@ def evaluated(tmp_path):
 
     def run(algorithm, change=lambda agent, mixer: None):
         config = load_params(tmp_path / "params.yaml").run_config("lumber", algorithm, 3)
-        agent, mixer = build_networks(config, make_env("lumber", config.env, 1))
-        change(agent, mixer)
-        weights = {f"agent.{name}": value for name, value in agent.state_dict().items()}
-        weights |= {f"mixer.{name}": value for name, value in mixer.state_dict().items()}
+        networks = build(config, make_env("lumber", config.env, 1))
+        change(networks.agent, networks.mixer)
+        weights = networks.state_dict()
         sums = {"weights.safetensors": "y"}
         return evaluate_run(FinishedRun(config, {"config_hash": "x"}, weights, sums), EvaluateConfig(episodes=3))
 

@@ -9,8 +9,10 @@ import torch
 
 from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import TrainConfig
+from marl_gre.credit import gradient_entropies
 from marl_gre.learner import Learner
-from marl_gre.mixers import MIXERS, QMIX
+from marl_gre.mixers import MIXERS, QMIX, EnvSizes
+from marl_gre.networks import Networks
 from packing import packed
 
 FILES = sorted((Path(__file__).parent / "data").glob("update_*.npz"))
@@ -66,8 +68,9 @@ def load(path):
     name = config["algorithm"].lower()
     keys = {"gre_lambda": float(config["lamb"]), "gre_gradient": "released"} if name == "qmix_gre" else {}
     mixer_class = MIXERS[name]
-    mixer = mixer_class(config["n_agents"], config["state_dim"], mixer_class.Config(**keys))
-    agent = RecurrentAgent(config["obs_dim"], config["n_actions"], config["n_agents"], hidden_dim=64)
+    sizes = EnvSizes(*(config[name] for name in ("n_agents", "n_actions", "obs_dim", "state_dim")))
+    mixer = mixer_class(sizes, mixer_class.Config(**keys))
+    agent = RecurrentAgent(sizes, hidden_dim=64)
     train = TrainConfig(
         lr=config["lr"],
         gamma=config["gamma"],
@@ -75,7 +78,7 @@ def load(path):
         rmsprop_eps=config["optim_eps"],
         grad_norm_clip=float(config["grad_norm_clip"]),
     )
-    learner = Learner(agent.double(), mixer.double(), train)
+    learner = Learner(Networks(agent, mixer).double(), train)
     learner.agent.load_state_dict(weights(recording, "before", "agent"))
     learner.target_agent.load_state_dict(weights(recording, "before", "target_agent"))
     learner.mixer.load_state_dict(weights(recording, "before", "mixer"))
@@ -124,6 +127,6 @@ def test_both_entropies_equal_the_recording(path):
     assert isinstance(learner.mixer, QMIX)
     for update in range(3):
         data = batch(recording, update)
-        for gradient, entropy in learner.credit_entropies(data).items():
+        for gradient, entropy in gradient_entropies(learner.networks, data).items():
             assert_equal(entropy.mean(), torch.from_numpy(recording[f"stats{update}/entropy_{gradient}"]))
         learner.update(data)

@@ -12,19 +12,23 @@ from torch.nn.utils.rnn import PackedSequence
 from marl_gre import losses
 from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import TrainConfig
-from marl_gre.errors import NonFinite
+from marl_gre.credit import gradient_entropies
+from marl_gre.errors import BadInput, NonFinite
 from marl_gre.learner import Learner
-from marl_gre.mixers import MIXERS, VDN
+from marl_gre.mixers import MIXERS, VDN, EnvSizes
+from marl_gre.networks import Networks
 from packing import packed
 
 N, A, OBS, S = 3, 4, 6, 5  # agents, actions, sizes of observation and state
+SIZES = EnvSizes(N, A, OBS, S)
 
 
 def make_learner(name="qmix", dtype=torch.float64, **keys):
     torch.manual_seed(3)
     mixer_class = MIXERS[name]
-    agent = RecurrentAgent(OBS, A, N, hidden_dim=8).to(dtype)
-    return Learner(agent, mixer_class(N, S, mixer_class.Config(**keys)).to(dtype), TrainConfig())
+    agent = RecurrentAgent(SIZES, hidden_dim=8)
+    mixer = mixer_class(SIZES, mixer_class.Config(**keys))
+    return Learner(Networks(agent, mixer).to(dtype), TrainConfig())
 
 
 def make_padded(lengths=(5, 3), seed=0, dtype=torch.float64):
@@ -82,7 +86,7 @@ def three_steps(terminated_at_end):
     """
     online = [[[10.0, 0.0]], [[0.0, 20.0]], [[5.0, 50.0]], [[7.0, 6.0]]]
     target = [[[1.0, 1.0]], [[2.0, 3.0]], [[4.0, 99.0]], [[8.0, 9.0]]]
-    learner = Learner(Table(online), VDN(1, 1, VDN.Config()), TrainConfig(gamma=0.5))
+    learner = Learner(Networks(Table(online), VDN(EnvSizes(1, 2, 1, 1), VDN.Config())), TrainConfig(gamma=0.5))
     learner.target_agent = Table(target)
     batch = packed(
         obs=torch.zeros(1, 4, 1, 1, dtype=torch.float64),
@@ -165,7 +169,7 @@ def test_lambda_zero_is_qmix_bit_for_bit():
         assert torch.equal(value, weights(regularised)[key]), key
 
 
-def test_penalty_leaves_the_agents_gradient_alone():
+def test_regulariser_leaves_the_agents_gradient_alone():
     plain, regularised = make_learner("qmix"), make_learner("qmix_gre", gre_lambda=10.0)
     plain.config = regularised.config = TrainConfig(grad_norm_clip=1e9)  # clipping would couple the two
     batch = make_batch()
@@ -183,7 +187,7 @@ def test_entropies_of_every_algorithm_come_through_one_path():
     batch = make_batch()
     for name in MIXERS:
         learner = make_learner(name)
-        entropies = learner.credit_entropies(batch)
+        entropies = gradient_entropies(learner.networks, batch)
         assert list(entropies) == (["exact", "released"] if name in ("qmix", "qmix_gre") else ["exact"])
         values = entropies["exact"]
         assert values.shape == batch.reward.shape
@@ -227,14 +231,14 @@ def test_targets_follow_every_200_episodes():
 
 def test_one_step_of_acting_equals_the_unroll():
     torch.manual_seed(5)
-    agent = RecurrentAgent(OBS, A, N, hidden_dim=8).double()
+    agent = RecurrentAgent(SIZES, hidden_dim=8).double()
     padded = make_padded((4, 4))
     batch = packed(**padded)
     unrolled = agent(batch.obs, batch.actions, batch.episodes).view(5, 2, N, A)
-    hidden = torch.zeros(2 * N, 8, dtype=torch.float64)
+    memory = agent.initial_memory(2)
     previous = torch.zeros(2, N, A, dtype=torch.float64)
     for step in range(5):
-        agent_qs, hidden = agent.step(padded["obs"][:, step], previous, hidden)
+        agent_qs, memory = agent.step(padded["obs"][:, step], previous, memory)
         torch.testing.assert_close(agent_qs, unrolled[step], rtol=1e-12, atol=1e-14)
         if step < 4:
             previous = nn.functional.one_hot(padded["actions"][:, step], A).double()
@@ -254,7 +258,7 @@ def by_modules(agent, obs, actions, episodes):
 def test_unroll_equals_torchs_modules_and_so_do_its_gradients(episodes, dtype, tolerance):
     """The last case has blocks of one and of many time steps, and one that ends as episodes do."""
     torch.manual_seed(0)
-    agent = RecurrentAgent(OBS, A, N, hidden_dim=8).to(dtype)
+    agent = RecurrentAgent(SIZES, hidden_dim=8).to(dtype)
     obs = torch.randn(sum(episodes), N, OBS, dtype=dtype)
     actions = torch.randint(A, (sum(episodes[1:]), N))
     weight = torch.randn(sum(episodes), N, A, dtype=dtype)
@@ -279,17 +283,68 @@ def test_an_action_that_does_not_exist_is_refused(action):
 def test_double_q_and_td_target_by_hand():
     online = torch.tensor([1.0, 3.0, 2.0])
     target = torch.tensor([10.0, 20.0, 30.0])
-    assert losses.double_q(online, target, torch.tensor([1, 1, 1])) == 20.0  # best online is action 1
-    assert losses.double_q(online, target, torch.tensor([1, 0, 1])) == 30.0  # without it action 2
-    assert losses.td_target(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(10.0), 0.9) == 10.0  # 1 + 0.9 * 10
-    assert losses.td_target(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(10.0), 0.9) == 1.0
+    values = losses.double_q(online, target, torch.tensor([1, 1, 1]))
+    assert (values.chosen, values.greedy, values.actions) == (20.0, 30.0, 1)  # best online is action 1
+    values = losses.double_q(online, target, torch.tensor([1, 0, 1]))
+    assert (values.chosen, values.greedy, values.actions) == (30.0, 30.0, 2)  # without it action 2
+    values = losses.double_q(online, target, torch.tensor([1, 1, 0]))
+    assert (values.chosen, values.greedy, values.actions) == (20.0, 20.0, 1)
+    assert losses.one_step_target(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(10.0), 0.9) == 10.0  # 1 + 0.9 * 10
+    assert losses.one_step_target(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(10.0), 0.9) == 1.0
+
+
+def test_weighted_loss_by_hand():
+    # (1 * 2**2 + 0.5 * 4**2 + 0 * 1**2) / 3 steps, not / 1.5
+    loss = losses.td_loss(torch.tensor([2.0, -4.0, 1.0]), torch.tensor([1.0, 0.5, 0.0]))
+    assert loss == 4.0
+
+
+def test_taken_values_by_hand():
+    agent_qs = torch.tensor([[1.0, 5.0, 3.0], [4.0, 2.0, 9.0]], requires_grad=True)  # [N, A]
+    values = losses.taken(agent_qs, torch.tensor([2, 0]), torch.tensor([[1, 0, 1], [1, 1, 0]]))
+    assert values.chosen.tolist() == [3.0, 4.0]
+    assert values.greedy.tolist() == [3.0, 4.0]  # 5 and 9 are not available
+    assert values.chosen.requires_grad
+    assert not values.greedy.requires_grad
+
+
+def test_loss_weights_see_the_steps_and_scale_the_loss():
+    seen = []
+
+    def half_where_greedy(steps):
+        seen.append(steps)
+        greedy = (steps.values.chosen == steps.values.greedy).all(-1)
+        return torch.where(greedy, 0.5, 1.0).to(steps.q_tot.dtype)
+
+    plain, weighted, batch = make_learner(), make_learner(), make_batch()
+    weighted.loss_weights = half_where_greedy
+    plain.update(batch)
+    loss = weighted.update(batch).td_loss
+    (steps,) = seen
+    assert steps.q_tot.shape == steps.target.shape == batch.reward.shape
+    assert steps.values.actions.equal(batch.actions)
+    assert not any(value.requires_grad for value in (steps.q_tot, steps.target, steps.values.chosen))
+    error = (steps.q_tot - steps.target) ** 2
+    torch.testing.assert_close(loss, (half_where_greedy(steps) * error).mean())
+
+
+@pytest.mark.parametrize("where", ["mixer", "target_mixer"])
+def test_a_mixer_that_keeps_an_axis_is_refused(where):
+    class KeepsAxis(VDN):
+        def forward(self, values, state):
+            return super().forward(values, state).unsqueeze(-1)
+
+    learner, batch = make_learner("vdn"), make_batch()
+    setattr(learner, where, KeepsAxis(SIZES, VDN.Config()))
+    with pytest.raises(BadInput, match=r"mixer's q_tot of shape \[.*1\]; \["):
+        learner.update(batch)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", list(MIXERS))
 def test_cuda_agrees_with_cpu(name):
     cpu = make_learner(name, torch.float32)
-    cuda = Learner(copy.deepcopy(cpu.agent), copy.deepcopy(cpu.mixer), TrainConfig(), "cuda")
+    cuda = Learner(copy.deepcopy(cpu.networks), TrainConfig(), "cuda")
     batch = make_batch(dtype=torch.float32)
     one, two = cpu.update(batch), cuda.update(batch.to(torch.device("cuda")))
     torch.testing.assert_close(one.loss, two.loss.cpu(), rtol=1e-4, atol=1e-6)

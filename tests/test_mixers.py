@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from marl_gre.credit import credit_entropy, credits, entropy_statistics
-from marl_gre.mixers import MIXERS, QMIX, QMIXGRE, VDN, QMIXSimple
+from marl_gre.credit import differentiate, entropy_statistics, gradient_entropy
+from marl_gre.mixers import MIXERS, QMIX, QMIXGRE, AgentValues, EnvSizes, QMIXSimple
 from marl_gre.mixers.qmix import exact_elu_derivative, released_elu_derivative
 
 NAMES = list(MIXERS)
@@ -16,7 +16,12 @@ NAMES = list(MIXERS)
 def make(name, n_agents=3, state_dim=7, dtype=torch.float64, **keys):
     torch.manual_seed(0)
     mixer_class = MIXERS[name]
-    return mixer_class(n_agents, state_dim, mixer_class.Config(**keys)).to(dtype)
+    return mixer_class(EnvSizes(n_agents, 4, 6, state_dim), mixer_class.Config(**keys)).to(dtype)
+
+
+def of(chosen):
+    """Return the values of greedy actions."""
+    return AgentValues(chosen, chosen.detach(), torch.zeros(chosen.shape, dtype=torch.int64))
 
 
 def inputs(n_agents=3, state_dim=7, batch=4, steps=5, dtype=torch.float64, scale=3.0):
@@ -30,7 +35,8 @@ def inputs(n_agents=3, state_dim=7, batch=4, steps=5, dtype=torch.float64, scale
 def test_analytic_credits_equal_autograd(name, hypernet_layers):
     mixer = make(name, hypernet_layers=hypernet_layers)
     qs, state = inputs()
-    torch.testing.assert_close(mixer.credits(qs, state), credits(mixer, qs, state), rtol=1e-12, atol=1e-14)
+    analytic = mixer.analytic_credits(of(qs), state)["exact"]
+    torch.testing.assert_close(analytic, differentiate(mixer, of(qs), state), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,9 +47,9 @@ def test_credits_are_finite_differences(name):
     for agent in range(3):
         moved = torch.zeros(3, dtype=torch.float64)
         moved[agent] = step
-        slope = (mixer(qs + moved, state)[0] - mixer(qs - moved, state)[0]) / (2 * step)
+        slope = (mixer(of(qs + moved), state) - mixer(of(qs - moved), state)) / (2 * step)
         # central differences in float64: error about step**2 + 1e-16 / step = 1e-10
-        torch.testing.assert_close(credits(mixer, qs, state)[..., agent], slope, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(differentiate(mixer, of(qs), state)[..., agent], slope, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -55,7 +61,7 @@ def test_greedy_joint_action_is_the_agents_greedy_actions(name):
         table = torch.randn(3, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)  # 4 actions
         joint = list(itertools.product(range(4), repeat=3))
         qs = torch.stack([table[torch.arange(3), torch.tensor(actions)] for actions in joint])
-        q_tot = mixer(qs.unsqueeze(1), state.expand(len(joint), 1, 7))[0].squeeze(1)
+        q_tot = mixer(of(qs.unsqueeze(1)), state.expand(len(joint), 1, 7)).squeeze(1)
         assert q_tot.max() <= q_tot[joint.index(tuple(table.argmax(1).tolist()))] + 1e-12
 
 
@@ -65,7 +71,7 @@ def test_greedy_joint_action_is_the_agents_greedy_actions(name):
 def test_equal_credits_have_entropy_one_through_the_common_path(name, n_agents, dtype):
     mixer = make(name, n_agents=n_agents, dtype=dtype)
     qs, state = inputs(n_agents=n_agents, dtype=dtype)
-    entropy = credit_entropy(credits(mixer, qs, state))
+    entropy = gradient_entropy(differentiate(mixer, of(qs), state))
     assert (entropy - 1).abs().max() <= 4 * torch.finfo(dtype).eps
 
 
@@ -73,16 +79,16 @@ def test_entropy_of_known_shares():
     # shares (1/2, 1/2, 0): H = ln 2 / ln 3; all credit to one: 0; even: 1
     credit = torch.tensor([[1.0, 1.0, 0.0], [5.0, 0.0, 0.0], [2.0, 2.0, 2.0]], dtype=torch.float64)
     expected = torch.tensor([math.log(2) / math.log(3), 0.0, 1.0], dtype=torch.float64)
-    torch.testing.assert_close(credit_entropy(credit), expected, rtol=0, atol=1e-6)  # eps = 1e-8 moves it by ~2e-7
+    torch.testing.assert_close(gradient_entropy(credit), expected, rtol=0, atol=1e-6)  # eps = 1e-8 moves it by ~2e-7
 
 
 def test_vanishing_credit_counts_as_even():
-    assert credit_entropy(torch.zeros(4, dtype=torch.float64)) == pytest.approx(1.0, abs=1e-12)
+    assert gradient_entropy(torch.zeros(4, dtype=torch.float64)) == pytest.approx(1.0, abs=1e-12)
 
 
 def test_entropy_of_one_agent_is_an_error():
     with pytest.raises(ValueError, match="1 agent is undefined"):
-        credit_entropy(torch.ones(2, 1))
+        gradient_entropy(torch.ones(2, 1))
     with pytest.raises(ValueError, match="use mixer: qmix"):
         make("qmix_gre", n_agents=1)
 
@@ -97,10 +103,10 @@ def test_entropy_statistics():
 
 def test_vdn_is_the_sum():
     qs, state = inputs()
-    q_tot, penalty = make("vdn")(qs, state)
+    q_tot, regulariser = make("vdn").mix_and_regularise(of(qs), state)
     assert torch.equal(q_tot, qs.sum(-1))
-    assert not penalty.any()
-    assert not list(VDN(3, 7, VDN.Config()).parameters())
+    assert not regulariser.any()
+    assert not list(make("vdn").parameters())
 
 
 def test_qmix_by_hand():
@@ -112,7 +118,7 @@ def test_qmix_by_hand():
     mixer.hyper_v[2].weight.data.zero_()
     mixer.hyper_v[2].bias.data.fill_(0.25)
     state = torch.zeros(1, 2, 1, dtype=torch.float64)
-    q_tot, _ = mixer(torch.tensor([[[1.0], [4.0]]], dtype=torch.float64), state)
+    q_tot = mixer(of(torch.tensor([[[1.0], [4.0]]], dtype=torch.float64)), state)
     # q = 1: x = 2 - 5 = -3, elu = e^-3 - 1; q = 4: x = 3, elu = 3
     expected = torch.tensor([[3 * (math.exp(-3) - 1) + 0.25, 9.25]], dtype=torch.float64)
     torch.testing.assert_close(q_tot, expected)
@@ -122,19 +128,20 @@ def test_gre_is_qmix_plus_a_weighted_entropy():
     plain, regularised = make("qmix"), make("qmix_gre", gre_lambda=0.5)
     regularised.load_state_dict(plain.state_dict())
     qs, state = inputs()
-    q_tot, penalty = regularised(qs, state)
-    assert torch.equal(q_tot, plain(qs, state)[0])
-    torch.testing.assert_close(penalty, 0.5 * credit_entropy(credits(plain, qs, state)), rtol=1e-12, atol=0)
+    q_tot, regulariser = regularised.mix_and_regularise(of(qs), state)
+    assert torch.equal(q_tot, plain(of(qs), state))
+    expected = 0.5 * gradient_entropy(differentiate(plain, of(qs), state))
+    torch.testing.assert_close(regulariser, expected, rtol=1e-12, atol=0)
     assert isinstance(regularised, QMIX)
     assert isinstance(make("qmix_simple"), QMIXSimple)
 
 
 @pytest.mark.parametrize("gradient", ["exact", "released"])
-def test_penalty_moves_the_mixer_and_never_the_agents_values(gradient):
+def test_regulariser_moves_the_mixer_and_never_the_agents_values(gradient):
     mixer = make("qmix_gre", gre_gradient=gradient)
     qs, state = inputs()
     qs.requires_grad_(True)
-    mixer(qs, state)[1].sum().backward()
+    mixer.mix_and_regularise(of(qs), state)[1].sum().backward()
     assert qs.grad is None
     moved = {name for name, value in mixer.named_parameters() if value.grad is not None and value.grad.any()}
     assert any(name.startswith("hyper_w1") for name in moved)
@@ -156,8 +163,8 @@ def test_gre_keeps_working_with_extreme_values():
     mixer = make("qmix_gre", dtype=torch.float32)
     _, state = inputs(dtype=torch.float32)
     for scale in (1e6, -1e6):
-        q_tot, penalty = mixer(torch.full((4, 5, 3), scale), state)
-        (q_tot + penalty).sum().backward()
+        q_tot, regulariser = mixer.mix_and_regularise(of(torch.full((4, 5, 3), scale)), state)
+        (q_tot + regulariser).sum().backward()
         assert torch.isfinite(q_tot).all()
         assert all(torch.isfinite(p.grad).all() for p in mixer.parameters() if p.grad is not None)
 

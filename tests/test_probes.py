@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from marl_gre.agents.base import random_available
 from marl_gre.config import AlgorithmConfig, EnvConfig, RunConfig, TrainConfig
 from marl_gre.data import collate
-from marl_gre.learner import mix, take
 from marl_gre.mixers import MIXERS
-from marl_gre.policy import epsilon_at, random_available
+from marl_gre.policy import epsilon_at
 from marl_gre.rollout import play_greedily
 from marl_gre.seeding import Purpose, rng
 from marl_gre.trainer import Trainer
@@ -64,9 +64,8 @@ def test_probe(probe, mixer):
     values, episode_return = PROBES[probe]
     episodes = play_greedily(trainer.test_env, trainer.policy, list(range(20)))
     batch = collate(episodes, trainer.env, timeout_is_terminal=True)
-    agent_qs = trainer.learner.agent(batch.obs, batch.actions, batch.episodes)
     with torch.no_grad():
-        q_tot, _ = mix(trainer.learner.mixer, take(agent_qs[batch.now], batch.actions), batch.state[batch.now])
+        q_tot = trainer.learner.mixer(*trainer.learner.networks.values(batch))
     # all probes have episodes of one length: packed rows are [T, B]
     for episode, value in zip(episodes, q_tot.view(-1, len(episodes)).T, strict=True):
         cue = 1.0 if np.random.default_rng(episode.seed).random() < 0.5 else -1.0

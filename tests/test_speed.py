@@ -15,7 +15,8 @@ from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import TrainConfig
 from marl_gre.data import collate
 from marl_gre.learner import Learner
-from marl_gre.mixers import QMIX
+from marl_gre.mixers import QMIX, EnvSizes
+from marl_gre.networks import Networks
 from marl_gre.policy import Policy
 from marl_gre.rollout import play
 
@@ -29,7 +30,7 @@ def ragged():
     """Six random episodes of different lengths on 3m, where some actions are unavailable."""
     env = marl_gre_envs.make_vec("smac_v0", 6, autoreset=False, map_name="3m")
     torch.manual_seed(0)
-    agent = RecurrentAgent(env.obs_dim, env.n_actions, env.n_agents, 64)
+    agent = RecurrentAgent(EnvSizes.of(env), 64)
     noise = np.random.default_rng(0).random((env.episode_limit, 2, 6, env.n_agents))
     episodes = play(env, Policy(agent), range(6), 1.0, noise)
     assert len({episode.length for episode in episodes}) > 2
@@ -40,11 +41,8 @@ def ragged():
 def test_the_reference_learners_compute_our_loss_and_gradients(ragged, kind, suffix):
     env, agent, episodes = ragged
     config = TrainConfig(device="cpu")
-    learner = Learner(
-        RecurrentAgent(env.obs_dim, env.n_actions, env.n_agents, 64).double(),
-        QMIX(env.n_agents, env.state_dim, QMIX.Config()).double(),
-        config,
-    )
+    own = RecurrentAgent(EnvSizes.of(env), 64)
+    learner = Learner(Networks(own, QMIX(EnvSizes.of(env), QMIX.Config())).double(), config)
     learner.target_agent.load_state_dict(agent.state_dict())  # the target differs from the online network
     batch = collate(episodes, env, timeout_is_terminal=True)
     batch = replace(batch, **doubled({n: v for n, v in vars(batch).items() if isinstance(v, torch.Tensor)}))

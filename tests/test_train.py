@@ -22,7 +22,7 @@ from marl_gre.data import collate
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse
 from marl_gre.jobs.evaluate import evaluate_run
 from marl_gre.jobs.train import train
-from marl_gre.networks import build_networks
+from marl_gre.networks import build
 from marl_gre.policy import Policy
 from marl_gre.replay import Replay
 from marl_gre.rollout import play, play_greedily
@@ -187,7 +187,7 @@ def test_replay_gives_back_exactly_what_the_agents_saw(params):
     env = marl_gre_envs.make_vec(
         "traffic_junction_v0", 1, autoreset=False, n_max=3, max_steps=60
     )  # ends at different times
-    agent, _ = build_networks(config, env)
+    agent = build(config, env).agent
 
     class Recorder(Policy):
         def begin(self, copies):
@@ -229,7 +229,7 @@ def test_replay_gives_back_exactly_what_the_agents_saw(params):
 def test_replay_keeps_the_newest_and_samples_without_repeats(params):
     config = params.run_config("lumberjacks", "vdn", 0)
     env = marl_gre_envs.make_vec("lumberjacks_v0", 8, autoreset=False, **config.env.kwargs)
-    agent, _ = build_networks(config, env)
+    agent = build(config, env).agent
     episodes = play_greedily(env, Policy(agent), range(7))
     assert [episode.seed for episode in episodes] == list(range(7))
     replay = Replay(5)
@@ -248,7 +248,7 @@ def test_replay_keeps_the_newest_and_samples_without_repeats(params):
 def test_replay_keeps_every_number_wherever_chunks_end(params, monkeypatch):
     config = params.run_config("traffic", "vdn", 0)
     env = marl_gre_envs.make_vec("traffic_junction_v0", 9, autoreset=False, n_max=3, max_steps=60)
-    agent, _ = build_networks(config, env)
+    agent = build(config, env).agent
     episodes = play_greedily(env, Policy(agent), range(9))
     longest = max(episode.world["pos"].nbytes for episode in episodes)
     monkeypatch.setattr("marl_gre.replay.CHUNK_BYTES", 2 * longest)  # an episode has several arrays
@@ -267,7 +267,7 @@ def test_replay_keeps_every_number_wherever_chunks_end(params, monkeypatch):
 def test_copies_played_together_equal_copies_played_alone(params):
     """The rollout adds nothing of its own: worlds, actions and rewards do not depend on who plays beside."""
     config = params.run_config("traffic", "qmix", 0)
-    agent, _ = build_networks(config, marl_gre_envs.make_vec("traffic_junction_v0", 1, **config.env.kwargs))
+    agent = build(config, marl_gre_envs.make_vec("traffic_junction_v0", 1, **config.env.kwargs)).agent
     policy = Policy(agent)
     together = play_greedily(
         marl_gre_envs.make_vec("traffic_junction_v0", 4, autoreset=False, **config.env.kwargs), policy, range(6)
@@ -285,7 +285,7 @@ def test_copies_played_together_equal_copies_played_alone(params):
 def test_tests_record_no_worlds_and_are_otherwise_the_same(params):
     config = params.run_config("traffic", "qmix", 0)
     env = marl_gre_envs.make_vec("traffic_junction_v0", 4, autoreset=False, **config.env.kwargs)
-    policy = Policy(build_networks(config, env)[0])
+    policy = Policy(build(config, env).agent)
     full, bare = play_greedily(env, policy, range(6)), play_greedily(env, policy, range(6), record=False)
     for one, two in zip(full, bare, strict=True):
         assert one.world
@@ -356,9 +356,23 @@ class Broken(marl_gre_envs.vector.VectorEnv):
 def test_a_failing_environment_is_named_with_its_seed(params, how, error, message):
     config = params.run_config("lumberjacks", "vdn", 0)
     env = marl_gre_envs.make_vec("lumberjacks_v0", 1, autoreset=False, **config.env.kwargs)
-    agent, _ = build_networks(config, env)
+    agent = build(config, env).agent
     with pytest.raises(error, match=message):
         play(Broken(env, how), Policy(agent), [42])
+
+
+@pytest.mark.parametrize("when", ["begin", "act"])
+def test_a_failure_in_the_policy_is_not_the_environments(params, when):
+    config = params.run_config("lumberjacks", "vdn", 0)
+    env = marl_gre_envs.make_vec("lumberjacks_v0", 1, autoreset=False, **config.env.kwargs)
+    policy = Policy(build(config, env).agent)
+
+    def fail(*_):
+        raise RuntimeError("the policy's own")
+
+    setattr(policy, when, fail)
+    with pytest.raises(RuntimeError, match=r"^the policy's own$"):
+        play(env, policy, [42])
 
 
 def test_runs_that_cannot_be_read(finished, tmp_path):

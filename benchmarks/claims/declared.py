@@ -169,7 +169,7 @@ def _spread(runs: Sequence[Run], params: Params) -> Array:
 
 
 def _entropy(exploring: bool | None) -> Callable[[Run, Params], float]:
-    """Return the mean credit entropy over the training: while epsilon falls, after it, or (None) all of it."""
+    """Return the mean gradient entropy over the training: while epsilon falls, after it, or (None) all of it."""
 
     def read(run: Run, params: Params) -> float:
         early = run.entropy["due_steps"] < params.train.epsilon_anneal_steps

@@ -15,7 +15,8 @@ import torch
 
 from benchmarks.report.gather import QUANTILE_COLUMNS, Results, Run, paper_name, reference, same_env
 from marl_gre import stats
-from marl_gre.credit import QUANTILES, credits
+from marl_gre.credit import QUANTILES, differentiate
+from marl_gre.mixers import AgentValues, EnvSizes
 from marl_gre.stats import Array
 from marl_gre.trainer import LAST_TESTS
 
@@ -150,7 +151,7 @@ def summarise(results: Results, score: Score, env: str, algorithm: str) -> Summa
 def entropy_percentiles(
     runs: Sequence[Run], reading: Reading, derivative: Derivative, percents: Sequence[float]
 ) -> Array | None:
-    """Return percentiles of the credit entropy over the whole training, pooled over runs; None where undefined.
+    """Return percentiles of the gradient entropy over the whole training, pooled over runs; None where undefined.
 
     Args:
         runs: of one algorithm on one environment.
@@ -177,19 +178,21 @@ def credit_rows(results: Results, *, n_agents: int, state_dim: int, tolerance: f
     generator = torch.Generator().manual_seed(SEED)
     normal = partial(torch.randn, generator=generator, dtype=torch.float64)
     qs, states, others = normal(64, 4, n_agents), normal(64, 4, state_dim), normal(64, 4, state_dim)
+    sizes = EnvSizes(n_agents, n_actions=1, obs_dim=1, state_dim=state_dim)
+    values = AgentValues(chosen=qs, greedy=qs, actions=torch.zeros_like(qs, dtype=torch.int64))
     rows = []
     for name in dict.fromkeys(results.params.algorithms[key].mixer for key in results.params.run.algorithms):
         users = results.algorithms((name,))
         config = results.params.algorithms[users[0]]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
-            mixer = config.mixer_class(n_agents, state_dim, config.mixer_config).double()
-        here, there = credits(mixer, qs, states), credits(mixer, qs, others)
+            mixer = config.mixer_class(sizes, config.mixer_config).double()
+        here, there = differentiate(mixer, values, states), differentiate(mixer, values, others)
         scale = (here.mean(-1).abs() + there.mean(-1).abs()) / 2
         spread = ((here.amax(-1) - here.amin(-1)) / scale).max().item()
         moved = ((here - there).abs().amax(-1) / scale).max().item()
         with torch.no_grad():
-            value_moved = (mixer(qs, states)[0] - mixer(qs, others)[0]).abs().max().item()
+            value_moved = (mixer(values, states) - mixer(values, others)).abs().max().item()
         rows.append(
             [
                 name,
@@ -416,7 +419,9 @@ def _released_code(results: Results, score: Score, env: str, algorithm: str) -> 
     """Return the released code's value where it ran the same environment and algorithm."""
     env_config = results.params.envs[env]
     algorithm_config = results.params.algorithms[algorithm]
-    ours = {"mixer": algorithm_config.mixer, **algorithm_config.mixer_config.model_dump()}
+    if algorithm_config.agent or algorithm_config.loss_weights:
+        return None
+    ours = algorithm_config.resolved()
     for entry in reference("released_code")[score.released_code or ""]:
         theirs = {name: value for name, value in entry.items() if name not in ("env", "kwargs", "value")}
         if same_env(entry, env_config) and all(ours.get(name) == value for name, value in theirs.items()):

@@ -51,12 +51,14 @@ from benchmarks.speed.tools import (
     side_by_side,
     update_gflop,
 )
+from marl_gre.agents.base import random_available
 from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import AlgorithmConfig, EnvConfig, RunConfig, TrainConfig
 from marl_gre.data import Batch, Episode, collate
 from marl_gre.learner import Learner
-from marl_gre.mixers import QMIX
-from marl_gre.policy import Policy, random_available
+from marl_gre.mixers import QMIX, EnvSizes
+from marl_gre.networks import Networks
+from marl_gre.policy import Policy
 from marl_gre.rollout import make_env, play, play_greedily
 from marl_gre.trainer import Trainer
 from marl_gre_envs.vector import VectorEnv
@@ -430,13 +432,14 @@ def untrained(env: VectorEnv) -> RecurrentAgent:
     """Return an agent for an environment, always with the same weights: how long episodes are depends on them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return RecurrentAgent(env.obs_dim, env.n_actions, env.n_agents, TRAIN.hidden_dim)
+        return RecurrentAgent(EnvSizes.of(env), TRAIN.hidden_dim)
 
 
 def our_learner(n_agents: int, obs_dim: int, n_actions: int, state_dim: int) -> Learner:
     """Return our learner with QMIX."""
-    agent = RecurrentAgent(obs_dim, n_actions, n_agents, TRAIN.hidden_dim)
-    return Learner(agent, QMIX(n_agents, state_dim, QMIX.Config()), TRAIN)
+    sizes = EnvSizes(n_agents, n_actions, obs_dim, state_dim)
+    agent = RecurrentAgent(sizes, TRAIN.hidden_dim)
+    return Learner(Networks(agent, QMIX(sizes, QMIX.Config())), TRAIN)
 
 
 def dense_learner(agent: type[nn.Module], n_agents: int, obs_dim: int, n_actions: int, state_dim: int) -> DenseLearner:

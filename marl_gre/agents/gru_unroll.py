@@ -25,7 +25,7 @@ def unroll(obs: Tensor, actions: Tensor, episodes: Sequence[int], *weights: Tens
     """Return agent_qs [P,N,A] of whole episodes, from a zero hidden state.
 
     Args:
-        obs: [P,N,O], packed as in `learner.Batch`.
+        obs: [P,N,O], packed as in `data.Batch`.
         actions: the actions taken, int64 [Q,N].
         episodes: how many episodes have a step at each time [T+1].
         weights: of fc1 [H,O+A+N] (observation, one-hot previous action, one-hot agent), its bias [H], W_ih [3H,H],

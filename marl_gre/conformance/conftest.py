@@ -1,4 +1,4 @@
-"""Turns --env and --mixer into tests, one per name and check: test_env[package.module:parallel_env-outputs]."""
+"""Turns --env, --mixer and --agent into tests, one per name and check: test_env[package.module:factory-outputs]."""
 
 import functools
 from collections.abc import Callable
@@ -8,12 +8,17 @@ from typing import Any
 import pytest
 
 import marl_gre_envs
-from marl_gre.config import find_mixer
+from marl_gre.config import find_agent, find_mixer
+from marl_gre.conformance.agent_checks import AGENT_CHECKS, AgentUnderTest
 from marl_gre.conformance.env_checks import ENV_CHECKS
 from marl_gre.conformance.env_play import EnvUnderTest
 from marl_gre.conformance.mixer_checks import MIXER_CHECKS, MixerUnderTest
 
-CHECKS: dict[str, dict[str, Callable[[Any], None]]] = {"env": ENV_CHECKS, "mixer": MIXER_CHECKS}
+CHECKS: dict[str, dict[str, Callable[[Any], None]]] = {
+    "env": ENV_CHECKS,
+    "mixer": MIXER_CHECKS,
+    "agent": AGENT_CHECKS,
+}
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -54,5 +59,14 @@ def mixer_case(request: pytest.FixtureRequest) -> MixerUnderTest:
     return MixerUnderTest(
         mixer_class,
         monotonic=not option("--not-monotonic"),
-        penalty_detached=not option("--penalty-moves-agents"),
+        regulariser_detached=not option("--regulariser-moves-agents"),
     )
+
+
+@pytest.fixture(scope="session")
+def agent_case(request: pytest.FixtureRequest) -> AgentUnderTest:
+    """Return an agent under test, without options."""
+    try:
+        return AgentUnderTest(find_agent(request.param))
+    except ValueError as error:
+        pytest.fail(f"--agent: {error}", pytrace=False)

@@ -1,4 +1,4 @@
-"""What the environment checks and the mixer checks share: the error, exact comparison, watched global RNGs."""
+"""What the checks share: the error, exact comparison, watched global RNGs."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence

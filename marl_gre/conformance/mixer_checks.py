@@ -1,22 +1,23 @@
 """What every mixer promises: one function per promise, each with its own message; `MIXER_CHECKS` lists them.
 
-The learner and the credit entropy rely on these: padding may not leak, credits may not be negative where a mixer calls
-itself monotonic, the penalty may not move the agents. Inputs are drawn here from fixed seeds; all in float64.
+The learner and the gradient entropy rely on these: padding may not leak, credits may not be negative where a mixer
+calls itself monotonic, the regulariser may not move the agents. Inputs are drawn from fixed seeds; all in float64.
 """
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from marl_gre.conformance.kit import ConformanceError, one_line, plural, require, watched_global_rngs
-from marl_gre.credit import credits
-from marl_gre.mixers.base import Mixer, MixerConfig
+from marl_gre.credit import differentiate
+from marl_gre.data import EnvSizes
+from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig
 
-STATE_DIM = 7  # no other size here is 7, so that a mixed-up axis raises
+N_ACTIONS, OBS_DIM, STATE_DIM = 5, 11, 13  # sizes that nothing else here has, so that a mixed-up axis raises
 SCALES = (1.0, 5.0)  # factors on the initial parameters: fresh networks, and ones with spread-out weights
 
 
@@ -27,7 +28,7 @@ class MixerUnderTest:
     mixer_class: type[Mixer]
     config: MixerConfig | None = None
     monotonic: bool = True
-    penalty_detached: bool = True
+    regulariser_detached: bool = True
     max_agents: int = 8
 
     def build(self, n_agents: int, seed: int = 0, scale: float = 1.0) -> Mixer:
@@ -36,11 +37,11 @@ class MixerUnderTest:
             torch.default_generator.manual_seed(seed)
             try:
                 config = self.mixer_class.Config() if self.config is None else self.config
-                mixer = self.mixer_class(n_agents, STATE_DIM, config)
+                mixer = self.mixer_class(EnvSizes(n_agents, N_ACTIONS, OBS_DIM, STATE_DIM), config)
             except Exception as error:
                 raise ConformanceError(
                     f"building the mixer with {n_agents} agents raised {one_line(error)}; mixers are built as "
-                    "Mixer(n_agents, state_dim, config), config = Mixer.Config() unless you give one."
+                    "Mixer(sizes, config), config = Mixer.Config() unless you give one."
                 ) from error
         mixer = mixer.double()
         with torch.no_grad():
@@ -60,42 +61,48 @@ class MixerUnderTest:
                     raise
             yield n_agents
 
-    def mixers(self) -> Iterator[tuple[Mixer, Tensor, Tensor]]:
-        """Yield mixers of every size and scale, each with chosen_qs [3,4,N] and state [3,4,S]."""
+    def mixers(self) -> Iterator[tuple[Mixer, AgentValues, Tensor]]:
+        """Yield mixers of every size and scale, each with values [3,4,N] and state [3,4,S]."""
         for n_agents, scale in itertools.product(self.agent_counts(), SCALES):
             yield self.build(n_agents, scale=scale), *inputs(n_agents)
 
 
-def inputs(n_agents: int, batch: int = 3, time: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return random chosen_qs [B,T,N] and state [B,T,S] in float64."""
+def inputs(n_agents: int, batch: int = 3, time: int = 4, seed: int = 0) -> tuple[AgentValues, Tensor]:
+    """Return random values [B,T,N] and state [B,T,S] in float64; about half the actions are greedy ones."""
     generator = torch.Generator().manual_seed(seed)
-    chosen_qs = 3 * torch.randn(batch, time, n_agents, generator=generator, dtype=torch.float64)
-    return chosen_qs, torch.randn(batch, time, STATE_DIM, generator=generator, dtype=torch.float64)
+    chosen = 3 * torch.randn(batch, time, n_agents, generator=generator, dtype=torch.float64)
+    state = torch.randn(batch, time, STATE_DIM, generator=generator, dtype=torch.float64)
+    greedy = chosen + torch.randn(chosen.shape, generator=generator, dtype=torch.float64).clamp(min=0)
+    actions = torch.randint(N_ACTIONS, chosen.shape, generator=generator)
+    return AgentValues(chosen, greedy, actions), state
 
 
-def mix(mixer: Mixer, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Return q_tot and penalty after checking that they are two tensors [B,T] of the input's dtype."""
-    size = f"chosen_qs {list(chosen_qs.shape)} and state {list(state.shape)}"
+def checked_mix(mixer: Mixer, values: AgentValues, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Return q_tot and regulariser after checking that they are two tensors [B,T] of the input's dtype."""
+    shape, dtype = values.chosen.shape[:2], values.chosen.dtype
+    size = f"values {list(values.chosen.shape)} and state {list(state.shape)}"
+    outputs: dict[str, object] = {}
     try:
-        output = mixer(chosen_qs, state)
+        mixed = mixer.mix_and_regularise(values, state)
+        outputs["q_tot"], outputs["regulariser"] = mixed
+        outputs["q_tot of forward"] = mixer(values, state)
     except Exception as error:
-        raise ConformanceError(f"forward raised {one_line(error)} for {size}.") from error
-    found = [type(x).__name__ for x in output] if isinstance(output, tuple) else type(output).__name__
-    require(found == ["Tensor", "Tensor"], f"forward returned {found}; it must return (q_tot, penalty), two tensors.")
-    for name, value in zip(("q_tot", "penalty"), output, strict=True):
+        raise ConformanceError(f"mixing raised {one_line(error)} for {size}.") from error
+    for name, value in outputs.items():
+        found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
         require(
-            value.shape == chosen_qs.shape[:2],
-            f"wrong shape: {name} is {list(value.shape)} for {size}; it must be [B,T] = {list(chosen_qs.shape[:2])}.",
+            found == list(shape),
+            f"wrong shape: {name} is {found} for {size}; it must be [B,T] = {list(shape)}.",
         )
         require(
-            value.dtype == chosen_qs.dtype,
-            f"wrong dtype: {name} is {value.dtype} for {chosen_qs.dtype} inputs; it must keep their dtype.",
+            isinstance(value, Tensor) and value.dtype == dtype,
+            f"wrong dtype: {name} is {getattr(value, 'dtype', None)} for {dtype} inputs; it must keep their dtype.",
         )
-    return output
+    return mixed
 
 
-def same_bits(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> bool:
-    """Return whether two (q_tot, penalty) are equal in every bit."""
+def same_bits(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    """Return whether two lots of tensors, as (q_tot, regulariser), are equal in every bit."""
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -118,33 +125,36 @@ def declarations(case: MixerUnderTest) -> None:
 
 
 def shapes(case: MixerUnderTest) -> None:
-    """q_tot and penalty are [B,T], in the dtype of the inputs, for every number of agents and batch size."""
+    """q_tot and regulariser are [B,T], in the dtype of the inputs, for every number of agents and batch size."""
     for n_agents in case.agent_counts():
         mixer = case.build(n_agents)
         for batch, time in itertools.product((1, 3), (1, 4)):
-            chosen_qs, state = inputs(n_agents, batch, time)
-            mix(mixer, chosen_qs, state)
-        mix(mixer.float(), chosen_qs.float(), state.float())
+            values, state = inputs(n_agents, batch, time)
+            checked_mix(mixer, values, state)
+        checked_mix(
+            mixer.float(), replace(values, chosen=values.chosen.float(), greedy=values.greedy.float()), state.float()
+        )
 
 
 def finite(case: MixerUnderTest) -> None:
     """Values and gradients stay finite in float64 for Q values up to one million of either sign."""
     for n_agents, scale in itertools.product(case.agent_counts(), SCALES):
         mixer = case.build(n_agents, scale=scale)
-        signs, state = inputs(n_agents, batch=8)
-        signs = signs.sign()
+        values, state = inputs(n_agents, batch=8)
+        signs = values.chosen.sign()
         signs[0], signs[1] = 1, -1  # besides random signs: all high, all low
         for size in (0.0, 1.0, 1e3, 1e6):
-            chosen_qs = (size * signs).requires_grad_(True)
-            q_tot, penalty = mix(mixer, chosen_qs, state)
-            for name, value in (("q_tot", q_tot), ("penalty", penalty)):
+            chosen = (size * signs).requires_grad_(True)
+            outputs = checked_mix(mixer, replace(values, chosen=chosen, greedy=chosen.detach().abs()), state)
+            for name, value in zip(("q_tot", "regulariser"), outputs, strict=True):
                 require(
                     bool(value.isfinite().all()),
                     f"{name} is not finite with {n_agents} agents and Q values of +-{size:g} in float64.",
                 )
-            if (q_tot + penalty).requires_grad:
-                (q_tot + penalty).sum().backward()
-            gradients = [("chosen_qs", chosen_qs.grad), *((k, p.grad) for k, p in mixer.named_parameters())]
+            total = outputs[0] + outputs[1]
+            if total.requires_grad:
+                total.sum().backward()
+            gradients = [("the chosen values", chosen.grad), *((k, p.grad) for k, p in mixer.named_parameters())]
             bad = [name for name, gradient in gradients if gradient is not None and not gradient.isfinite().all()]
             require(
                 not bad,
@@ -153,49 +163,84 @@ def finite(case: MixerUnderTest) -> None:
             mixer.zero_grad()
 
 
+def regularised_alike(case: MixerUnderTest) -> None:
+    """`mix_and_regularise` gives the q_tot that `forward` gives: one network's targets fit the other's values."""
+    for mixer, values, state in case.mixers():
+        error = (checked_mix(mixer, values, state)[0] - mixer(values, state)).abs().max().item()
+        require(
+            error <= 1e-9,
+            f"mix_and_regularise gives another q_tot than forward, by up to {error:.3g}; they must be equal, since "
+            "the target network is mixed by forward.",
+        )
+
+
 def independent_steps(case: MixerUnderTest) -> None:
     """Each (b, t) is mixed on its own: other steps, their order and the batch size change nothing."""
-    for mixer, chosen_qs, state in case.mixers():
-        outputs = mix(mixer, chosen_qs, state)
+    for mixer, values, state in case.mixers():
+        outputs = checked_mix(mixer, values, state)
         b, t = 1, 2
-        other_qs, other_state = 100 * chosen_qs + 1, 10 * state - 1
-        other_qs[b, t], other_state[b, t] = chosen_qs[b, t], state[b, t]
+        here = torch.zeros(state.shape[:2], dtype=torch.bool)
+        here[b, t] = True
+        others = AgentValues(100 * values.chosen + 1, 100 * values.greedy + 1, values.actions.flip(-1))
+        other_values = AgentValues(*(torch.where(here[..., None], one, other) for one, other in pairs(values, others)))
+        other_state = torch.where(here[..., None], state, 10 * state - 1)
+        alone = values.map(lambda value: value[1:2, 2:3]), state[1:2, 2:3]
+        batch_reversed = values.map(lambda value: value.flip(0)), state.flip(0)
+        time_reversed = values.map(lambda value: value.flip(1)), state.flip(1)
         variants = [
-            ("the other steps of the batch changed", mix(mixer, other_qs, other_state), (b, t)),
-            ("it was mixed alone", mix(mixer, chosen_qs[b : b + 1, t : t + 1], state[b : b + 1, t : t + 1]), (0, 0)),
-            ("the batch was reversed", mix(mixer, chosen_qs.flip(0), state.flip(0)), (len(state) - 1 - b, t)),
-            ("time was reversed", mix(mixer, chosen_qs.flip(1), state.flip(1)), (b, state.shape[1] - 1 - t)),
+            ("the other steps of the batch changed", checked_mix(mixer, other_values, other_state), (b, t)),
+            ("it was mixed alone", checked_mix(mixer, *alone), (0, 0)),
+            ("the batch was reversed", checked_mix(mixer, *batch_reversed), (len(state) - 1 - b, t)),
+            ("time was reversed", checked_mix(mixer, *time_reversed), (b, state.shape[1] - 1 - t)),
         ]
         for (what, found, where), k in itertools.product(variants, (0, 1)):
             before, after = outputs[k][b, t], found[k][where]
             require(  # matrix products of another shape may differ in the last bits
                 torch.allclose(before, after, rtol=1e-9, atol=1e-9),
-                f"steps are not independent: {('q_tot', 'penalty')[k]} of one step went from {before:.6g} to "
+                f"steps are not independent: {('q_tot', 'regulariser')[k]} of one step went from {before:.6g} to "
                 f"{after:.6g} when {what}; mix every (b, t) on its own, or padding changes the loss.",
             )
 
 
 def depends_on_agents(case: MixerUnderTest) -> None:
-    """q_tot carries a gradient back to the agents' Q values."""
-    for mixer, chosen_qs, state in case.mixers():
-        chosen_qs.requires_grad_(True)
-        q_tot, _ = mix(mixer, chosen_qs, state)
+    """q_tot carries a gradient back to the values of the actions taken."""
+    for mixer, values, state in case.mixers():
+        chosen = values.chosen.requires_grad_(True)
+        q_tot, _ = checked_mix(mixer, values, state)
         gradient = None
         if q_tot.requires_grad:
-            (gradient,) = torch.autograd.grad(q_tot.sum(), chosen_qs, allow_unused=True)
+            (gradient,) = torch.autograd.grad(q_tot.sum(), chosen, allow_unused=True)
         require(
             gradient is not None and bool((gradient != 0).any()),
-            "q_tot carries no gradient to chosen_qs: the agents could not learn (detached, or not used).",
+            "q_tot carries no gradient to values.chosen: the agents could not learn (detached, or not used).",
+        )
+
+
+def parameters_learn(case: MixerUnderTest) -> None:
+    """Every parameter carries a gradient of q_tot or of the regulariser."""
+    for mixer, values, state in case.mixers():
+        parameters = {name: value for name, value in mixer.named_parameters() if value.requires_grad}
+        if not parameters:
+            return
+        q_tot, regulariser = checked_mix(mixer, values, state)
+        total = (q_tot + regulariser).sum()
+        gradients: Sequence[Tensor | None] = [None] * len(parameters)
+        if total.requires_grad:
+            gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+        unused = [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+        require(
+            not unused,
+            f"no gradient reaches {plural(unused)}: they would stay as they are initialised; use them or remove them.",
         )
 
 
 def monotonic_in_agents(case: MixerUnderTest) -> None:
     """No agent's credit dq_tot/dq_i is negative, where the mixer is declared monotonic."""
-    for mixer, chosen_qs, state in case.mixers() if case.monotonic else ():
-        lowest = credits(mixer, chosen_qs, state).min().item()
+    for mixer, values, state in case.mixers() if case.monotonic else ():
+        lowest = differentiate(mixer, values, state).min().item()
         require(
             lowest >= 0,
-            f"not monotonic: a credit dq_tot/dq_i is {lowest:.6g} with {mixer_size(chosen_qs)}; make the mixing "
+            f"not monotonic: a credit dq_tot/dq_i is {lowest:.6g} with {mixer_size(values)}; make the mixing "
             "weights non-negative or declare monotonic=False.",
         )
 
@@ -211,10 +256,16 @@ def greedy_actions_agree(case: MixerUnderTest) -> None:
         agent_qs = 3 * torch.randn(n_states, n_agents, n_actions, generator=generator, dtype=torch.float64)
         states = torch.randn(n_states, 1, STATE_DIM, generator=generator, dtype=torch.float64)
         joint = torch.tensor(list(itertools.product(range(n_actions), repeat=n_agents)))  # [A^N, N]
-        chosen_qs = agent_qs[:, torch.arange(n_agents), joint]  # [states, A^N, N]
-        q_tot, _ = mix(mixer, chosen_qs, states.expand(-1, len(joint), -1))
-        greedy, _ = mix(mixer, agent_qs.max(-1).values.unsqueeze(1), states)  # [states, 1]
-        gap = (q_tot.max(-1).values - greedy[:, 0]).max().item()
+        best = agent_qs.max(-1)
+        greedy = AgentValues(best.values, best.values, best.indices).map(lambda value: value.unsqueeze(1))
+        values = AgentValues(  # each [states, A^N, N]
+            chosen=agent_qs[:, torch.arange(n_agents), joint],
+            greedy=greedy.greedy.expand(-1, len(joint), -1),
+            actions=joint.expand(n_states, -1, -1),
+        )
+        q_tot, _ = checked_mix(mixer, values, states.expand(-1, len(joint), -1))
+        q_tot_of_greedy, _ = checked_mix(mixer, greedy, states)  # [states, 1]
+        gap = (q_tot.max(-1).values - q_tot_of_greedy[:, 0]).max().item()
         require(
             gap <= 1e-9 * (1 + q_tot.abs().max().item()),
             f"the argmax of q_tot is not the agents' own argmaxes (individual-global-max): another joint action of "
@@ -223,64 +274,64 @@ def greedy_actions_agree(case: MixerUnderTest) -> None:
 
 
 def analytic_credits(case: MixerUnderTest) -> None:
-    """`credits`, where the mixer offers it, equals automatic differentiation."""
-    analytic = getattr(case.mixer_class, "credits", None)  # optional, so not part of the class Mixer
-    if analytic is None:
-        return
-    for mixer, chosen_qs, state in case.mixers():
-        expected = credits(mixer, chosen_qs, state)
+    """`analytic_credits` are [B,T,N], and those called exact, where there are any, equal automatic differentiation."""
+    for mixer, values, state in case.mixers():
         with torch.no_grad():
-            found = analytic(mixer, chosen_qs, state)
-        require(
-            found.shape == expected.shape,
-            f"analytic credits have shape {list(found.shape)}; it must be [B,T,N] = {list(expected.shape)}.",
-        )
-        error = (found - expected).abs().max().item()
-        require(
-            torch.allclose(found, expected, rtol=1e-9, atol=1e-12),
-            f"the analytic credits differ from autograd's dq_tot/dq_i by up to {error:.3g} with "
-            f"{mixer_size(chosen_qs)}.",
-        )
+            credits = mixer.analytic_credits(values, state)
+        for name, found in credits.items():
+            require(
+                found.shape == values.chosen.shape,
+                f"analytic credits {name!r} have shape {list(found.shape)}; it must be [B,T,N] = "
+                f"{list(values.chosen.shape)}.",
+            )
+        if "exact" in credits:
+            expected = differentiate(mixer, values, state)
+            error = (credits["exact"] - expected).abs().max().item()
+            require(
+                torch.allclose(credits["exact"], expected, rtol=1e-9, atol=1e-12),
+                f"the analytic credits 'exact' differ from autograd's dq_tot/dq_i by up to {error:.3g} with "
+                f"{mixer_size(values)}.",
+            )
 
 
-def penalty_leaves_agents(case: MixerUnderTest) -> None:
-    """The penalty moves mixer parameters only, where it is declared detached from the agents."""
-    for mixer, chosen_qs, state in case.mixers() if case.penalty_detached else ():
-        chosen_qs.requires_grad_(True)
-        _, penalty = mix(mixer, chosen_qs, state)
+def regulariser_leaves_agents(case: MixerUnderTest) -> None:
+    """The regulariser moves mixer parameters only, where it is declared detached from the agents."""
+    for mixer, values, state in case.mixers() if case.regulariser_detached else ():
+        chosen = values.chosen.requires_grad_(True)
+        _, regulariser = checked_mix(mixer, values, state)
         gradient = None
-        if penalty.requires_grad:
-            (gradient,) = torch.autograd.grad(penalty.sum(), chosen_qs, allow_unused=True)
+        if regulariser.requires_grad:
+            (gradient,) = torch.autograd.grad(regulariser.sum(), chosen, allow_unused=True)
         require(
             gradient is None or not gradient.any(),
-            "the penalty reaches the agents' Q values: its gradient in chosen_qs is not zero; detach chosen_qs in the "
-            "penalty or declare penalty_detached=False.",
+            "the regulariser reaches the agents' Q values: its gradient in values.chosen is not zero; detach them in "
+            "the regulariser or declare regulariser_detached=False.",
         )
 
 
 def repeatable(case: MixerUnderTest) -> None:
-    """Forward is a pure function: no global random numbers, no memory of earlier calls, inputs left alone."""
-    for mixer, chosen_qs, state in case.mixers():
+    """Mixing is a pure function: no global random numbers, no memory of earlier calls, inputs left alone."""
+    for mixer, values, state in case.mixers():
         moved: list[str] = []
-        kept = chosen_qs.clone(), state.clone()
+        kept = [value.clone() for value in (*vars(values).values(), state)]
         with watched_global_rngs(1, moved):
-            first = mix(mixer, chosen_qs, state)
-        require(not moved, f"forward draws from the global random state ({plural(moved)}): its result must not.")
+            first = checked_mix(mixer, values, state)
+        require(not moved, f"mixing draws from the global random state ({plural(moved)}): its result must not.")
         require(
-            same_bits(kept, (chosen_qs, state)),
-            "forward changed its inputs in place: chosen_qs and state must be left as they are.",
+            same_bits(kept, [*vars(values).values(), state]),
+            "mixing changed its inputs in place: values and state must be left as they are.",
         )
-        mix(mixer, *inputs(chosen_qs.shape[-1], batch=2, seed=1))
+        checked_mix(mixer, *inputs(values.chosen.shape[-1], batch=2, seed=1))
         require(
-            same_bits(first, mix(mixer, chosen_qs, state)),
-            "forward is not repeatable: the same inputs gave other values after another batch had been mixed.",
+            same_bits(first, checked_mix(mixer, values, state)),
+            "mixing is not repeatable: the same inputs gave other values after another batch had been mixed.",
         )
 
 
 def state_dict_round_trip(case: MixerUnderTest) -> None:
     """The state_dict holds everything that decides the output."""
-    for mixer, chosen_qs, state in case.mixers():
-        other = case.build(chosen_qs.shape[-1], seed=1)
+    for mixer, values, state in case.mixers():
+        other = case.build(values.chosen.shape[-1], seed=1)
         try:
             other.load_state_dict(mixer.state_dict())
         except Exception as error:
@@ -288,7 +339,7 @@ def state_dict_round_trip(case: MixerUnderTest) -> None:
                 f"load_state_dict of the mixer's own state_dict raised {one_line(error)}."
             ) from error
         require(
-            same_bits(mix(mixer, chosen_qs, state), mix(other, chosen_qs, state)),
+            same_bits(checked_mix(mixer, values, state), checked_mix(other, values, state)),
             "the state_dict is not complete: a mixer that loaded it gives other values; register every tensor that "
             "decides the output as a parameter or buffer.",
         )
@@ -296,27 +347,34 @@ def state_dict_round_trip(case: MixerUnderTest) -> None:
 
 def copies_are_independent(case: MixerUnderTest) -> None:
     """A deepcopy (the target mixer) equals the original and shares nothing with it, in mid-training too."""
-    for mixer, chosen_qs, state in case.mixers():
-        before = mix(mixer, chosen_qs.requires_grad_(True), state)
+    for mixer, values, state in case.mixers():
+        values.chosen.requires_grad_(True)
+        before = checked_mix(mixer, values, state)
         try:
             target = copy.deepcopy(mixer)
         except Exception as error:
             raise ConformanceError(
                 f"deepcopy of the mixer after a forward raised {one_line(error)}; keep no results on self."
             ) from error
-        require(same_bits(before, mix(target, chosen_qs, state)), "a deepcopy of the mixer gives other values.")
+        require(same_bits(before, checked_mix(target, values, state)), "a deepcopy of the mixer gives other values.")
         with torch.no_grad():
             for parameter in mixer.parameters():
                 parameter.add_(1.0)
         require(
-            same_bits(before, mix(target, chosen_qs, state)),
+            same_bits(before, checked_mix(target, values, state)),
             "a deepcopy shares parameters with the original: the target mixer would move with the online one.",
         )
 
 
-def mixer_size(chosen_qs: Tensor) -> str:
+def pairs(one: AgentValues, other: AgentValues) -> list[tuple[Tensor, Tensor]]:
+    """Return the tensors of both in their order."""
+    return list(zip(vars(one).values(), vars(other).values(), strict=True))
+
+
+def mixer_size(values: AgentValues) -> str:
     """Return the number of agents in words."""
-    return f"{chosen_qs.shape[-1]} agent" + "s" * (chosen_qs.shape[-1] != 1)
+    n_agents = values.chosen.shape[-1]
+    return f"{n_agents} agent" + "s" * (n_agents != 1)
 
 
 MIXER_CHECKS: dict[str, Callable[[MixerUnderTest], None]] = {
@@ -324,14 +382,16 @@ MIXER_CHECKS: dict[str, Callable[[MixerUnderTest], None]] = {
     for check in (
         declarations,
         shapes,
-        finite,
         repeatable,
+        finite,
+        regularised_alike,
         independent_steps,
         depends_on_agents,
+        parameters_learn,
         monotonic_in_agents,
         greedy_actions_agree,
         analytic_credits,
-        penalty_leaves_agents,
+        regulariser_leaves_agents,
         state_dict_round_trip,
         copies_are_independent,
     )

@@ -1,4 +1,4 @@
-"""The command line of the suite: `pytest --pyargs marl_gre.conformance --env ... --mixer ...`.
+"""The command line of the suite: `pytest --pyargs marl_gre.conformance --env ... --mixer ... --agent ...`.
 
 Registered with pytest as a plugin, because pytest reads the conftest.py of a `--pyargs` package only after the command
 line. It adds its options to no other pytest run: only where the arguments name the suite. From a source tree that is
@@ -20,6 +20,7 @@ def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Non
     repeatable = {
         "env": "a PettingZoo parallel env: package.module:factory, or an id of marl_gre_envs.ENVS; repeatable",
         "mixer": "a mixer class: package.module:Class, or a name of marl_gre.mixers.MIXERS; repeatable",
+        "agent": "an agent class: package.module:Class, or a name of marl_gre.agents.AGENTS; repeatable",
     }
     for name, meaning in repeatable.items():
         group.addoption(f"--{name}", dest=PREFIX + name, action="append", default=[], metavar="NAME", help=meaning)
@@ -34,7 +35,7 @@ def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Non
         "own-rewards": "the agents' rewards may differ",
         "no-chance": "the envs draw no random numbers",
         "not-monotonic": "dq_tot/dq_i may be negative",
-        "penalty-moves-agents": "the penalty may reach the agents' Q values",
+        "regulariser-moves-agents": "the regulariser may reach the agents' Q values",
     }
     for name, meaning in declared.items():
         group.addoption(f"--{name}", dest=PREFIX + name.replace("-", "_"), action="store_true", help=meaning)
@@ -43,9 +44,11 @@ def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Non
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a run of the suite that would check nothing."""
     options = config.option
-    if hasattr(options, PREFIX + "env") and not (config.getoption("--env") or config.getoption("--mixer")):
+    kinds = ("--env", "--mixer", "--agent")
+    if hasattr(options, PREFIX + "env") and not any(config.getoption(kind) for kind in kinds):
         raise pytest.UsageError(
-            "nothing to check: give --env package.module:parallel_env or --mixer package.module:Mixer."
+            "nothing to check: give --env package.module:parallel_env, --mixer package.module:Mixer or "
+            "--agent package.module:Agent."
         )
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from marl_gre.config import Params, load_params
-from marl_gre.networks import build_networks, pick_device
+from marl_gre.networks import build, pick_device
 from marl_gre.rollout import make_env
 
 
@@ -33,5 +33,5 @@ def check_runnable(params: Params) -> None:
         for algorithm_key in params.run.algorithms:
             config = params.run_config(env_key, algorithm_key, params.run.seeds[0])
             config.results_versions()
-            build_networks(config, env)
+            build(config, env)
         env.close()

@@ -9,17 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from marl_gre.config import EnvConfig
-from marl_gre.credit import credit_entropy
-from marl_gre.data import Episode, collate
+from marl_gre.credit import credits, gradient_entropy
+from marl_gre.data import Batch, Episode, collate
 from marl_gre.errors import BadInput, StorageFailed
 from marl_gre.jobs.credits_drawing import animation, picture
 from marl_gre.jobs.play import drawing, render, save_gif
-from marl_gre.learner import Learner
-from marl_gre.networks import build_networks, pick_device
+from marl_gre.networks import Networks, restore
 from marl_gre.policy import Policy
 from marl_gre.rollout import make_env, play_greedily
 from marl_gre.storage.run_dir import FinishedRun, Row, csv_text, load_run
-from marl_gre_envs.vector import VectorEnv
 
 PHASES = 4
 """Parts of an episode, equal shares of its steps."""
@@ -88,10 +86,12 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int) -> None:
 def measure(run: FinishedRun, seeds: list[int]) -> list[EpisodeCredits]:
     """Return one greedy episode per seed with the credits of the run's final mixer."""
     env = make_env(run.config.env_key, run.config.env, min(len(seeds), run.config.env.test_copies))
-    agent, mixer = build_networks(run.config, env)
-    run.load_into(agent, mixer)
-    learner = Learner(agent, mixer, run.config.train, pick_device(run.config.train.device))
-    return [_measured(learner, env, episode) for episode in play_greedily(env, Policy(agent), seeds)]
+    networks = restore(run, env)
+    timeout_is_terminal = run.config.train.timeout_is_terminal
+    return [
+        _measured(networks, collate([episode], env, timeout_is_terminal), episode)
+        for episode in play_greedily(env, Policy(networks.agent), seeds)
+    ]
 
 
 def step_rows(found: list[EpisodeCredits]) -> list[Row]:
@@ -134,11 +134,10 @@ def phase_rows(found: list[EpisodeCredits]) -> list[Row]:
     return rows
 
 
-def _measured(learner: Learner, env: VectorEnv, episode: Episode) -> EpisodeCredits:
-    batch = collate([episode], env, learner.config.timeout_is_terminal)
-    device = learner.parameters[0].device
-    gradient = learner.credits(batch.to(device)).double()  # [L, N], in the order of play for a single episode
-    entropy = credit_entropy(gradient).cpu().numpy() if gradient.shape[-1] > 1 else None
+def _measured(networks: Networks, batch: Batch, episode: Episode) -> EpisodeCredits:
+    device = next(networks.agent.parameters()).device
+    gradient = credits(networks, batch.to(device)).double()  # [L, N], in the order of play for a single episode
+    entropy = gradient_entropy(gradient).cpu().numpy() if gradient.shape[-1] > 1 else None
     return EpisodeCredits(episode, gradient.cpu().numpy(), entropy)
 
 

@@ -23,7 +23,7 @@ def picture(title: str, shares: np.ndarray, entropy: np.ndarray | None, step: in
     Args:
         title: of the picture.
         shares: each agent's share of the credit [L,N].
-        entropy: normalised credit entropy [L]; None where it is not defined.
+        entropy: gradient entropy [L]; None where it is not defined.
         step: marked as the present one.
     """
     length, agents = shares.shape

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from marl_gre.config import EvaluateConfig
-from marl_gre.credit import QUANTILES, credit_entropy, entropy_statistics
+from marl_gre.credit import QUANTILES, credits, entropy_statistics, gradient_entropy
 from marl_gre.data import Batch, collate
-from marl_gre.learner import Learner
-from marl_gre.networks import build_networks, pick_device
+from marl_gre.networks import build, restore
 from marl_gre.policy import Policy
 from marl_gre.rollout import make_env, play_greedily, win_rate
 from marl_gre.seeding import Purpose, episode_seed, rng
@@ -40,28 +39,26 @@ def evaluate(run: Path, out: Path, config: EvaluateConfig) -> None:
 
 def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
     """Return returns, credits and entropies of the run's final policy on `config.episodes` episodes."""
-    device = pick_device(run.config.train.device)
     env = make_env(run.config.env_key, run.config.env, min(config.episodes, run.config.env.test_copies))
-    agent, mixer = build_networks(run.config, env)
-    run.load_into(agent, mixer)
-    learner = Learner(agent, mixer, run.config.train, device)
+    networks = restore(run, env)
+    device = next(networks.agent.parameters()).device
     seeds = [episode_seed(run.config.seed, Purpose.EVAL, i) for i in range(config.episodes)]
-    episodes = play_greedily(env, Policy(agent), seeds)
+    episodes = play_greedily(env, Policy(networks.agent), seeds)
     returns = np.array([episode.episode_return for episode in episodes])
 
     batch = collate(episodes, env, run.config.train.timeout_is_terminal).to(device)
-    gradient = learner.credits(batch).double()  # [Q, N]
+    gradient = credits(networks, batch).double()  # [Q, N]
     own = shares(gradient)  # [Q, N]
     entropy_mean, entropy_quantiles, untrained_mean, shuffled_mean, shift_mean = None, None, None, None, None
     if env.n_agents > 1:  # undefined for one agent
-        entropy_mean, values = entropy_statistics(credit_entropy(gradient))
+        entropy_mean, values = entropy_statistics(gradient_entropy(gradient))
         entropy_quantiles = {f"{q:g}": value for q, value in zip(QUANTILES, values, strict=True)}
         # What the entropy is without training, and without the state that belongs to the step.
-        untrained = Learner(*build_networks(run.config, env), run.config.train, device)
-        untrained_mean, _ = entropy_statistics(credit_entropy(untrained.credits(batch).double()))
+        untrained = build(run.config, env).to(device)
+        untrained_mean, _ = entropy_statistics(gradient_entropy(credits(untrained, batch).double()))
         order = rng(run.config.seed, Purpose.EVAL, config.episodes).permutation(len(batch.now))
-        shuffled = learner.credits(_with_states(batch, order)).double()
-        shuffled_mean, _ = entropy_statistics(credit_entropy(shuffled))
+        shuffled = credits(networks, _with_states(batch, order)).double()
+        shuffled_mean, _ = entropy_statistics(gradient_entropy(shuffled))
         shift_mean = shift(own, shares(shuffled)).mean().item()
     return {
         "schema": SCHEMA,

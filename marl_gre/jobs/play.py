@@ -8,7 +8,7 @@ from PIL import Image
 import marl_gre_envs
 from marl_gre.config import EnvConfig
 from marl_gre.errors import BadInput, StorageFailed
-from marl_gre.networks import build_networks
+from marl_gre.networks import restore
 from marl_gre.policy import Policy
 from marl_gre.rollout import make_env
 from marl_gre.storage.run_dir import load_run
@@ -34,9 +34,7 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
     """
     finished = load_run(run)
     env = make_env(finished.config.env_key, drawing(finished.config.env), 1)
-    agent, mixer = build_networks(finished.config, env)
-    finished.load_into(agent, mixer)
-    policy = Policy(agent)
+    policy = Policy(restore(finished, env).agent)
     window = _window(f"{finished.config.env_key} {finished.config.algorithm_key}") if gif is None else None
     frames: list[np.ndarray] = []
     durations: list[int] = []

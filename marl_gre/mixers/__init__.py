@@ -1,6 +1,7 @@
 """The mixers, one file each; a new one is a file, a line here and an entry in params.yaml."""
 
-from marl_gre.mixers.base import Mixer, MixerConfig
+from marl_gre.data import EnvSizes
+from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig
 from marl_gre.mixers.qmix import QMIX
 from marl_gre.mixers.qmix_gre import QMIXGRE
 from marl_gre.mixers.qmix_simple import QMIXSimple
@@ -13,4 +14,4 @@ MIXERS: dict[str, type[Mixer]] = {
     "qmix_gre": QMIXGRE,
 }
 
-__all__ = ["MIXERS", "QMIX", "QMIXGRE", "VDN", "Mixer", "MixerConfig", "QMIXSimple"]
+__all__ = ["MIXERS", "QMIX", "QMIXGRE", "VDN", "AgentValues", "EnvSizes", "Mixer", "MixerConfig", "QMIXSimple"]

@@ -1,11 +1,15 @@
-"""What a mixer is: the one question the learner asks, and the building block that the hypernetwork mixers share."""
+"""The interface of a mixer, and the building block that the hypernetwork mixers share."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
+from marl_gre.data import EnvSizes
 
 
 class MixerConfig(BaseModel):
@@ -14,34 +18,71 @@ class MixerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+@dataclass(frozen=True)
+class AgentValues:
+    """The agents' values at every step, as one network computes them.
+
+    The online network's at time t belong to the actions taken then. A target network's belong to the actions that the
+    online network finds best (double Q-learning), so that `chosen` may be lower than `greedy` there too.
+    """
+
+    chosen: Tensor  # Q of `actions` [B, T, N]
+    greedy: Tensor  # max of Q over the available actions [B, T, N]; carries no gradient
+    actions: Tensor  # int64 [B, T, N]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "AgentValues":
+        """Return what a function makes of each of the three."""
+        return AgentValues(function(self.chosen), function(self.greedy), function(self.actions))
+
+
 class Mixer(nn.Module):
-    """Mix the agents' chosen Q values into one team value.
+    """Mix the agents' values into one team value.
 
     A subclass defines `Config` (its keys in params.yaml), `results_version` (raised whenever a change of code changes
-    what it computes) and `forward`. Every step (b, t) is mixed on its own. A mixer with an analytic gradient also
-    offers `credits(chosen_qs, state) -> [B,T,N]`; it is tested against automatic differentiation.
+    what it computes) and `forward`. Every step (b, t) is mixed on its own.
+
+    Args:
+        sizes: the environment's sizes.
+        config: an instance of the class's `Config`.
     """
 
     Config: ClassVar[type[MixerConfig]] = MixerConfig
     results_version: ClassVar[int] = 1
 
-    def __init__(self, n_agents: int, state_dim: int, config: MixerConfig):
+    def __init__(self, sizes: EnvSizes, config: MixerConfig):
         super().__init__()
-        self.n_agents = n_agents
-        self.state_dim = state_dim
+        self.sizes = sizes
         self.config = config
 
-    def forward(self, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the team value and this mixer's weighted regulariser.
+    def forward(self, values: AgentValues, state: Tensor) -> Tensor:
+        """Return the team value, for the online network and the target alike.
 
         Args:
-            chosen_qs: Q of the actions taken [B,T,N].
+            values: the agents' values, each [B,T,N].
             state: global state [B,T,S].
 
         Returns:
-            q_tot [B,T] and penalty [B,T]; the penalty is zero for most mixers and moves mixer parameters only.
+            q_tot [B,T].
         """
         raise NotImplementedError
+
+    def mix_and_regularise(self, values: AgentValues, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Return q_tot [B,T] and the weighted regulariser [B,T], zero for most mixers.
+
+        The learner adds the regulariser's mean to the loss. A mixer that has one overrides this method, which lets
+        both results share the mixing weights.
+        """
+        q_tot = self(values, state)
+        return q_tot, q_tot.new_zeros(q_tot.shape)
+
+    def analytic_credits(self, values: AgentValues, state: Tensor) -> dict[str, Tensor]:
+        """Return closed forms of the credits by name [B,T,N]; a mixer without any returns none.
+
+        "exact" must equal automatic differentiation of q_tot, which the conformance kit checks. Any other name is
+        another quantity, whose entropy is measured beside the exact one's: a variant of the gradient, or the credits
+        of the function where q_tot detaches a part of it.
+        """
+        return {}
 
 
 def hypernetwork(state_dim: int, out_dim: int, layers: int, hidden_dim: int = 0) -> nn.Sequential:

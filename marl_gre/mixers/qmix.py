@@ -3,13 +3,18 @@
 https://arxiv.org/abs/1803.11485, and Eq. 1 of https://arxiv.org/abs/2202.04427.
 """
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from marl_gre.mixers.base import Mixer, MixerConfig, from_state, hypernetwork
+from marl_gre.data import EnvSizes
+from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig, from_state, hypernetwork
+
+Derivative = Literal["exact", "released"]
+"""Of the ELU: the true one, or the one that the paper's released code uses."""
 
 
 class QMIXConfig(MixerConfig):
@@ -35,9 +40,9 @@ class QMIX(Mixer):
     Config = QMIXConfig
     config: QMIXConfig
 
-    def __init__(self, n_agents: int, state_dim: int, config: QMIXConfig):
-        super().__init__(n_agents, state_dim, config)
-        width = config.embed_dim
+    def __init__(self, sizes: EnvSizes, config: QMIXConfig):
+        super().__init__(sizes, config)
+        n_agents, state_dim, width = sizes.n_agents, sizes.state_dim, config.embed_dim
         layers, hidden = config.hypernet_layers, config.hypernet_dim
         self.hyper_w1 = hypernetwork(state_dim, n_agents * width, layers, hidden)
         self.hyper_w2 = hypernetwork(state_dim, width, layers, hidden)
@@ -47,17 +52,17 @@ class QMIX(Mixer):
     def weights(self, state: Tensor) -> MixingWeights:
         """Return the mixing network's weights for state [B,T,S]."""
         w1, b1, w2, v = from_state(state, self.hyper_w1, self.hyper_b1, self.hyper_w2, self.hyper_v)
-        w1 = w1.abs().unflatten(-1, (self.n_agents, self.config.embed_dim))  # [B, T, N, K]
+        w1 = w1.abs().unflatten(-1, (self.sizes.n_agents, self.config.embed_dim))  # [B, T, N, K]
         return MixingWeights(w1, b1, w2.abs(), v.squeeze(-1))
 
-    def forward(self, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, values: AgentValues, state: Tensor) -> Tensor:
         """See `Mixer.forward`."""
-        q_tot = mix(chosen_qs, self.weights(state))
-        return q_tot, q_tot.new_zeros(q_tot.shape)
+        return mix(values.chosen, self.weights(state))
 
-    def credits(self, chosen_qs: Tensor, state: Tensor, gradient: Literal["exact", "released"] = "exact") -> Tensor:
-        """Return the analytic dq_tot/dq_i [B,T,N], 0 or more (Eq. 8), with the ELU derivative of that name."""
-        return mixing_gradient(chosen_qs, self.weights(state), gradient)
+    def analytic_credits(self, values: AgentValues, state: Tensor) -> dict[str, Tensor]:
+        """See `Mixer.analytic_credits`: Eq. 8 with the exact ELU derivative, and with the released code's."""
+        weights = self.weights(state)
+        return {name: mixing_gradient(values.chosen, weights, name) for name in ELU_DERIVATIVES}
 
 
 def preactivation(chosen_qs: Tensor, weights: MixingWeights) -> Tensor:
@@ -71,9 +76,9 @@ def mix(chosen_qs: Tensor, weights: MixingWeights) -> Tensor:
     return (hidden * weights.w2).sum(-1) + weights.v  # [B, T]
 
 
-def mixing_gradient(chosen_qs: Tensor, weights: MixingWeights, gradient: Literal["exact", "released"]) -> Tensor:
+def mixing_gradient(chosen_qs: Tensor, weights: MixingWeights, derivative: Derivative) -> Tensor:
     """Return W1 F w2 [B,T,N] with F = diag(elu'(q W1 + b1)) (Eq. 8)."""
-    slope = ELU_DERIVATIVES[gradient](preactivation(chosen_qs, weights))  # [B, T, K]
+    slope = ELU_DERIVATIVES[derivative](preactivation(chosen_qs, weights))  # [B, T, K]
     return (weights.w1 @ (slope * weights.w2).unsqueeze(-1)).squeeze(-1)
 
 
@@ -87,4 +92,7 @@ def released_elu_derivative(x: Tensor) -> Tensor:
     return F.elu(x.clamp(max=0)).exp()  # clamped first: exp of a large x would turn gradients into inf * 0
 
 
-ELU_DERIVATIVES = {"exact": exact_elu_derivative, "released": released_elu_derivative}
+ELU_DERIVATIVES: dict[Derivative, Callable[[Tensor], Tensor]] = {
+    "exact": exact_elu_derivative,
+    "released": released_elu_derivative,
+}

@@ -4,20 +4,20 @@ Eq. 6, 7, 8 and 10 of https://arxiv.org/abs/2202.04427. The agents' values are d
 moves the mixer's parameters only.
 """
 
-from typing import Literal
-
 from pydantic import Field
 from torch import Tensor
 
-from marl_gre.credit import credit_entropy
-from marl_gre.mixers.qmix import QMIX, QMIXConfig, mix, mixing_gradient
+from marl_gre.credit import gradient_entropy
+from marl_gre.data import EnvSizes
+from marl_gre.mixers.base import AgentValues
+from marl_gre.mixers.qmix import QMIX, Derivative, QMIXConfig, mix, mixing_gradient
 
 
 class QMIXGREConfig(QMIXConfig):
     """Keys of QMIX-GRE in params.yaml."""
 
     gre_lambda: float = Field(1e-3, ge=0, description="weight of the entropy term")
-    gre_gradient: Literal["exact", "released"] = Field("exact", description="ELU derivative used in Eq. 8")
+    gre_gradient: Derivative = Field("exact", description="ELU derivative used in Eq. 8")
     gre_eps: float = Field(1e-8, gt=0, description="added to each credit before normalising")
 
 
@@ -27,14 +27,16 @@ class QMIXGRE(QMIX):
     Config = QMIXGREConfig
     config: QMIXGREConfig
 
-    def __init__(self, n_agents: int, state_dim: int, config: QMIXGREConfig):
-        super().__init__(n_agents, state_dim, config)
-        if n_agents < 2:
-            raise ValueError(f"qmix_gre: found {n_agents} agent; the credit entropy takes 2 or more: use mixer: qmix.")
+    def __init__(self, sizes: EnvSizes, config: QMIXGREConfig):
+        super().__init__(sizes, config)
+        if sizes.n_agents < 2:
+            raise ValueError(
+                f"qmix_gre: found {sizes.n_agents} agent; the gradient entropy takes 2 or more: use mixer: qmix."
+            )
 
-    def forward(self, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Mixer.forward`."""
+    def mix_and_regularise(self, values: AgentValues, state: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Mixer.mix_and_regularise`; the regulariser is gre_lambda times the gradient entropy."""
         weights = self.weights(state)
-        gradient = mixing_gradient(chosen_qs.detach(), weights, self.config.gre_gradient)  # [B, T, N]
-        entropy = credit_entropy(gradient, self.config.gre_eps)  # [B, T]
-        return mix(chosen_qs, weights), self.config.gre_lambda * entropy
+        credits = mixing_gradient(values.chosen.detach(), weights, self.config.gre_gradient)  # [B, T, N]
+        entropy = gradient_entropy(credits, self.config.gre_eps)  # [B, T]
+        return mix(values.chosen, weights), self.config.gre_lambda * entropy

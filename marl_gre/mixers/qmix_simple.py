@@ -1,7 +1,7 @@
 """QMIX-simple: q_tot = w2 elu(w1 sum_i q_i + b1) + v, four scalars made from the state.
 
 Eq. 9 of https://arxiv.org/abs/2202.04427: QMIX without the power to tell agents apart, so every agent's credit is the
-same and the credit entropy is exactly 1.
+same and the gradient entropy is exactly 1.
 """
 
 from typing import Literal
@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from marl_gre.mixers.base import Mixer, from_state, hypernetwork
+from marl_gre.data import EnvSizes
+from marl_gre.mixers.base import AgentValues, Mixer, from_state, hypernetwork
 from marl_gre.mixers.qmix import QMIX, QMIXConfig
 
 
@@ -43,31 +44,31 @@ class QMIXSimple(Mixer):
 
     Config = QMIXSimpleConfig
 
-    def __init__(self, n_agents: int, state_dim: int, config: QMIXSimpleConfig):
-        super().__init__(n_agents, state_dim, config)
+    def __init__(self, sizes: EnvSizes, config: QMIXSimpleConfig):
+        super().__init__(sizes, config)
+        state_dim = sizes.state_dim
         layers, hidden, width = config.hypernet_layers, config.hypernet_dim, config.embed_dim
         if hidden == "as_qmix":
-            hidden = hypernet_dim_as_qmix(n_agents, state_dim, config)
+            hidden = hypernet_dim_as_qmix(sizes, config)
         self.hyper_w1 = hypernetwork(state_dim, 1, layers, hidden)
         self.hyper_w2 = hypernetwork(state_dim, 1, layers, hidden)
         self.hyper_b1 = hypernetwork(state_dim, 1, 1)
         self.hyper_v = hypernetwork(state_dim, 1, 2, width)
 
-    def forward(self, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, values: AgentValues, state: Tensor) -> Tensor:
         """See `Mixer.forward`."""
-        total = chosen_qs.sum(-1, keepdim=True)  # [B, T, 1]
+        total = values.chosen.sum(-1, keepdim=True)  # [B, T, 1]
         w1, b1, w2, v = from_state(state, self.hyper_w1, self.hyper_b1, self.hyper_w2, self.hyper_v)  # each [B, T, 1]
-        q_tot = (w2.abs() * F.elu(w1.abs() * total + b1) + v).squeeze(-1)  # [B, T]
-        return q_tot, q_tot.new_zeros(q_tot.shape)
+        return (w2.abs() * F.elu(w1.abs() * total + b1) + v).squeeze(-1)  # [B, T]
 
 
-def hypernet_dim_as_qmix(n_agents: int, state_dim: int, config: QMIXSimpleConfig) -> int:
+def hypernet_dim_as_qmix(sizes: EnvSizes, config: QMIXSimpleConfig) -> int:
     """Return the hypernet_dim that brings the number of parameters nearest to QMIX's with its default one."""
 
     def size(mixer: type[Mixer], changed: dict[str, int]) -> int:
         settings = {**config.model_dump(exclude={"hypernet_dim"}), **changed}
         with torch.device("meta"):  # shapes only: no memory, no random numbers
-            return count_parameters(mixer(n_agents, state_dim, mixer.Config(**settings)))
+            return count_parameters(mixer(sizes, mixer.Config(**settings)))
 
     one, two = (size(QMIXSimple, {"hypernet_dim": width}) for width in (1, 2))  # every further unit adds two - one
     return max(1, 1 + round((size(QMIX, {}) - one) / (two - one)))

@@ -2,13 +2,12 @@
 
 from torch import Tensor
 
-from marl_gre.mixers.base import Mixer
+from marl_gre.mixers.base import AgentValues, Mixer
 
 
 class VDN(Mixer):
     """The sum of the agents' values: no parameters, no state, equal credits."""
 
-    def forward(self, chosen_qs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, values: AgentValues, state: Tensor) -> Tensor:
         """See `Mixer.forward`."""
-        q_tot = chosen_qs.sum(-1)  # [B, T]
-        return q_tot, q_tot.new_zeros(q_tot.shape)
+        return values.chosen.sum(-1)  # [B, T]

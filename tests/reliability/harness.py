@@ -186,8 +186,8 @@ def _train(
     sys.stderr.flush()
     os.dup2(os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
-    from marl_gre.errors import run_cli
     from marl_gre import trainer as schedule
+    from marl_gre.errors import run_cli
     from marl_gre.jobs import train
     from marl_gre.storage import resume
 

@@ -25,10 +25,11 @@ import marl_gre_envs
 from marl_gre import stats
 from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import TrainConfig
-from marl_gre.credit import credit_entropy, credits
+from marl_gre.credit import differentiate, gradient_entropy
 from marl_gre.data import Batch, Episode
 from marl_gre.learner import Learner
-from marl_gre.mixers import MIXERS
+from marl_gre.mixers import MIXERS, AgentValues, EnvSizes
+from marl_gre.networks import Networks
 from marl_gre.replay import Replay
 from marl_gre.storage import checkpoint
 
@@ -42,7 +43,7 @@ def random_mixer(generator, n_agents=None):
     n_agents = n_agents or generator.randint(2 if name == "qmix_gre" else 1, 8)
     state_dim = generator.randint(1, 9)
     torch.manual_seed(generator.randrange(2**31))
-    return mixer_class(n_agents, state_dim, mixer_class.Config(**keys)).double(), n_agents, state_dim
+    return mixer_class(EnvSizes(n_agents, 3, 1, state_dim), mixer_class.Config(**keys)).double(), n_agents, state_dim
 
 
 def test_mixers(tally):
@@ -56,25 +57,29 @@ def test_mixers(tally):
             scale = 10.0 ** generator.uniform(-3, 6)
             qs = scale * torch.randn(batch, steps, agents, dtype=torch.float64)
             state = 10.0 ** generator.uniform(-2, 2) * torch.randn(batch, steps, state_dim, dtype=torch.float64)
-            q_tot, penalty = mixer(qs, state)
-            assert q_tot.shape == penalty.shape == (batch, steps)
+            values = AgentValues(qs, qs, torch.zeros_like(qs, dtype=torch.int64))
+            q_tot, regulariser = mixer.mix_and_regularise(values, state)
+            assert q_tot.shape == regulariser.shape == (batch, steps)
             assert torch.isfinite(q_tot).all()
-            assert torch.isfinite(penalty).all()
-            gradient = credits(mixer, qs, state)
+            assert torch.isfinite(regulariser).all()
+            gradient = differentiate(mixer, values, state)
             assert gradient.shape == qs.shape
             assert (gradient >= 0).all()
-            if hasattr(mixer, "credits"):
-                torch.testing.assert_close(mixer.credits(qs, state), gradient, rtol=1e-9, atol=1e-12)
+            if analytic := mixer.analytic_credits(values, state):
+                torch.testing.assert_close(analytic["exact"], gradient, rtol=1e-9, atol=1e-12)
             if agents > 1:
-                entropy = credit_entropy(gradient)
+                entropy = gradient_entropy(gradient)
                 assert ((entropy >= 0) & (entropy <= 1 + 1e-9)).all()
             if agents <= 4 and case % 4 == 0:
                 table = scale * torch.randn(agents, 3, dtype=torch.float64)
                 joint = list(itertools.product(range(3), repeat=agents))
-                own = torch.stack([table[torch.arange(agents), torch.tensor(actions)] for actions in joint])
-                values = mixer(own.unsqueeze(1), state[:1, :1].expand(len(joint), 1, state_dim))[0].squeeze(1)
-                best = values[joint.index(tuple(table.argmax(1).tolist()))]
-                assert values.max() - best <= 1e-9 * values.abs().max()
+                actions = torch.tensor(joint).unsqueeze(1)  # [A^N, 1, N]
+                own = table[torch.arange(agents), actions]
+                greedy = table.amax(1).expand_as(own)
+                joint_state = state[:1, :1].expand(len(joint), 1, state_dim)
+                q_tot = mixer(AgentValues(own, greedy, actions), joint_state).squeeze(1)
+                best = q_tot[joint.index(tuple(table.argmax(1).tolist()))]
+                assert q_tot.max() - best <= 1e-9 * q_tot.abs().max()
     tally.add("mixers", cases=cases, wrong=0)
 
 
@@ -107,15 +112,15 @@ def test_values_of_unavailable_actions_change_no_bit():
         batch = random_batch(generator, 3, 4, 5, 6)
         batch.action_mask[..., 3] = 0
         batch.actions.clamp_(max=2)
-        mixer_class = MIXERS[sorted(MIXERS)[case % len(MIXERS)]]
+        mixer_class, sizes = MIXERS[sorted(MIXERS)[case % len(MIXERS)]], EnvSizes(3, 4, 5, 6)
         results = []
         for garbage in (0.0, 10.0 ** generator.uniform(0, 8), -(10.0 ** generator.uniform(0, 8))):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(case)
-                agent = RecurrentAgent(5, 4, 3, hidden_dim=6)
-                mixer = mixer_class(3, 6, mixer_class.Config())
+                agent = RecurrentAgent(sizes, hidden_dim=6)
+                mixer = mixer_class(sizes, mixer_class.Config())
             agent.fc2.bias.data[3] += garbage
-            learner = Learner(agent, mixer, TrainConfig())
+            learner = Learner(Networks(agent, mixer), TrainConfig())
             result = learner.update(batch)
             gradients = [p.grad for p in learner.parameters]
             results.append([result.loss, result.grad_norm, *gradients])

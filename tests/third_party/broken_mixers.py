@@ -9,125 +9,142 @@ from sound_mixer import WeightedSum
 
 
 class NotMonotonic(WeightedSum):
-    credits = None
-
-    def forward(self, chosen_qs, state):
-        weights = self.weight(state)  # of any sign
-        return (weights * chosen_qs).sum(-1), torch.square(weights).mean(-1)
+    def weights(self, state):
+        return self.weight(state)  # of any sign
 
 
 class MixesBatchRows(WeightedSum):
-    def forward(self, chosen_qs, state):
-        q_tot, penalty = super().forward(chosen_qs, state)
-        return q_tot - q_tot.detach().mean(), penalty
+    def forward(self, values, state):
+        q_tot = super().forward(values, state)
+        return q_tot - q_tot.detach().mean()
 
 
 class MixesTime(WeightedSum):
-    def forward(self, chosen_qs, state):
-        q_tot, penalty = super().forward(chosen_qs, state)
-        return q_tot, penalty.cumsum(1)
+    def mix_and_regularise(self, values, state):
+        q_tot, regulariser = super().mix_and_regularise(values, state)
+        return q_tot, regulariser.cumsum(1)
 
 
-class PenaltyReachesAgents(WeightedSum):
-    def forward(self, chosen_qs, state):
-        q_tot, penalty = super().forward(chosen_qs, state)
-        return q_tot, penalty + 1e-3 * chosen_qs.square().mean(-1)
+class RegulariserReachesAgents(WeightedSum):
+    def mix_and_regularise(self, values, state):
+        q_tot, regulariser = super().mix_and_regularise(values, state)
+        return q_tot, regulariser + 1e-3 * values.chosen.square().mean(-1)
+
+
+class RegularisesAnother(WeightedSum):
+    def mix_and_regularise(self, values, state):
+        q_tot, regulariser = super().mix_and_regularise(values, state)
+        return q_tot + 1e-3, regulariser
 
 
 class WrongCredits(WeightedSum):
-    def credits(self, chosen_qs, state):
-        return torch.sigmoid(self.weight(state))  # the derivative of the weights, not the weights
-
-    def forward(self, chosen_qs, state):
-        q_tot = (super().credits(chosen_qs, state) * chosen_qs).sum(-1)
-        return q_tot, torch.zeros_like(q_tot)
+    def analytic_credits(self, values, state):
+        return {"exact": torch.sigmoid(self.weight(state))}  # the derivative of the weights, not the weights
 
 
 class WrongCreditsShape(WeightedSum):
-    def credits(self, chosen_qs, state):
-        return super().credits(chosen_qs, state).sum(-1)
-
-    def forward(self, chosen_qs, state):
-        q_tot = (super().credits(chosen_qs, state) * chosen_qs).sum(-1)
-        return q_tot, torch.zeros_like(q_tot)
+    def analytic_credits(self, values, state):
+        return {"even": self.weights(state).sum(-1)}
 
 
 class KeepsLastAxis(WeightedSum):
-    def forward(self, chosen_qs, state):
-        q_tot, penalty = super().forward(chosen_qs, state)
-        return q_tot.unsqueeze(-1), penalty
+    def forward(self, values, state):
+        return super().forward(values, state).unsqueeze(-1)
 
 
-class ScalarPenalty(WeightedSum):
-    def forward(self, chosen_qs, state):
-        q_tot, penalty = super().forward(chosen_qs, state)
-        return q_tot, penalty.mean()
+class ScalarRegulariser(WeightedSum):
+    def mix_and_regularise(self, values, state):
+        q_tot, regulariser = super().mix_and_regularise(values, state)
+        return q_tot, regulariser.mean()
 
 
-class OneOutput(WeightedSum):
-    def forward(self, chosen_qs, state):
-        return super().forward(chosen_qs, state)[0]
+class TwoOutputs(WeightedSum):
+    def forward(self, values, state):
+        return super().forward(values, state), 0
+
+    def mix_and_regularise(self, values, state):
+        return self(values, state)[0], torch.zeros_like(values.chosen[..., 0])
 
 
 class Float32Only(WeightedSum):
-    def forward(self, chosen_qs, state):
-        q_tot, penalty = super().forward(chosen_qs, state)
-        return q_tot.float(), penalty.float()
+    def forward(self, values, state):
+        return super().forward(values, state).float()
 
 
 class NanAtLargeQ(WeightedSum):
-    def forward(self, chosen_qs, state):
-        q_tot, penalty = super().forward(chosen_qs, state)
-        return q_tot + (chosen_qs.exp() / (1 + chosen_qs.exp())).sum(-1), penalty
+    def forward(self, values, state):
+        qs = values.chosen
+        return super().forward(values, state) + (qs.exp() / (1 + qs.exp())).sum(-1)
 
 
 class NanGradientAtLargeQ(WeightedSum):
     """The masked-out branch of a where still gets a gradient: 0 times infinity."""
 
-    def forward(self, chosen_qs, state):
-        q_tot, penalty = super().forward(chosen_qs, state)
-        return q_tot + torch.where(chosen_qs < 0, chosen_qs.exp(), 1 + chosen_qs).sum(-1), penalty
+    def forward(self, values, state):
+        qs = values.chosen
+        return super().forward(values, state) + torch.where(qs < 0, qs.exp(), 1 + qs).sum(-1)
 
 
 class GlobalRandom(WeightedSum):
-    def forward(self, chosen_qs, state):
-        q_tot, penalty = super().forward(chosen_qs, state)
-        return q_tot + 0.01 * torch.randn_like(q_tot), penalty
+    def forward(self, values, state):
+        q_tot = super().forward(values, state)
+        return q_tot + 0.01 * torch.randn_like(q_tot)
 
 
 class Remembers(WeightedSum):
     calls = 0
 
-    def forward(self, chosen_qs, state):
+    def forward(self, values, state):
         self.calls += 1
-        q_tot, penalty = super().forward(chosen_qs, state)
-        return q_tot / self.calls, penalty
+        return super().forward(values, state) / self.calls
 
 
 class ChangesItsInput(WeightedSum):
-    def forward(self, chosen_qs, state):
+    def forward(self, values, state):
         state.clamp_(-0.5, 0.5)
-        return super().forward(chosen_qs, state)
+        return super().forward(values, state)
+
+
+class ChangesItsValues(WeightedSum):
+    def forward(self, values, state):
+        values.greedy.clamp_(min=0)
+        return super().forward(values, state)
 
 
 class Detached(WeightedSum):
-    def forward(self, chosen_qs, state):
-        return super().forward(chosen_qs.detach(), state)
+    def forward(self, values, state):
+        return super().forward(values.map(torch.Tensor.detach), state)
+
+
+class UnusedParameter(WeightedSum):
+    def __init__(self, sizes, config):
+        super().__init__(sizes, config)
+        self.forgotten = nn.Linear(2, 2)
 
 
 class IncompleteStateDict(WeightedSum):
-    def __init__(self, n_agents, state_dim, config):
-        super().__init__(n_agents, state_dim, config)
+    def __init__(self, sizes, config):
+        super().__init__(sizes, config)
         self.shift = torch.randn(()).item()
 
-    def forward(self, chosen_qs, state):
-        q_tot, penalty = super().forward(chosen_qs, state)
-        return q_tot + self.shift, penalty
+    def forward(self, values, state):
+        return super().forward(values, state) + self.shift
+
+
+class LayersInADict(WeightedSum):
+    """Not registered with the module, so neither trained nor copied nor saved."""
+
+    def __init__(self, sizes, config):
+        super().__init__(sizes, config)
+        self.layers = {"more": nn.Linear(sizes.state_dim, 1, dtype=torch.float64)}
+
+    def forward(self, values, state):
+        return super().forward(values, state) + self.layers["more"](state.double()).squeeze(-1).to(state.dtype)
 
 
 class KeepsResults(WeightedSum):
-    def forward(self, chosen_qs, state):
-        self.last = super().forward(chosen_qs, state)
+    def forward(self, values, state):
+        self.last = super().forward(values, state)
         return self.last
 
 
@@ -137,9 +154,9 @@ class SharesParametersWhenCopied(WeightedSum):
 
 
 class NeedsThreeAgents(WeightedSum):
-    def __init__(self, n_agents, state_dim, config):
-        super().__init__(n_agents, state_dim, config)
-        self.triple = nn.Linear(3, n_agents - 3)
+    def __init__(self, sizes, config):
+        super().__init__(sizes, config)
+        self.triple = nn.Linear(3, sizes.n_agents - 3)
 
 
 class NoVersion(WeightedSum):
@@ -153,21 +170,25 @@ class PlainConfig(WeightedSum):
 DEFECTS = {
     "NotMonotonic": "not monotonic: a credit dq_tot/dq_i is -",
     "MixesBatchRows": "steps are not independent: q_tot .* the other steps of the batch changed",
-    "MixesTime": "steps are not independent: penalty",
-    "PenaltyReachesAgents": "the penalty reaches the agents' Q values",
-    "WrongCredits": "the analytic credits differ from autograd's dq_tot/dq_i",
-    "WrongCreditsShape": r"analytic credits have shape \[3, 4\]",
+    "MixesTime": "steps are not independent: regulariser",
+    "RegulariserReachesAgents": "the regulariser reaches the agents' Q values",
+    "RegularisesAnother": "mix_and_regularise gives another q_tot than forward",
+    "WrongCredits": "the analytic credits 'exact' differ from autograd's dq_tot/dq_i",
+    "WrongCreditsShape": r"analytic credits 'even' have shape \[3, 4\]",
     "KeepsLastAxis": r"wrong shape: q_tot is \[1, 1, 1\]",
-    "ScalarPenalty": r"wrong shape: penalty is \[\]",
-    "OneOutput": r"forward returned Tensor; it must return \(q_tot, penalty\)",
+    "ScalarRegulariser": r"wrong shape: regulariser is \[\]",
+    "TwoOutputs": "wrong shape: q_tot of forward is tuple",
     "Float32Only": "wrong dtype: q_tot is torch.float32 for torch.float64 inputs",
     "NanAtLargeQ": r"q_tot is not finite .* Q values of \+-1000 in float64",
-    "NanGradientAtLargeQ": r"the gradient of chosen_qs is not finite .* \+-1000",
-    "GlobalRandom": r"forward draws from the global random state \(torch\)",
-    "Remembers": "forward is not repeatable",
-    "ChangesItsInput": "forward changed its inputs in place",
-    "Detached": "q_tot carries no gradient to chosen_qs",
+    "NanGradientAtLargeQ": r"the gradient of the chosen values is not finite .* \+-1000",
+    "GlobalRandom": r"mixing draws from the global random state \(torch\)",
+    "Remembers": "mixing is not repeatable",
+    "ChangesItsInput": "mixing changed its inputs in place",
+    "ChangesItsValues": "mixing changed its inputs in place",
+    "Detached": "q_tot carries no gradient to values.chosen",
+    "UnusedParameter": "no gradient reaches forgotten.weight, forgotten.bias",
     "IncompleteStateDict": "the state_dict is not complete",
+    "LayersInADict": "the state_dict is not complete",
     "KeepsResults": "deepcopy of the mixer after a forward raised",
     "SharesParametersWhenCopied": "a deepcopy shares parameters",
     "NeedsThreeAgents": "building the mixer with 1 agents raised",

@@ -17,15 +17,20 @@ class WeightedSum(Mixer):
     Config = WeightedSumConfig
     results_version = 1
 
-    def __init__(self, n_agents, state_dim, config):
-        super().__init__(n_agents, state_dim, config)
-        self.weight = nn.Linear(state_dim, n_agents)
-        self.value = nn.Linear(state_dim, 1)
+    def __init__(self, sizes, config):
+        super().__init__(sizes, config)
+        self.weight = nn.Linear(sizes.state_dim, sizes.n_agents)
+        self.value = nn.Linear(sizes.state_dim, 1)
 
-    def credits(self, chosen_qs, state):
+    def weights(self, state):
         return F.softplus(self.weight(state))  # [B, T, N]
 
-    def forward(self, chosen_qs, state):
-        weights = self.credits(chosen_qs, state)
-        q_tot = (weights * chosen_qs).sum(-1) + self.value(state).squeeze(-1)  # [B, T]
-        return q_tot, self.config.pull * torch.square(weights - 1).mean(-1)
+    def forward(self, values, state):
+        return (self.weights(state) * values.chosen).sum(-1) + self.value(state).squeeze(-1)  # [B, T]
+
+    def mix_and_regularise(self, values, state):
+        q_tot = self(values, state)
+        return q_tot, self.config.pull * torch.square(self.weights(state) - 1).mean(-1)
+
+    def analytic_credits(self, values, state):
+        return {"exact": self.weights(state)}

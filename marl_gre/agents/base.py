@@ -1,0 +1,157 @@
+"""The interface of an agent: unroll whole episodes for the learner, step and act for the rollout.
+
+A plain torch module that defines `initial_memory` and `step` trains and acts; the slow loops here are the defaults for
+everything else. `marl_gre.testing.check_agent` checks what an agent promises.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from marl_gre.data import EnvSizes, mask_unavailable
+
+Memory = tuple[Tensor, ...]
+"""What an agent remembers of the episodes it plays: any number of tensors, the first axis of each is E."""
+
+
+class Actor(Protocol):
+    """Plays E episodes side by side with the weights that the agent had when they began."""
+
+    def act(
+        self,
+        obs: np.ndarray,
+        action_mask: np.ndarray,
+        epsilon: float,
+        noise: np.ndarray | None,
+        playing: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the actions of one step and remember them.
+
+        Args:
+            obs: float32 [E,N,O].
+            action_mask: 1 = available [E,N,A].
+            epsilon: probability of a random available action, per agent.
+            noise: uniform numbers in [0, 1) [2,E,N]: whether to explore, and what; None is greedy.
+            playing: the environments [E] whose actions are wanted, any others are ignored; None for all.
+
+        Returns:
+            actions, int64 [E,N].
+        """
+        ...
+
+
+class Agent(nn.Module):
+    """Map each agent's history of observations and actions to the values of all its actions.
+
+    A subclass defines `initial_memory`, `step` and `results_version` (raised whenever a change of code changes what it
+    computes). It may override `forward` with a faster unroll and `actor` with a faster way of acting.
+
+    Args:
+        sizes: the environment's sizes.
+        hidden_dim: `train.hidden_dim` of params.yaml.
+    """
+
+    results_version: ClassVar[int] = 1
+
+    def __init__(self, sizes: EnvSizes, hidden_dim: int):
+        super().__init__()
+        self.sizes = sizes
+        self.hidden_dim = hidden_dim
+
+    def initial_memory(self, num_envs: int) -> Memory:
+        """Return the memory [E,...] with which E episodes begin, on the module's device and in its dtype."""
+        raise NotImplementedError
+
+    def step(self, obs: Tensor, previous: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """Return the values of all actions at one step, and the memory for the next; each of the E is on its own.
+
+        Args:
+            obs: [E,N,O].
+            previous: the previous actions as one-hot vectors, zeros at the first step [E,N,A].
+            memory: what the step before returned, or `initial_memory`.
+
+        Returns:
+            agent_qs [E,N,A] and the next memory.
+        """
+        raise NotImplementedError
+
+    def forward(self, obs: Tensor, actions: Tensor, episodes: Sequence[int]) -> Tensor:
+        """Return the values of all actions at every step of whole episodes, packed as in `data.Batch`.
+
+        Args:
+            obs: [P,N,O].
+            actions: the actions taken, int64 [Q,N].
+            episodes: how many episodes have a step at each time [T+1].
+
+        Returns:
+            agent_qs [P,N,A].
+        """
+        first = episodes[0]
+        memory, start, agent_qs = self.initial_memory(first), 0, []
+        previous = obs.new_zeros(first, *actions.shape[1:], self.sizes.n_actions)
+        for count in episodes:
+            if start:
+                taken = actions[start - first : start - first + count]
+                previous = F.one_hot(taken, self.sizes.n_actions).to(obs.dtype)
+            memory = tuple(part[:count] for part in memory)  # the longest episodes come first
+            values, memory = self.step(obs[start : start + count], previous, memory)
+            agent_qs.append(values)
+            start += count
+        return torch.cat(agent_qs)
+
+    def actor(self, num_envs: int) -> Actor:
+        """Return who plays E new episodes with the present weights."""
+        return TorchActor(self, num_envs)
+
+
+class TorchActor:
+    """Epsilon-greedy acting by an agent's `step`, on the agent's device.
+
+    Args:
+        agent: any agent.
+        num_envs: E, how many episodes begin.
+    """
+
+    def __init__(self, agent: Agent, num_envs: int):
+        self.agent = agent
+        self.memory = agent.initial_memory(num_envs)
+        of_agent = next(agent.parameters(), torch.zeros(()))
+        self.previous = of_agent.new_zeros(num_envs, agent.sizes.n_agents, agent.sizes.n_actions)
+
+    @torch.no_grad()
+    def act(
+        self,
+        obs: np.ndarray,
+        action_mask: np.ndarray,
+        epsilon: float,
+        noise: np.ndarray | None,
+        playing: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """See `Actor.act`."""
+        agent_qs, self.memory = self.agent.step(torch.from_numpy(obs).to(self.previous), self.previous, self.memory)
+        mask = torch.from_numpy(action_mask).to(self.previous.device)
+        actions = mask_unavailable(agent_qs, mask).argmax(-1).cpu().numpy()  # [E, N]
+        if noise is not None:
+            actions = np.where(noise[0] < epsilon, random_available(action_mask, noise[1]), actions)
+        taken = torch.from_numpy(actions).to(self.previous.device)
+        self.previous = F.one_hot(taken, self.agent.sizes.n_actions).to(self.previous)
+        return actions
+
+
+def random_available(action_mask: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """Return a uniformly random available action for each agent.
+
+    Args:
+        action_mask: 1 = available [...,A], at least one per agent.
+        uniform: numbers in [0, 1) that decide [...].
+
+    Returns:
+        actions, int64 [...].
+    """
+    available = action_mask.cumsum(-1)  # the k-th available action is the first whose count exceeds k
+    chosen = (uniform * available[..., -1]).astype(np.int64)
+    return (available > chosen[..., None]).argmax(-1)
