@@ -4,7 +4,7 @@ import numpy as np
 
 from marl_gre_envs import randomness
 from marl_gre_envs.compiling import inner_kernel
-from marl_gre_envs.smac.orders import NO_WINDUP, NOBODY, square_distance, within
+from marl_gre_envs.smac.orders import NO_WINDUP, NOBODY, drop_target, square_distance, within
 from marl_gre_envs.smac.units import (
     ARMOR,
     ARMORED,
@@ -94,6 +94,8 @@ def _attack(u, i, target, n_agents, table, knobs, key, loop, dying):
         delay = DELAY_LOW + (DELAY_HIGH - DELAY_LOW) * randomness.uniform(key, loop, DELAY, i)
     u.cooldown[i] = table[kind, PERIOD] + delay - table[kind, DAMAGE_POINT] - late
     u.windup[i] = NO_WINDUP
+    if i >= n_agents:
+        u.rest_timer[i] = knobs.backswing - late
     if table[kind, BURST] > 0.0:
         _die(u, i, table, knobs, dying, True)
     elif table[kind, LINE] > 0.0:
@@ -148,9 +150,7 @@ def _die(u, i, table, knobs, dying, attacking):
     """Let unit i die; a Baneling will burst."""
     u.hp[i] = u.shield[i] = 0.0
     u.velocity[i] = 0.0
-    u.target[i] = NOBODY
-    u.windup[i] = NO_WINDUP
-    u.engaged[i] = False
+    drop_target(u, table, i)
     if table[u.unit_type[i], BURST] > 0.0 and (attacking or knobs.death_burst):
         dying[0] += 1
         dying[dying[0]] = i
@@ -224,6 +224,9 @@ def recover(u, table):
             u.help_timer[i] -= 1
         if u.leash_timer[i] > 0:
             u.leash_timer[i] -= 1
+        if u.look_timer[i] > 0:
+            u.look_timer[i] -= 1
+        u.rest_timer[i] = max(u.rest_timer[i] - 1.0, 0.0)
         if u.shield_timer[i] > 0.0:
             u.shield_timer[i] -= 1.0
         else:

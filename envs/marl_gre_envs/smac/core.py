@@ -77,17 +77,21 @@ class SMAC(CoreEnv):
         reward_scale: bool = True,
         reward_scale_rate: float = 20.0,
         reward_clamp: bool = False,
-        spawn_layout: str = "grid",
+        spawn_layout: str = "rings",
+        fresh_game: bool = False,
         scan_range: float = 5.0,
+        alarm_range: float = 6.9,
+        chase_range: float = 7.0,
+        look_period: int = 5,
+        backswing: float = 10.0,
         leash: float = 21.0,
         retaliation: bool = True,
         call_for_help: bool = True,
         random_delay: bool = True,
-        range_slop: bool = True,
         missiles: bool = True,
         death_burst: bool = True,
         line_splash: bool = True,
-        push_weights: tuple[float, float, float] = (0.02, 0.5, 1.0),
+        push_weights: tuple[float, float, float] = (0.3, 5.0, 1.0),
         threads: int = 1,
         strict: bool = False,
     ):
@@ -104,9 +108,11 @@ class SMAC(CoreEnv):
                 observed, see interface.Flags.
             reward_sparse, reward_only_positive, reward_death_value, reward_win, reward_defeat, reward_negative_scale,
                 reward_scale, reward_scale_rate, reward_clamp: how the team is paid, see interface.Rewards.
-            spawn_layout: "grid", always the same start, or "grid_jitter", with shifts of up to 0.1 in x and y.
-            scan_range, leash, retaliation, call_for_help, random_delay, range_slop, missiles, death_burst, line_splash,
-                push_weights: rules of the engine, see engine.Knobs.
+            spawn_layout: "rings", always the same start, or "rings_jitter", with shifts of up to 0.1 in x and y.
+            fresh_game: whether every episode starts as the first of a game does: enemies at rest and numbered as they
+                were created; otherwise as the later ones, one loop into the enemies' walk, their numbers permuted.
+            scan_range, alarm_range, chase_range, look_period, backswing, leash, retaliation, call_for_help,
+                random_delay, missiles, death_burst, line_splash, push_weights: rules of the engine, see engine.Knobs.
             threads: how many threads share the copies; results do not depend on it.
             strict: whether an illegal action raises instead of being replaced by stop (no-op for the dead).
 
@@ -117,6 +123,7 @@ class SMAC(CoreEnv):
         self.map_name = found.name
         limit = found.episode_limit if max_steps is None else whole("max_steps", max_steps, 1, MAX_STEPS)
         self.spawn_layout = choice("spawn_layout", spawn_layout, LAYOUTS)
+        self.fresh_game = flag("fresh_game", fresh_game)
         self.threads = whole("threads", threads, 1, 64)
         self.interface = Interface.of_map(
             replace(found, episode_limit=limit),
@@ -148,11 +155,14 @@ class SMAC(CoreEnv):
         )
         knobs = engine.Knobs(
             scan_range=number("scan_range", scan_range, 0.0),
+            alarm_range=number("alarm_range", alarm_range, 0.0),
+            chase_range=number("chase_range", chase_range, 0.0),
+            look_period=whole("look_period", look_period, 0, 1000),
+            backswing=number("backswing", backswing, 0.0, LONGEST),
             leash=number("leash", leash, 0.0),
             retaliation=flag("retaliation", retaliation),
             call_for_help=flag("call_for_help", call_for_help),
             random_delay=flag("random_delay", random_delay),
-            range_slop=flag("range_slop", range_slop),
             missiles=flag("missiles", missiles),
             death_burst=flag("death_burst", death_burst),
             line_splash=flag("line_splash", line_splash),
@@ -224,8 +234,11 @@ class SMAC(CoreEnv):
             "last_attacker": someone,
             "help_timer": Field((units,), np.int16, 0, LONGEST),
             "leash_timer": Field((units,), np.int16, 0, LONGEST),
+            "look_timer": Field((units,), np.int16, 0, LONGEST),
+            "rest_timer": Field((units,), np.float64, 0.0, LONGEST),
             "anchor": Field((units, 2), np.float64, 0.0, SIZE),
             "attack_point": Field((2,), np.float64, 0.0, SIZE),
+            "post": Field((units, 2), np.float64, -SIZE, 2 * SIZE),
             "seen": Field((units, 6), np.float32, 0.0, np.finfo(np.float32).max),
             "last_actions": Field((agents,), np.int16, -1, self.n_actions - 1),
         }
@@ -254,10 +267,15 @@ class SMAC(CoreEnv):
 
     def _start(self, which: np.ndarray) -> None:
         self._place(which)
-        jitter = engine.JITTER_SIZE if self.spawn_layout == "grid_jitter" else 0.0
+        jitter = engine.JITTER_SIZE if self.spawn_layout == "rings_jitter" else 0.0
         targets = self.map.targets or ((0.0, 0.0),)
         ends = np.array([targets[0], targets[-1]])
-        engine.begin(which, engine.units_of(self.world), self._clock(), self.setup, jitter, ends)
+        engine.begin(which, engine.units_of(self.world), self._clock(), self.setup, jitter, ends, self.fresh_game)
+        self._send_enemies(which, self.fresh_game)
+
+    def _send_enemies(self, which: np.ndarray, fresh: bool) -> None:
+        """Let the enemies of the copies flagged in which [E] set out; fresh: from where they are."""
+        engine.set_out(which, engine.units_of(self.world), self.setup, fresh)
 
     def _start_from(self, start: World) -> None:
         units = np.concatenate([start["ally"], start["enemy"]], 1)
@@ -268,7 +286,8 @@ class SMAC(CoreEnv):
         w["shield"][w["hp"] == 0.0] = 0.0
         if "last_actions" in start:
             w["last_actions"][:] = start["last_actions"]
-        engine.show_all(engine.units_of(w), True)
+        engine.forget_all(engine.units_of(w))
+        self._send_enemies(self._every_copy, True)
 
     def _clock(self) -> engine.Clock:
         w = self.world
@@ -311,7 +330,7 @@ class SMAC(CoreEnv):
                 found, allowed = world[name][wrong][0], most[..., column][wrong][0]
                 raise ValueError(f"{name} must be from 0 to {allowed}, found {found}.")
         shown = {name: world[name].copy() for name in engine.Units._fields}
-        engine.show_all(engine.Units(**shown), False)
+        engine.show_all(engine.Units(**shown))
         if not np.array_equal(shown["seen"], world["seen"]):
             raise ValueError("seen contradicts the units: it must be their x, y, hp, shield, cooldown and energy.")
 

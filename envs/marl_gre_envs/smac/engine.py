@@ -19,8 +19,8 @@ from marl_gre_envs.smac.pathing import Terrain
 from marl_gre_envs.smac.rewards import Rewards, battle_reward_of, step_reward
 from marl_gre_envs.smac.units import ENERGY, HP, LOOPS_PER_STEP, MEDIVAC, SHIELD
 
-JITTER, SEGMENT = 0, 1  # purposes of random draws
-JITTER_SIZE = 0.1  # of "grid_jitter", to either side
+JITTER, SEGMENT, NUMBER = 0, 1, 2  # purposes of random draws
+JITTER_SIZE = 0.1  # of "rings_jitter", to either side
 
 
 class Units(NamedTuple):
@@ -34,13 +34,16 @@ class Units(NamedTuple):
         windup: [U] loops until the attack that has begun takes effect; NO_WINDUP if none has.
         shield_timer: [U] loops until shields recover.
         target: [U] int16, the unit being attacked or healed, or approached for that; NOBODY.
-        engaged: [U] bool, whether an attack on that target has begun (range slop then applies).
+        engaged: [U] bool, whether an attack on that target has begun.
         order: [A] int8, HOLD, MOVE (to order_point [A, 2]) or TARGET.
         missile_target, missile_timer: [U], whom a missile or the second blow will hit, and in how many loops.
         last_attacker: [U] int16, whom an enemy would pursue if it sees nobody.
         help_timer, leash_timer: [U] int16, loops until an enemy may call for help, or look for targets, again.
+        look_timer: [U] int16, loops until an enemy that is attacking looks for a better target.
+        rest_timer: [U] loops until an enemy that has attacked may walk.
         anchor: [U, 2], where an enemy was when it last had no target.
         attack_point: [2], where the enemies were sent.
+        post: [U, 2], each enemy's own place there.
         seen: [U, 6] float32, what the interface shows: x, y, hp, shield, cooldown, energy after the last step.
         last_actions: [A] int16, -1 before the first step.
     """
@@ -63,22 +66,28 @@ class Units(NamedTuple):
     last_attacker: np.ndarray
     help_timer: np.ndarray
     leash_timer: np.ndarray
+    look_timer: np.ndarray
+    rest_timer: np.ndarray
     anchor: np.ndarray
     attack_point: np.ndarray
+    post: np.ndarray
     seen: np.ndarray
     last_actions: np.ndarray
 
 
 class Knobs(NamedTuple):
-    """Settings of the rules; the defaults follow the game's data.
+    """Settings of the rules; docs/smac-engine.md tells where the defaults come from.
 
     Attributes:
-        scan_range: enemies see agents up to this far, edge to edge (or as far as their weapon reaches).
+        scan_range: enemies see agents up to this far, edge to edge, whatever their weapons reach.
+        alarm_range: and this far while another enemy fights.
+        chase_range: an enemy gives up a target that is further away, edge to edge.
+        look_period: loops after which an enemy looks again whether somebody else attacks it.
+        backswing: loops for which an enemy stands after an attack.
         leash: distance from where it saw its target at which an enemy gives up a chase.
         retaliation: whether enemies pursue an attacker whom they do not see.
         call_for_help: whether their friends nearby do too.
         random_delay: whether each attack's period is lengthened by a random -1 to 2 loops.
-        range_slop: whether a target under attack may drift out of range by the weapon's slop.
         missiles: whether missiles take time to arrive.
         death_burst: whether Banelings burst when killed.
         line_splash: whether the beams of a Colossus hit the neighbours of their target.
@@ -86,15 +95,18 @@ class Knobs(NamedTuple):
     """
 
     scan_range: float = 5.0
+    alarm_range: float = 6.9
+    chase_range: float = 7.0
+    look_period: int = 5
+    backswing: float = 10.0
     leash: float = 21.0
     retaliation: bool = True
     call_for_help: bool = True
     random_delay: bool = True
-    range_slop: bool = True
     missiles: bool = True
     death_burst: bool = True
     line_splash: bool = True
-    push_weights: tuple[float, float, float] = (0.02, 0.5, 1.0)
+    push_weights: tuple[float, float, float] = (0.3, 5.0, 1.0)
 
 
 class Setup(NamedTuple):
@@ -170,15 +182,18 @@ def battle(w, e):
         w.last_attacker[e],
         w.help_timer[e],
         w.leash_timer[e],
+        w.look_timer[e],
+        w.rest_timer[e],
         w.anchor[e],
         w.attack_point[e],
+        w.post[e],
         w.seen[e],
         w.last_actions[e],
     )
 
 
 @kernel
-def begin(which, world, clock, setup, jitter, targets):
+def begin(which, world, clock, setup, jitter, targets, fresh):
     """Start an episode in the copies flagged in which: everybody unhurt where world.unit_type and world.pos say.
 
     Args:
@@ -188,8 +203,9 @@ def begin(which, world, clock, setup, jitter, targets):
         setup: the settings.
         jitter: largest random shift of a unit's start.
         targets: [2, 2], the ends of the segment on which the enemies' attack point is drawn.
+        fresh: whether the game is new: enemies are numbered as they were created and have not walked.
     """
-    table = setup.table
+    table, n_agents = setup.table, setup.n_agents
     for e in range(which.size):
         if not which[e]:
             continue
@@ -206,7 +222,57 @@ def begin(which, world, clock, setup, jitter, targets):
             u.energy[i] = table[u.unit_type[i], ENERGY]
         u.cooldown[:] = 0.0
         u.last_actions[:] = -1
+        if not fresh:
+            _renumber(u, n_agents, key)
         forget(u)
+
+
+@inner_kernel
+def _renumber(u, n_agents, key):
+    """Permute the places of the enemies of each kind: in a game that goes on their numbers come in any order."""
+    for i in range(u.hp.size - 1, n_agents, -1):
+        same = 0
+        for j in range(n_agents, i + 1):
+            same += u.unit_type[j] == u.unit_type[i]
+        pick = randomness.below(same, key, 0, NUMBER, i)
+        for j in range(n_agents, i + 1):
+            if u.unit_type[j] != u.unit_type[i]:
+                continue
+            if pick == 0:
+                for axis in range(2):
+                    u.pos[i, axis], u.pos[j, axis] = u.pos[j, axis], u.pos[i, axis]
+            pick -= 1
+
+
+@kernel
+def set_out(which, world, setup, fresh):
+    """Send the enemies of the copies flagged in which on their way, in formation.
+
+    Args:
+        which: [E] bool.
+        world: the units.
+        setup: the settings.
+        fresh: whether they stand where they are, or have walked for one loop: that is how episodes start in a game that
+            goes on.
+    """
+    for e in range(which.size):
+        if not which[e]:
+            continue
+        u = battle(world, e)
+        orders.form_up(u, setup.n_agents)
+        for i in range(setup.n_agents, u.hp.size):
+            if fresh or u.hp[i] <= 0.0 or setup.sent == orders.SENT_NOWHERE:
+                continue
+            goal_x, goal_y = u.post[i, 0], u.post[i, 1]
+            if setup.sent == orders.SENT_TO_UNITS:
+                target = orders.nearest(u, i, setup.n_agents, setup.table, np.inf)
+                if target < 0:
+                    continue
+                goal_x, goal_y = u.pos[target, 0], u.pos[target, 1]
+            movement.head_for(u, i, setup.table, setup.terrain, goal_x, goal_y)
+            u.pos[i, 0] += u.velocity[i, 0]
+            u.pos[i, 1] += u.velocity[i, 1]
+            u.anchor[i, 0], u.anchor[i, 1] = u.pos[i, 0], u.pos[i, 1]
         show(u)
 
 
@@ -225,6 +291,8 @@ def forget(u):
     u.last_attacker[:] = orders.NOBODY
     u.help_timer[:] = 0
     u.leash_timer[:] = 0
+    u.look_timer[:] = 0
+    u.rest_timer[:] = 0.0
     for i in range(u.hp.size):
         u.anchor[i, 0], u.anchor[i, 1] = u.pos[i, 0], u.pos[i, 1]
 
@@ -240,13 +308,17 @@ def show(u):
 
 
 @kernel
-def show_all(world, clear):
-    """Show the units of all copies; clear what they are doing first, if asked to."""
+def show_all(world):
+    """Show the units of all copies."""
     for e in range(world.hp.shape[0]):
-        u = battle(world, e)
-        if clear:
-            forget(u)
-        show(u)
+        show(battle(world, e))
+
+
+@kernel
+def forget_all(world):
+    """Clear what the units of all copies are doing."""
+    for e in range(world.hp.shape[0]):
+        forget(battle(world, e))
 
 
 @kernel
@@ -264,7 +336,8 @@ def advance(first, last, running, actions, world, clock, setup, results):
     """
     n_agents, units = setup.n_agents, world.hp.shape[1]
     mode, dying = np.zeros(units, np.int64), np.zeros(units + 1, np.int64)
-    scratch, before, after = np.empty((4, units)), np.empty((2, units)), np.empty((2, units))
+    scratch, before, after = np.empty((6, units)), np.empty((2, units)), np.empty((2, units))
+    near, nears = np.empty((units, units), np.int64), np.empty(units, np.int64)
     for e in range(first, last):
         if not running[e]:
             continue
@@ -276,7 +349,7 @@ def advance(first, last, running, actions, world, clock, setup, results):
             u.last_actions[i] = actions[e, i] if u.hp[i] > 0.0 else NOOP
         orders.take_orders(u, actions[e], n_agents, setup.move_amount, setup.table)
         for k in range(LOOPS_PER_STEP):
-            play_loop(u, setup, key, clock.step[e] * LOOPS_PER_STEP + k, mode, dying, scratch)
+            play_loop(u, setup, key, clock.step[e] * LOOPS_PER_STEP + k, mode, dying, scratch, near, nears)
         show(u)
         clock.step[e] += 1
 
@@ -303,12 +376,12 @@ def advance(first, last, running, actions, world, clock, setup, results):
 
 
 @inner_kernel
-def play_loop(u, setup, key, loop, mode, dying, scratch):
+def play_loop(u, setup, key, loop, mode, dying, scratch, near, nears):
     """Play one game loop of a battle."""
     table, knobs, n_agents = setup.table, setup.knobs, setup.n_agents
     orders.choose_targets(u, n_agents, table, knobs, setup.sent)
-    movement.walk(u, n_agents, table, knobs, setup.sent, setup.terrain, mode)
-    movement.push_apart(u, table, knobs, setup.terrain, mode, scratch)
+    movement.walk(u, n_agents, table, knobs, setup.sent, setup.terrain, mode, scratch, near, nears)
+    movement.push_apart(u, table, knobs, setup.terrain, mode, scratch, near, nears)
     combat.fight(u, n_agents, table, knobs, key, loop, dying)
     combat.recover(u, table)
 

@@ -1,7 +1,7 @@
 """The 23 SMAC maps and SMACv2's scenarios: who fights whom, from where, on which ground, for how long.
 
 A world is 32 x 32; x grows to the east, y to the north. Groups of units are created at one point each, in the order
-given; StarCraft II spreads them around it in a way nobody documents, here they stand on a small grid.
+given, and stand around it in rings, as recordings of the game show.
 """
 
 import math
@@ -12,14 +12,13 @@ from typing import Literal
 import numpy as np
 
 from marl_gre_envs.checks import one_of
-from marl_gre_envs.smac.units import MEDIVAC, TYPE_ID, UNITS
+from marl_gre_envs.smac.units import CLOSER, MEDIVAC, TYPE_ID, UNITS, Unit
 
 SIZE = 32  # of the world, in both directions
-GAP = 0.05  # between units of one group at the start
 
 Point = tuple[float, float]
 Order = Literal["point", "segment", "units", "none"]
-LAYOUTS = ("grid", "grid_jitter")
+LAYOUTS = ("rings", "rings_jitter")
 
 # How many kinds of unit a map tells apart, in the order of their one-hots; SMAC swaps them for Protoss enemies.
 TYPE_BITS: dict[str, tuple[str, ...]] = {
@@ -41,14 +40,10 @@ ENEMY_TYPE_BITS = TYPE_BITS | {"stalkers_and_zealots": ("zealot", "stalker")}
 
 @dataclass(frozen=True)
 class Group:
-    """Units of one kind or several, created at one point in the order of `units`.
-
-    They start in rows of `columns` units (0: in a square).
-    """
+    """Units of one kind or several, created at one point in the order of `units`."""
 
     units: tuple[tuple[str, int], ...]
     point: Point
-    columns: int = 0
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -87,7 +82,7 @@ class Map:
     @cached_property
     def ally_creation(self) -> tuple[int, ...]:
         """The place of each agent in the creation order: SMAC numbers agents by kind, then x, then y of their start."""
-        starts = _starts(self.allies, self.terrain, 1)
+        starts = _starts(self.allies, self.terrain)
         kinds = [TYPE_ID[name] for name in self._created]
         return tuple(sorted(range(len(kinds)), key=lambda i: (kinds[i], *starts[i])))
 
@@ -164,9 +159,9 @@ class Map:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """Where the units of the "grid" layout start, agents first and in agent order, [A + N, 2] float64 (x, y)."""
-        allies = _starts(self.allies, self.terrain, 1)[list(self.ally_creation)]
-        return np.concatenate([allies, _starts(self.enemies, self.terrain, -1)])
+        """Where the units of the "rings" layout start, agents first and in agent order, [A + N, 2] float64 (x, y)."""
+        allies = _starts(self.allies, self.terrain)[list(self.ally_creation)]
+        return np.concatenate([allies, _starts(self.enemies, self.terrain)])
 
 
 @dataclass(frozen=True)
@@ -202,36 +197,70 @@ class Scenario(Map):
         return self.n_enemies * each
 
 
-def grid_layout(radii: list[float], point: Point, facing: int = 1, columns: int = 0) -> np.ndarray:
-    """Return positions [n, 2] of a group on a grid around a point.
+# Where recordings show units of mixed groups, from the point of their group: place in the creation order -> (x, y).
+_MMM = {7: (-0.831, 0.966), 8: (-0.831, -0.967)}
+RECORDED: dict[tuple[tuple[str, int], ...], dict[int, Point]] = {
+    (("stalker", 2), ("zealot", 3)): {2: (0.9414, -0.4946), 3: (0.7517, 0.7517), 4: (-0.752, 0.7517)},
+    (("marine", 7), ("marauder", 2), ("medivac", 1)): _MMM,
+    (("marine", 8), ("marauder", 3), ("medivac", 1)): {8: (-0.831, -0.967), 9: (0.0, -1.6875), 10: (1.6875, 0.0)},
+}
+SPOTS = 12  # rings of places around a point
 
-    SMAClite's arrangement (https://github.com/uoe-agents/smaclite): rows filled in creation order.
+
+@cache
+def _spots() -> tuple[tuple[int, int], ...]:
+    """Return places of a square lattice from the middle outwards, those as far counterclockwise from the south.
+
+    Of those as far, first come the four on the axes or next after them, then the other four.
+    """
+    lattice = [(x, y) for x in range(-SPOTS, SPOTS + 1) for y in range(-SPOTS, SPOTS + 1)]
+
+    def key(spot: tuple[int, int]) -> tuple[int, float, float]:
+        angle = (math.degrees(math.atan2(spot[1], spot[0])) + 90) % 360
+        return spot[0] ** 2 + spot[1] ** 2, round(angle % 90, 6), angle
+
+    return tuple(sorted(lattice, key=key))
+
+
+def ring_layout(
+    units: tuple[tuple[str, int], ...], point: Point = (0.0, 0.0), ground: np.ndarray | None = None
+) -> np.ndarray:
+    """Return positions [n, 2] of a group around a point, as StarCraft II creates units.
+
+    Each unit takes the first free place of a lattice whose pitch is twice its radius, nearest first and from the south
+    counterclockwise; the four places next to the first unit lie in contact with it.
 
     Args:
-        radii: of the units, in creation order.
-        point: centre (x, y).
-        facing: 1, or -1 for the same arrangement turned by 180 degrees.
-        columns: units in a row; 0 means ceil(sqrt(n)).
+        units: kinds and their numbers, in creation order.
+        point: where they are created (x, y).
+        ground: where they can stand, [32, 32] bool; anywhere if None.
+
+    Raises:
+        ValueError: the group fits nowhere near the point.
     """
-    side = columns or math.isqrt(len(radii) - 1) + 1
-    rows = [radii[i : i + side] for i in range(0, len(radii), side)]
-    left = point[0] - facing * max(sum(2 * r for r in row) for row in rows) / 2
-    # In a square SMAClite counts the gap of a last row even where that row is empty.
-    gaps = (len(rows) if columns else side) - 1
-    y = point[1] - facing * (2 * sum(max(row) for row in rows) + gaps * GAP) / 2
-    places: list[Point] = []
-    before = 0.0
-    for row in rows:
-        y += facing * (before + max(row))
-        before = max(row)
-        x, last = left, 0.0
-        for radius in row:
-            x += facing * (last + radius)
-            places.append((x, y))
-            x += facing * GAP
-            last = radius
-        y += facing * GAP
-    return np.array(places)
+    placed: list[tuple[Unit, Point]] = []
+    known = RECORDED.get(units, {})
+    for unit in [UNITS[name] for name, count in units for _ in range(count)]:
+        contact = unit.radius + placed[0][0].radius - CLOSER if placed else 0.0
+        for right, up in _spots():
+            pitch = contact if right * right + up * up == 1 else 2 * unit.radius
+            x, y = known.get(len(placed), (right * pitch, up * pitch))
+            free = all(
+                math.hypot(x - a, y - b) > unit.radius + other.radius - CLOSER - 1e-3
+                for other, (a, b) in placed
+                if other.flies == unit.flies
+            )
+            on_ground = ground is None or unit.flies or _stands(unit, (point[0] + x, point[1] + y), ground)
+            if (free and on_ground) or len(placed) in known:
+                placed.append((unit, (x, y)))
+                break
+        else:
+            raise ValueError(f"{len(placed) + 1} units of {units} fit nowhere near {point}.")
+    return np.array([place for _, place in placed]) + point
+
+
+def _stands(unit: Unit, place: Point, ground: np.ndarray) -> bool:
+    return bool(fits(ground, np.array(place), np.array(unit.inner_radius - CLOSER)))
 
 
 def fits(pathable: np.ndarray, places: np.ndarray, radii: np.ndarray) -> np.ndarray:
@@ -250,25 +279,34 @@ def fits(pathable: np.ndarray, places: np.ndarray, radii: np.ndarray) -> np.ndar
 
 
 @cache
-def _starts(groups: tuple[Group, ...], terrain: str, facing: int) -> np.ndarray:
+def _starts(groups: tuple[Group, ...], terrain: str) -> np.ndarray:
     """Return the start positions of one side, in creation order, [n, 2]."""
-    found = []
-    for group in groups:
-        radii = [UNITS[name].separation for name in group.types]
-        places = grid_layout(radii, group.point, facing, group.columns)
-        found.append(places + _shift_inside(TERRAINS[terrain], places, np.array(radii)))
-    return np.concatenate(found)
+    return np.concatenate([ring_layout(group.units, group.point, ground_of(terrain)) for group in groups])
 
 
-def _shift_inside(pathable: np.ndarray, places: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Return the least shift (x, y), in steps of 0.05, that keeps a group out of the walls."""
-    steps = range(-20, 21)
-    shifts = sorted(((i, j) for i in steps for j in steps), key=lambda s: (s[0] ** 2 + s[1] ** 2, s))
-    for i, j in shifts:
-        shift = np.array([i * 0.05, j * 0.05])
-        if fits(pathable, places + shift, radii).all():
-            return shift
-    raise ValueError(f"a group of {len(radii)} units at {places.mean(0)} fits nowhere near.")
+@cache
+def ground_of(terrain: str) -> np.ndarray:
+    """Return the cells on which units can stand, [x, y].
+
+    Units walk one cell further than the maps' flags say, as the recordings show (Marines come down to y = 7.3125 where
+    the flags end at y = 8), but not into the cliffs between two grounds. The cells of CORRIDOR are such already.
+    """
+    pathable = TERRAINS[terrain]
+    if terrain == "corridor":
+        return pathable
+    padded = np.pad(pathable, 1)
+    wider = pathable | padded[2:, 1:-1] | padded[:-2, 1:-1] | padded[1:-1, 2:] | padded[1:-1, :-2]
+    return pathable | (wider & ~between(pathable))
+
+
+def between(pathable: np.ndarray) -> np.ndarray:
+    """Return the cells with pathable ones on both sides in their row and in their column, [x, y]."""
+    sides = []
+    for axis in (0, 1):
+        before = np.logical_or.accumulate(pathable, axis)
+        after = np.flip(np.logical_or.accumulate(np.flip(pathable, axis), axis), axis)
+        sides.append(before & after)
+    return sides[0] & sides[1]
 
 
 def map_named(name: object) -> Map:
@@ -444,8 +482,7 @@ MAPS: dict[str, Map] = {
         Map(
             "2c_vs_64zg",
             _side((16.0, 16.0), colossus=2),
-            # Eight rows would reach into the cliff behind them.
-            (Group((("zergling", 64),), (16.0, 9.0), columns=10),),
+            _side((16.0, 9.0), zergling=64),
             400,
             "colossus",
             order="units",

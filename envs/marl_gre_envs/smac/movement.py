@@ -1,82 +1,108 @@
-"""Walking: who stands, who walks where, and how units push each other aside.
+"""Walking: who stands, who walks where, how walkers get around others, and how units push each other aside.
 
 A unit whose target is in reach stands still and starts to attack; any other walks straight (or along way points)
-to its goal. Overlapping units are pushed apart, those that attack hardly move. Air units and ground units do not touch.
+to its goal, around friends who stand and fight. Units in contact are pushed apart: those that attack hold their ground,
+those that idle give way, and of two that walk the one that runs into the other yields. Air units and ground units do
+not touch.
 """
 
 import numpy as np
 
 from marl_gre_envs.compiling import inner_kernel
 from marl_gre_envs.smac import pathing
-from marl_gre_envs.smac.orders import HOLD, MOVE, NO_WINDUP, SENT_TO_POINT, within
+from marl_gre_envs.smac.orders import HOLD, MOVE, NO_WINDUP, SENT_TO_POINT, channels, within
 from marl_gre_envs.smac.units import (
     ACCELERATION,
+    CLOSER,
     DAMAGE_POINT,
     FLIES,
     HAS_WEAPON,
     HEAL_RANGE,
+    INNER_RADIUS,
+    RADIUS,
     RANGE,
-    SEPARATION,
-    SLOP,
     SPEED,
     TALL,
 )
 
-ARRIVED = 0.3  # enemies stop this close to the point they were sent to
+ARRIVED = 0.01  # enemies stop this close to their place in the formation
 ATTACKING, IDLE, WALKING = 0, 1, 2  # places in knobs.push_weights
-PUSHES = 2  # passes over all pairs per loop
+LOOK = 0.75  # how far beyond contact a walker sees whom to walk around
+SHARPEST = -0.2  # cosine of the greatest turn of a walker who does that
+GRAZE = 0.9995  # of the square of a contact: passing that close is no collision
+PUSHES = 6  # most passes over all pairs in contact per loop
+SETTLED = 2.0**-10  # overlap of a pair that needs no other pass
+
+# Rows of the scratch space.
+GOAL_X, GOAL_Y, X, Y, R, W = range(6)
 
 
 @inner_kernel
-def walk(u, n_agents, table, knobs, sent, terrain, mode):
+def walk(u, n_agents, table, knobs, sent, terrain, mode, scratch, near, nears):
     """Start attacks and move everybody by one loop; mode [U] tells push_apart what each unit is doing."""
-    for i in range(u.hp.size):
+    units = u.hp.size
+    for i in range(units):
         if u.hp[i] <= 0.0:
             continue
         mode[i] = IDLE
-        x, y = u.pos[i, 0], u.pos[i, 1]
-        goal_x, goal_y = x, y
+        goal_x, goal_y = u.pos[i, 0], u.pos[i, 1]
         target = u.target[i]
-        if target >= 0:
-            if _in_reach(u, i, target, table, knobs):
-                mode[i] = ATTACKING
-            else:
-                mode[i] = WALKING
-                goal_x, goal_y = u.pos[target, 0], u.pos[target, 1]
+        if target >= 0 and _in_reach(u, i, target, table):
+            mode[i] = ATTACKING
+        elif u.rest_timer[i] > 0.0:
+            mode[i] = ATTACKING
+        elif target >= 0:
+            mode[i] = WALKING
+            goal_x, goal_y = u.pos[target, 0], u.pos[target, 1]
         elif i < n_agents:
             if u.order[i] == MOVE:
                 mode[i] = WALKING
                 goal_x, goal_y = u.order_point[i, 0], u.order_point[i, 1]
         elif sent == SENT_TO_POINT:
-            goal_x, goal_y = u.attack_point[0], u.attack_point[1]
-            dx, dy = goal_x - x, goal_y - y
-            mode[i] = WALKING if dx * dx + dy * dy > ARRIVED * ARRIVED else IDLE
+            dx, dy = u.post[i, 0] - goal_x, u.post[i, 1] - goal_y
+            if dx * dx + dy * dy > ARRIVED * ARRIVED:
+                mode[i] = WALKING
+                goal_x, goal_y = u.post[i, 0], u.post[i, 1]
+        scratch[GOAL_X, i], scratch[GOAL_Y, i] = goal_x, goal_y
+    _find_neighbours(u, table, near, nears, scratch)
+    for i in range(units):
+        if u.hp[i] <= 0.0:
+            continue
         if mode[i] != WALKING:
             u.velocity[i] = 0.0
             continue
-        kind = u.unit_type[i]
-        place_x, place_y = goal_x, goal_y
-        if table[kind, FLIES] == 0.0 and table[kind, TALL] == 0.0:
-            place_x, place_y = pathing.next_place(terrain.waypoint, x, y, goal_x, goal_y)
-        there = _accelerate(u, i, table, place_x - x, place_y - y) and place_x == goal_x and place_y == goal_y
-        if there and i < n_agents and u.order[i] == MOVE:
-            u.order[i] = HOLD
-    for i in range(u.hp.size):
+        place_x, place_y, arrives = head_for(u, i, table, terrain, scratch[GOAL_X, i], scratch[GOAL_Y, i])
+        if arrives:
+            if i < n_agents and u.order[i] == MOVE:
+                u.order[i] = HOLD
+        elif nears[i] > 0:
+            _steer(u, i, table, mode, place_x - u.pos[i, 0], place_y - u.pos[i, 1], near[i], nears[i])
+    for i in range(units):
         if u.hp[i] > 0.0:
             u.pos[i, 0] += u.velocity[i, 0]
             u.pos[i, 1] += u.velocity[i, 1]
 
 
 @inner_kernel
-def _in_reach(u, i, target, table, knobs):
+def head_for(u, i, table, terrain, goal_x, goal_y):
+    """Set the velocity of unit i on its way to a goal; return the next place on it and whether this loop ends there."""
+    kind, x, y = u.unit_type[i], u.pos[i, 0], u.pos[i, 1]
+    place_x, place_y = goal_x, goal_y
+    if table[kind, FLIES] == 0.0 and table[kind, TALL] == 0.0:
+        place_x, place_y = pathing.next_place(terrain.waypoint, x, y, goal_x, goal_y)
+    arrives = _accelerate(u, i, table, place_x - x, place_y - y)
+    return place_x, place_y, arrives and place_x == goal_x and place_y == goal_y
+
+
+@inner_kernel
+def _in_reach(u, i, target, table):
     """Return whether unit i may stand and attack (or heal) its target; start the attack if the weapon is ready."""
     kind = u.unit_type[i]
-    if u.windup[i] > NO_WINDUP:
+    if u.windup[i] > NO_WINDUP or channels(u, table, i):
         return True
     if table[kind, HAS_WEAPON] == 0.0:
         return within(u, table, i, target, table[kind, HEAL_RANGE])
-    slop = table[kind, SLOP] if u.engaged[i] and knobs.range_slop else 0.0
-    if not within(u, table, i, target, table[kind, RANGE] + slop):
+    if not within(u, table, i, target, table[kind, RANGE]):
         u.engaged[i] = False
         return False
     if u.cooldown[i] <= 0.0:
@@ -88,13 +114,18 @@ def _in_reach(u, i, target, table, knobs):
 
 @inner_kernel
 def _accelerate(u, i, table, dx, dy):
-    """Set the velocity of unit i on its way to a place at (dx, dy); return whether it gets there in this loop."""
+    """Set the velocity of unit i on its way to a place at (dx, dy); return whether it gets there in this loop.
+
+    Units that need time to accelerate need it to brake, too.
+    """
     kind = u.unit_type[i]
     speed, most = table[kind, SPEED], table[kind, ACCELERATION]
     distance = np.sqrt(dx * dx + dy * dy)
     if distance == 0.0 or speed == 0.0:
         u.velocity[i] = 0.0
         return distance == 0.0
+    if most > 0.0:
+        speed = min(speed, np.sqrt(2.0 * most * distance))
     wish_x, wish_y = dx * (speed / distance), dy * (speed / distance)
     if most > 0.0:
         change_x, change_y = wish_x - u.velocity[i, 0], wish_y - u.velocity[i, 1]
@@ -111,8 +142,97 @@ def _accelerate(u, i, table, dx, dy):
 
 
 @inner_kernel
-def push_apart(u, table, knobs, terrain, mode, scratch):
-    """Push overlapping units of the same plane apart, then everybody out of the walls.
+def _find_neighbours(u, table, near, nears, scratch):
+    """List for each living unit who of its plane is within LOOK of contact."""
+    units = u.hp.size
+    for i in range(units):
+        nears[i] = 0
+        flies = table[u.unit_type[i], FLIES] > 0.0
+        # The dead are far away, and the air is far from the ground.
+        scratch[X, i] = u.pos[i, 0] + (1e6 if flies else 0.0) if u.hp[i] > 0.0 else -1e6 * (i + 1)
+        scratch[Y, i], scratch[R, i] = u.pos[i, 1], table[u.unit_type[i], RADIUS] + 0.5 * (LOOK - CLOSER)
+    x, y, r = scratch[X], scratch[Y], scratch[R]
+    for i in range(units):
+        close = 0
+        for j in range(i + 1, units):  # a loop that the compiler turns into vector instructions
+            reach, dx, dy = r[i] + r[j], x[j] - x[i], y[j] - y[i]
+            close += dx * dx + dy * dy < reach * reach
+        if close == 0:
+            continue
+        for j in range(i + 1, units):
+            reach, dx, dy = r[i] + r[j], x[j] - x[i], y[j] - y[i]
+            if dx * dx + dy * dy < reach * reach:
+                near[i, nears[i]] = j
+                nears[i] += 1
+                near[j, nears[j]] = i
+                nears[j] += 1
+
+
+@inner_kernel
+def _steer(u, i, table, mode, to_x, to_y, near, count):
+    """Turn the velocity of walker i onto the free tangent nearest to its way, if somebody stands in it."""
+    if table[u.unit_type[i], FLIES] > 0.0:
+        return
+    speed = np.sqrt(u.velocity[i, 0] * u.velocity[i, 0] + u.velocity[i, 1] * u.velocity[i, 1])
+    if speed == 0.0:
+        return
+    way_x, way_y = u.velocity[i, 0] / speed, u.velocity[i, 1] / speed
+    goal = np.sqrt(to_x * to_x + to_y * to_y)
+    if _free(u, i, table, mode, way_x, way_y, goal, way_x, way_y, near, count):
+        return
+    best, best_x, best_y = SHARPEST, 0.0, 0.0
+    for k in range(count):
+        j = near[k]
+        against = _against(u, i, j, mode, way_x, way_y)
+        if not (against or (mode[j] == ATTACKING and j != u.target[i])):
+            continue
+        contact = table[u.unit_type[i], RADIUS] + table[u.unit_type[j], RADIUS] - CLOSER
+        dx, dy = u.pos[j, 0] - u.pos[i, 0], u.pos[j, 1] - u.pos[i, 1]
+        distance = np.sqrt(dx * dx + dy * dy)
+        if distance == 0.0:
+            continue
+        sine = min(contact / distance, 1.0)
+        cosine = np.sqrt(1.0 - sine * sine)
+        dx, dy = dx / distance, dy / distance
+        for side in range(1 if against else 2):  # whoever comes towards it is passed on the right
+            turn = -sine if side == 0 else sine
+            x, y = dx * cosine - dy * turn, dy * cosine + dx * turn
+            along = x * way_x + y * way_y
+            if along > best and _free(u, i, table, mode, x, y, goal, way_x, way_y, near, count):
+                best, best_x, best_y = along, x, y
+    if best > SHARPEST:
+        u.velocity[i, 0], u.velocity[i, 1] = best_x * speed, best_y * speed
+
+
+@inner_kernel
+def _against(u, i, j, mode, way_x, way_y):
+    """Return whether unit j walks towards walker i."""
+    return mode[j] == WALKING and u.velocity[j, 0] * way_x + u.velocity[j, 1] * way_y < 0.0
+
+
+@inner_kernel
+def _free(u, i, table, mode, x, y, goal, way_x, way_y, near, count):
+    """Return whether walker i can go in direction (x, y) without running into somebody before its goal."""
+    for k in range(count):
+        j = near[k]
+        if mode[j] != ATTACKING and not _against(u, i, j, mode, way_x, way_y):
+            continue
+        if j == u.target[i]:
+            continue
+        dx, dy = u.pos[j, 0] - u.pos[i, 0], u.pos[j, 1] - u.pos[i, 1]
+        along = dx * x + dy * y
+        contact = table[u.unit_type[i], RADIUS] + table[u.unit_type[j], RADIUS] - CLOSER
+        if along <= 0.0 or along > goal + contact:
+            continue
+        across = dx * y - dy * x
+        if across * across < contact * contact * GRAZE:
+            return False
+    return True
+
+
+@inner_kernel
+def push_apart(u, table, knobs, terrain, mode, scratch, near, nears):
+    """Push units in contact apart, then everybody out of the walls.
 
     Args:
         u: the units.
@@ -120,67 +240,64 @@ def push_apart(u, table, knobs, terrain, mode, scratch):
         knobs: the settings.
         terrain: its tables.
         mode: what each unit does, [U].
-        scratch: [4, U] float64, overwritten.
+        scratch: [6, U] float64, overwritten.
+        near, nears: who is near to whom, from walk().
     """
-    flying = 0
-    for plane in range(2):
-        if plane == 1 and flying == 0:
-            return
-        count = 0
-        for i in range(u.hp.size):
-            if u.hp[i] <= 0.0:
-                continue
-            kind = u.unit_type[i]
-            if (table[kind, FLIES] > 0.0) != (plane == 1):
-                flying += 1
-                continue
-            scratch[0, count], scratch[1, count] = u.pos[i, 0], u.pos[i, 1]
-            scratch[2, count] = table[kind, SEPARATION]
-            scratch[3, count] = knobs.push_weights[mode[i]] if table[kind, SPEED] > 0.0 else 0.0
-            count += 1
-        for _ in range(PUSHES):
-            _push_pairs(scratch[0], scratch[1], scratch[2], scratch[3], count)
-        at = 0
-        for i in range(u.hp.size):
-            kind = u.unit_type[i]
-            if u.hp[i] <= 0.0 or (table[kind, FLIES] > 0.0) != (plane == 1):
-                continue
-            x, y = scratch[0, at], scratch[1, at]
-            at += 1
-            if plane == 1:
-                x = min(max(x, 0.0), float(pathing.SIZE))
-                y = min(max(y, 0.0), float(pathing.SIZE))
-            else:
-                layer = pathing.TALL if table[kind, TALL] > 0.0 else pathing.WALKER
-                x, y = pathing.onto_ground(terrain, layer, x, y, table[kind, SEPARATION])
-            u.pos[i, 0], u.pos[i, 1] = x, y
+    units = u.hp.size
+    for i in range(units):
+        scratch[X, i], scratch[Y, i] = u.pos[i, 0], u.pos[i, 1]
+        scratch[R, i] = table[u.unit_type[i], RADIUS] - 0.5 * CLOSER
+        scratch[W, i] = knobs.push_weights[mode[i]] if table[u.unit_type[i], SPEED] > 0.0 else 0.0
+    for _ in range(PUSHES):
+        if not _push_pairs(u, mode, scratch, near, nears):
+            break
+    for i in range(units):
+        if u.hp[i] <= 0.0:
+            continue
+        kind = u.unit_type[i]
+        x, y = scratch[X, i], scratch[Y, i]
+        if table[kind, FLIES] > 0.0:
+            x = min(max(x, 0.0), float(pathing.SIZE))
+            y = min(max(y, 0.0), float(pathing.SIZE))
+        else:
+            layer = pathing.TALL if table[kind, TALL] > 0.0 else pathing.WALKER
+            x, y = pathing.onto_ground(terrain, layer, x, y, table[kind, INNER_RADIUS] - CLOSER)
+        u.pos[i, 0], u.pos[i, 1] = x, y
 
 
 @inner_kernel
-def _push_pairs(x, y, radius, weight, count):
-    """Push the pairs i < j of discs apart one after the other, each by its share of the weights."""
-    for i in range(count):
-        touching = 0
-        for j in range(i + 1, count):  # a loop that the compiler turns into vector instructions
-            touch = radius[i] + radius[j]
-            dx, dy = x[j] - x[i], y[j] - y[i]
-            touching += dx * dx + dy * dy < touch * touch
-        if touching == 0:
-            continue
-        for j in range(i + 1, count):
-            touch = radius[i] + radius[j]
+def _push_pairs(u, mode, scratch, near, nears):
+    """Push the pairs i < j apart one after the other, each by its share; return whether another pass is needed."""
+    x, y, radius, weight = scratch[X], scratch[Y], scratch[R], scratch[W]
+    again = False
+    for i in range(u.hp.size):
+        for k in range(nears[i]):
+            j = near[i, k]
+            if j < i:
+                continue
+            contact = radius[i] + radius[j]
             dx, dy = x[j] - x[i], y[j] - y[i]
             square = dx * dx + dy * dy
-            total = weight[i] + weight[j]
-            if square >= touch * touch or total == 0.0:
+            if square >= contact * contact:
                 continue
             distance = np.sqrt(square)
             if distance > 0.0:
                 nx, ny = dx / distance, dy / distance
             else:
                 nx, ny = 1.0, 0.0
-            overlap = (touch - distance) / total
-            x[i] -= nx * (overlap * weight[i])
-            y[i] -= ny * (overlap * weight[i])
-            x[j] += nx * (overlap * weight[j])
-            y[j] += ny * (overlap * weight[j])
+            mine, other = weight[i], weight[j]
+            if mode[i] == WALKING and mode[j] == WALKING:
+                closing = max(u.velocity[i, 0] * nx + u.velocity[i, 1] * ny, 0.0)
+                coming = max(-(u.velocity[j, 0] * nx + u.velocity[j, 1] * ny), 0.0)
+                if closing + coming > 0.0:
+                    mine, other = closing, coming
+            total = mine + other
+            if total == 0.0:
+                continue
+            again = again or contact - distance > SETTLED
+            overlap = (contact - distance) / total
+            x[i] -= nx * (overlap * mine)
+            y[i] -= ny * (overlap * mine)
+            x[j] += nx * (overlap * other)
+            y[j] += ny * (overlap * other)
+    return again

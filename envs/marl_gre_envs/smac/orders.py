@@ -17,11 +17,11 @@ from marl_gre_envs.smac.units import (
     HEAL_LEAST_ENERGY,
     HEAL_RANGE,
     HEAL_SCAN,
+    HIT_DELAY,
     HITS_AIR,
     HP,
     RADIUS,
     RANGE,
-    SLOP,
     SPEED,
 )
 
@@ -33,8 +33,16 @@ LEASH_RESET = 5.0  # distance a unit that gave up a chase walks before it looks 
 
 
 @inner_kernel
-def drop_target(u, i):
-    """Let unit i forget its target; an attack that is being wound up is lost."""
+def channels(u, table, i):
+    """Return whether unit i is between two blows of one attack."""
+    return u.missile_target[i] >= 0 and table[u.unit_type[i], HIT_DELAY] > 0.0
+
+
+@inner_kernel
+def drop_target(u, table, i):
+    """Let unit i forget its target; an attack that is being wound up is lost, and so is a second blow."""
+    if channels(u, table, i):
+        u.missile_target[i] = NOBODY
     u.target[i] = NOBODY
     u.windup[i] = NO_WINDUP
     u.engaged[i] = False
@@ -48,7 +56,7 @@ def take_orders(u, actions, n_agents, move_amount, table):
             continue
         action = actions[i]
         if action < FIRST_TARGET:
-            drop_target(u, i)
+            drop_target(u, table, i)
             u.order[i] = HOLD if action <= STOP else MOVE
             u.order_point[i, 0] = u.pos[i, 0] + move_amount * ((action == EAST) - (action == WEST))
             u.order_point[i, 1] = u.pos[i, 1] + move_amount * ((action == NORTH) - (action == SOUTH))
@@ -58,7 +66,7 @@ def take_orders(u, actions, n_agents, move_amount, table):
         if not heals and not can_hit(table, u.unit_type[i], u.unit_type[target]):
             continue  # refused, the order before stays
         if u.target[i] != target:
-            drop_target(u, i)
+            drop_target(u, table, i)
             u.target[i] = target
         u.order[i] = TARGET
 
@@ -84,13 +92,32 @@ def within(u, table, i, j, reach):
 
 
 @inner_kernel
+def form_up(u, n_agents):
+    """Give each enemy its place at the attack point: where it stands in their formation now."""
+    x, y, count = 0.0, 0.0, 0
+    for i in range(n_agents, u.hp.size):
+        if u.hp[i] > 0.0:
+            x += u.pos[i, 0]
+            y += u.pos[i, 1]
+            count += 1
+    for i in range(u.hp.size):
+        u.post[i] = 0.0
+        if count > 0 and i >= n_agents:
+            u.post[i, 0] = u.attack_point[0] + (u.pos[i, 0] - x / count)
+            u.post[i, 1] = u.attack_point[1] + (u.pos[i, 1] - y / count)
+
+
+@inner_kernel
 def choose_targets(u, n_agents, table, knobs, sent):
     """Drop dead targets; let enemies choose theirs."""
+    fighting = 0
+    for i in range(n_agents, u.hp.size):
+        fighting += u.engaged[i]
     for i in range(u.hp.size):
         if u.hp[i] <= 0.0:
             continue
         if u.target[i] >= 0 and u.hp[u.target[i]] <= 0.0:
-            drop_target(u, i)
+            drop_target(u, table, i)
             if i < n_agents:
                 u.order[i] = HOLD
         if i < n_agents:
@@ -98,31 +125,46 @@ def choose_targets(u, n_agents, table, knobs, sent):
         if table[u.unit_type[i], HAS_HEAL] > 0.0:
             _choose_patient(u, i, n_agents, table)
         elif table[u.unit_type[i], HAS_WEAPON] > 0.0:
-            _choose_victim(u, i, n_agents, table, knobs, sent)
+            alarmed = fighting - u.engaged[i] > 0
+            _choose_victim(u, i, n_agents, table, knobs, sent, knobs.alarm_range if alarmed else knobs.scan_range)
 
 
 @inner_kernel
-def _choose_victim(u, i, n_agents, table, knobs, sent):
-    """Choose whom enemy i attacks."""
+def _choose_victim(u, i, n_agents, table, knobs, sent, reach):
+    """Choose whom enemy i attacks, looking as far as reach."""
     kind, target = u.unit_type[i], u.target[i]
     if target >= 0:
-        slop = table[kind, SLOP] if u.engaged[i] and knobs.range_slop else 0.0
-        if u.windup[i] > NO_WINDUP or within(u, table, i, target, table[kind, RANGE] + slop):
+        if u.windup[i] > NO_WINDUP or channels(u, table, i):
+            return
+        in_range = within(u, table, i, target, table[kind, RANGE])
+        if in_range:
             u.last_attacker[i] = NOBODY
+        if in_range and (u.look_timer[i] > 0 or u.target[target] == i):
+            return
+        if in_range:
+            u.look_timer[i] = knobs.look_period
+            found = nearest(u, i, n_agents, table, max(table[kind, RANGE], reach))
+            if found >= 0 and u.target[found] == i:
+                drop_target(u, table, i)
+                u.target[i] = found
             return
     u.engaged[i] = False
     found = NOBODY
     if u.leash_timer[i] == 0:
-        found = _nearest(u, i, n_agents, table, max(table[kind, RANGE], knobs.scan_range))
+        found = nearest(u, i, n_agents, table, reach)
         if found >= 0:
             u.last_attacker[i] = NOBODY
         else:
             attacker = u.last_attacker[i]
             if attacker >= 0 and u.hp[attacker] <= 0.0:
                 u.last_attacker[i] = attacker = NOBODY
+            if attacker >= 0 and not within(u, table, i, attacker, knobs.chase_range):
+                u.last_attacker[i] = attacker = NOBODY
             found = attacker
+            if found < 0 and target >= 0 and within(u, table, i, target, knobs.chase_range):
+                found = target
         if found < 0 and sent == SENT_TO_UNITS:
-            found = _nearest(u, i, n_agents, table, np.inf)
+            found = nearest(u, i, n_agents, table, np.inf)
     if found >= 0 and sent == SENT_TO_POINT:
         dx, dy = u.pos[i, 0] - u.anchor[i, 0], u.pos[i, 1] - u.anchor[i, 1]
         if dx * dx + dy * dy > knobs.leash * knobs.leash and not within(u, table, i, found, table[kind, RANGE]):
@@ -134,16 +176,26 @@ def _choose_victim(u, i, n_agents, table, knobs, sent):
 
 
 @inner_kernel
-def _nearest(u, i, n_agents, table, reach):
-    """Return the agent nearest to enemy i, edge to edge, of those within reach that it can hit; or NOBODY."""
-    kind, found = u.unit_type[i], NOBODY
-    least = reach + table[kind, RADIUS]
+def nearest(u, i, n_agents, table, reach):
+    """Return the agent whom enemy i would attack, of those within reach that it can hit; or NOBODY.
+
+    First those that attack it, then the nearest, edge to edge, then the first.
+    """
+    kind, found, attacked = u.unit_type[i], NOBODY, False
+    least = np.inf
     for j in range(n_agents):
         if u.hp[j] <= 0.0 or not can_hit(table, kind, u.unit_type[j]):
             continue
-        distance = np.sqrt(square_distance(u, i, j)) - table[u.unit_type[j], RADIUS]
-        if distance < least or (distance == least and found < 0):
-            found, least = j, distance
+        attacks = u.target[j] == i
+        if attacked and not attacks:
+            continue
+        limit = reach + table[kind, RADIUS] + table[u.unit_type[j], RADIUS]
+        square = square_distance(u, i, j)
+        if square > limit * limit:
+            continue
+        distance = np.sqrt(square) - table[u.unit_type[j], RADIUS]
+        if distance < least or (attacks and not attacked):
+            found, least, attacked = j, distance, attacks
     return found
 
 

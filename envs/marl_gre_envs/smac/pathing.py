@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from marl_gre_envs.compiling import inner_kernel
-from marl_gre_envs.smac.maps import NON_CONVEX, SIZE, TERRAINS
+from marl_gre_envs.smac.maps import NON_CONVEX, SIZE, between, ground_of
 
 CELLS = SIZE * SIZE  # cell (x, y) has number x * SIZE + y
 WALKER, TALL = 0, 1
@@ -38,23 +38,13 @@ class Terrain(NamedTuple):
 
 @cache
 def terrain_named(name: str) -> Terrain:
-    """Return the tables of one of maps.TERRAINS."""
-    walker = TERRAINS[name]
-    pathable = np.stack([walker, _with_cliffs(walker)])
+    """Return the tables of the ground of one of maps.TERRAINS."""
+    walker = ground_of(name)
+    pathable = np.stack([walker, between(walker)])  # cells between pathable ones are cliffs
     waypoint = _waypoints(walker) if name in NON_CONVEX else np.zeros((0, 0), np.int16)
     return Terrain(
         pathable, np.stack([_clear(layer) for layer in pathable]), np.stack([_nearest(p) for p in pathable]), waypoint
     )
-
-
-def _with_cliffs(pathable: np.ndarray) -> np.ndarray:
-    """Return the ground of tall units: cells between pathable ones in their row and in their column are cliffs."""
-    between = []
-    for axis in (0, 1):
-        before = np.logical_or.accumulate(pathable, axis)
-        after = np.flip(np.logical_or.accumulate(np.flip(pathable, axis), axis), axis)
-        between.append(before & after)
-    return between[0] & between[1]
 
 
 def _clear(pathable: np.ndarray) -> np.ndarray:

@@ -135,7 +135,7 @@ def _draw_sight(view: View, world: dict[str, np.ndarray], agent: int, env: "SMAC
     for i in np.flatnonzero((away < sight) & (world["seen"][:, SEEN_HP] > 0)):
         if i == agent:
             continue
-        radius = UNITS[TYPE_NAMES[world["unit_type"][i]]].separation
+        radius = UNITS[TYPE_NAMES[world["unit_type"][i]]].radius
         view.canvas.disc(*view.spot(*world["pos"][i]), radius + 0.12, fill=SEEN)
 
 
@@ -173,7 +173,7 @@ def _draw_unit(view: View, world: dict[str, np.ndarray], i: int, n_agents: int, 
     name = TYPE_NAMES[world["unit_type"][i]]
     unit = UNITS[name]
     row, column = view.spot(*world["pos"][i])
-    radius, number = unit.separation, i if i < n_agents else i - n_agents
+    radius, number = unit.radius, i if i < n_agents else i - n_agents
     color = AGENT if i < n_agents else ENEMY
     if unit.flies:
         canvas.disc(row + 0.25, column + 0.2, radius * 0.9, fill="#c9c2b2")  # its shadow
@@ -192,9 +192,9 @@ def _draw_bars(view: View, world: dict[str, np.ndarray], i: int) -> None:
         bars.append((seen[SEEN_SHIELD] / unit.shield, SHIELD_BAR))
     if unit.max_energy:
         bars.append((seen[SEEN_ENERGY] / unit.max_energy, ENERGY_BAR))
-    width = max(1.8 * unit.separation, 0.7)
+    width = max(1.8 * unit.radius, 0.7)
     for k, (share, bar_color) in enumerate(bars):
-        at = row - unit.separation - 0.06 - 0.13 * k
+        at = row - unit.radius - 0.06 - 0.13 * k
         view.canvas.box(at, column - width / 2, (0.11, width), fill=EMPTY)
         if share > 0:
             view.canvas.box(at, column - width / 2, (0.11, max(width * min(float(share), 1.0), 0.03)), fill=bar_color)

@@ -17,13 +17,13 @@ from marl_gre_envs.checks import choice
 from marl_gre_envs.compiling import kernel
 from marl_gre_envs.core import Field
 from marl_gre_envs.smac.core import SMAC
-from marl_gre_envs.smac.maps import GAP, SIZE, Scenario
+from marl_gre_envs.smac.maps import SIZE, Scenario
 from marl_gre_envs.smac.units import (
     FLIES,
     HP,
     MAX_COOLDOWN,
     MAX_ENERGY,
-    SEPARATION,
+    RADIUS,
     SHIELD,
     TYPE_ID,
     TYPE_NAMES,
@@ -36,11 +36,12 @@ START_POSITIONS = {"surrounded_and_reflect": None, "reflect": 1.0, "surrounded":
 MIDDLE = SIZE / 2
 BORDER = 1.0  # no agent starts closer than this to the line in which "reflect" mirrors
 OFFSET = 2.0  # no group of enemies starts closer than this to the middle, in x and in y
+GAP = 0.05  # between units that are pushed apart
 PASSES = 200  # over all pairs when pushing apart; 43 units need fewer
 
 
 class SMACScenario(SMAC):
-    """E copies of one scenario of maps.SCENARIOS; keywords as SMAC's, and start_positions.
+    """E copies of one scenario of maps.SCENARIOS; keywords as SMAC's (but fresh_game is true by default), and start_positions.
 
     A world given to reset() tells each unit's kind by its hp_max and shield_max.
     """
@@ -57,7 +58,7 @@ class SMACScenario(SMAC):
             ValueError: a value cannot be used.
         """
         self.start_positions = choice("start_positions", start_positions, tuple(START_POSITIONS))
-        super().__init__(num_envs, **kwargs)
+        super().__init__(num_envs, **{"fresh_game": True, **kwargs})
 
     map: Scenario
 
@@ -109,15 +110,14 @@ class SMACScenario(SMAC):
         chances = (self.n_agents, kinds, weights, helpers, scenario.reflect if reflect is None else reflect)
         _draw(which, w["seed"], w["episode"], *chances, UNIT_TABLE.copy(), w["unit_type"], w["pos"])
 
-    def _start(self, which: np.ndarray) -> None:
-        super()._start(which)
+    def _send_enemies(self, which: np.ndarray, fresh: bool) -> None:
         _aim(which, self.world["pos"], self.n_agents, self.world["attack_point"])
+        super()._send_enemies(which, fresh)
 
     def _start_from(self, start: World) -> None:
         rows = np.concatenate([start["ally"], start["enemy"]], 1)
         self.world["unit_type"][:] = _kind_of(rows, self._kinds)
         super()._start_from(start)
-        _aim(self._every_copy, self.world["pos"], self.n_agents, self.world["attack_point"])
 
 
 def _kind_of(rows: np.ndarray, kinds: np.ndarray) -> np.ndarray:
@@ -205,7 +205,7 @@ def _huddle(x, y, types, table, places):
     while side * side < types.size:
         side += 1
     for i in range(types.size):
-        pitch = max(pitch, 2.0 * table[types[i], SEPARATION] + GAP)
+        pitch = max(pitch, 2.0 * table[types[i], RADIUS] + GAP)
     rows = (types.size + side - 1) // side
     for i in range(types.size):
         places[i, 0] = x + (i % side - (side - 1) / 2.0) * pitch
@@ -220,13 +220,13 @@ def _push_apart(types, table, places):
         moved = False
         left -= 1
         for i in range(types.size):
-            radius = table[types[i], SEPARATION]
+            radius = table[types[i], RADIUS]
             for axis in range(2):
                 places[i, axis] = min(max(places[i, axis], radius), SIZE - radius)
             for j in range(i):
                 if table[types[i], FLIES] != table[types[j], FLIES]:
                     continue
-                apart = radius + table[types[j], SEPARATION]
+                apart = radius + table[types[j], RADIUS]
                 dx, dy = places[i, 0] - places[j, 0], places[i, 1] - places[j, 1]
                 distance = np.sqrt(dx * dx + dy * dy)
                 if distance >= apart:

@@ -25,7 +25,6 @@ class Weapon:
         hits: hits per attack (Zealots hit twice, a Colossus has two beams).
         hit_delay: loops between two hits of the same attack, where they do not come together.
         range: greatest distance between the edges of attacker and target.
-        slop: how much further a target already under attack may drift before the attacker chases it again.
         period: loops from the start of an attack to the start of the next.
         damage_point: loops from the start of an attack to its effect.
         missile_speed: distance per loop; 0 where the hit is immediate.
@@ -33,7 +32,6 @@ class Weapon:
         splash: "" (one target), "burst" (all enemies on the ground within `splash_size` plus their radius; the attacker
             dies, and also bursts when killed) or "line" (across the line of fire, `splash_size` to either side).
         splash_width: of a line: half its width.
-        fires_moving: whether the attacker need not stand still.
     """
 
     damage: float
@@ -44,13 +42,11 @@ class Weapon:
     bonus_against: Attribute | None = None
     hits: int = 1
     hit_delay: float = 0.0
-    slop: float = 1.0
     missile_speed: float = 0.0
     hits_air: bool = False
     splash: Literal["", "burst", "line"] = ""
     splash_size: float = 0.0
     splash_width: float = 0.0
-    fires_moving: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,8 +77,8 @@ class Unit:
         hp, shield: greatest hit points and shield points.
         armor: taken off every hit on hp (shields have none).
         speed, acceleration: distance per loop and per loop squared (0 = at full speed at once).
-        radius: for ranges.
-        separation: radius for collisions.
+        radius: for ranges and contacts.
+        inner_radius: for walls.
         attributes: what bonuses depend on.
         weapon, heal: what it does to others.
         max_cooldown: SMAC's constant by which the weapon cooldown in the global state is divided [loops].
@@ -97,7 +93,7 @@ class Unit:
     armor: float
     speed: float
     radius: float
-    separation: float
+    inner_radius: float
     attributes: tuple[Attribute, ...]
     max_cooldown: float
     weapon: Weapon | None = None
@@ -123,7 +119,7 @@ def _per_loop(per_second: float) -> float:
 SHIELD_REGEN = _per_loop(2.0)
 SHIELD_DELAY = _loops(10.0)  # loops without damage before shields come back
 LEAST_DAMAGE = 0.5  # of a hit on hp, whatever the armor
-SCAN_RANGE = 5.0  # units look for targets at least this far, from edge to edge
+CLOSER = 1 / 16 - 0.001  # units touch each other and walls that much closer than their radii say
 DELAY_LOW, DELAY_HIGH = _loops(-0.0625), _loops(0.125)  # every attack's period is lengthened by a draw between these
 CALL_FOR_HELP_RANGE, CALL_FOR_HELP_PERIOD = 4.0, _loops(2.0)
 ZERG_REGEN = _per_loop(0.2734)
@@ -137,16 +133,17 @@ UNITS: dict[str, Unit] = {
         armor=1,
         speed=_per_loop(2.25),
         radius=1.0,
-        separation=0.75,
+        inner_radius=0.5625,
         attributes=("armored", "mechanical", "massive"),
         max_cooldown=24,
         tall=True,
         weapon=Weapon(
-            damage=20,
+            damage=10,
+            bonus=5,
+            bonus_against="light",
             hits=2,
-            range=6,
-            slop=0,
-            period=_loops(2.2),
+            range=7,
+            period=_loops(1.5),
             damage_point=_loops(0.0832),
             splash="line",
             splash_size=1.25,
@@ -160,15 +157,15 @@ UNITS: dict[str, Unit] = {
         armor=1,
         speed=_per_loop(2.9531),
         radius=0.625,
-        separation=0.625,
+        inner_radius=0.5,
         attributes=("armored", "mechanical"),
         max_cooldown=35,
         weapon=Weapon(
-            damage=10,
-            bonus=4,
+            damage=13,
+            bonus=5,
             bonus_against="armored",
             range=6,
-            period=_loops(1.44),
+            period=_loops(1.87),
             damage_point=_loops(0.167),
             missile_speed=_per_loop(18.75),
             hits_air=True,
@@ -181,7 +178,7 @@ UNITS: dict[str, Unit] = {
         armor=1,
         speed=_per_loop(2.25),
         radius=0.5,
-        separation=0.375,
+        inner_radius=0.375,
         attributes=("light", "biological"),
         max_cooldown=22,
         weapon=Weapon(damage=8, hits=2, hit_delay=_loops(0.28), range=0.1, period=_loops(1.2), damage_point=0),
@@ -192,7 +189,7 @@ UNITS: dict[str, Unit] = {
         armor=1,
         speed=_per_loop(2.25),
         radius=0.5625,
-        separation=0.5,
+        inner_radius=0.375,
         attributes=("armored", "biological"),
         max_cooldown=25,
         weapon=Weapon(
@@ -211,7 +208,7 @@ UNITS: dict[str, Unit] = {
         armor=0,
         speed=_per_loop(2.25),
         radius=0.375,
-        separation=0.375,
+        inner_radius=0.375,
         attributes=("light", "biological"),
         max_cooldown=15,
         weapon=Weapon(damage=6, range=5, period=_loops(0.8608), damage_point=_loops(0.05), hits_air=True),
@@ -220,10 +217,10 @@ UNITS: dict[str, Unit] = {
         race="T",
         hp=150,
         armor=1,
-        speed=_per_loop(2.75),
+        speed=_per_loop(2.5),
         acceleration=2.3125 / LOOPS_PER_SECOND**2,
         radius=0.75,
-        separation=0.75,
+        inner_radius=0.75,
         attributes=("armored", "mechanical"),
         max_cooldown=200,  # in the global state its energy stands in place of a cooldown
         flies=True,
@@ -238,7 +235,7 @@ UNITS: dict[str, Unit] = {
         armor=0,
         speed=_per_loop(2.5),
         radius=0.375,
-        separation=0.375,
+        inner_radius=0.375,
         attributes=("biological",),
         max_cooldown=1,
         life_regen=ZERG_REGEN,
@@ -251,7 +248,6 @@ UNITS: dict[str, Unit] = {
             damage_point=0,
             splash="burst",
             splash_size=2.2,
-            fires_moving=True,
         ),
     ),
     "hydralisk": Unit(
@@ -260,7 +256,7 @@ UNITS: dict[str, Unit] = {
         armor=0,
         speed=_per_loop(2.25),
         radius=0.625,
-        separation=0.5,
+        inner_radius=0.375,
         attributes=("light", "biological"),
         max_cooldown=10,
         life_regen=ZERG_REGEN,
@@ -279,7 +275,7 @@ UNITS: dict[str, Unit] = {
         armor=0,
         speed=_per_loop(2.9531),
         radius=0.375,
-        separation=0.375,
+        inner_radius=0.375,
         attributes=("light", "biological"),
         max_cooldown=11,
         life_regen=ZERG_REGEN,
@@ -291,7 +287,7 @@ UNITS: dict[str, Unit] = {
         armor=2,
         speed=0,
         radius=0.875,
-        separation=0.875,
+        inner_radius=0.875,
         attributes=("armored", "biological", "structure"),
         max_cooldown=1,  # no agent is one
         life_regen=ZERG_REGEN,
@@ -300,8 +296,7 @@ UNITS: dict[str, Unit] = {
             bonus=5,
             bonus_against="armored",
             range=7,
-            slop=0,
-            period=_loops(1.6),
+            period=_loops(1.85),
             damage_point=_loops(0.3332),
         ),
     ),
@@ -319,14 +314,13 @@ MEDIVAC = TYPE_ID["medivac"]
     SPEED,
     ACCELERATION,
     RADIUS,
-    SEPARATION,
+    INNER_RADIUS,
     MAX_COOLDOWN,
     FLIES,
     TALL,
     LIGHT,
     ARMORED,
     BIOLOGICAL,
-    STRUCTURE,
     ENERGY,
     MAX_ENERGY,
     ENERGY_REGEN,
@@ -339,7 +333,6 @@ MEDIVAC = TYPE_ID["medivac"]
     HITS,
     HIT_DELAY,
     RANGE,
-    SLOP,
     PERIOD,
     DAMAGE_POINT,
     MISSILE_SPEED,
@@ -348,19 +341,18 @@ MEDIVAC = TYPE_ID["medivac"]
     LINE,
     SPLASH_SIZE,
     SPLASH_WIDTH,
-    FIRES_MOVING,
     HAS_HEAL,
     HEAL_RATE,
     HEAL_COST,
     HEAL_RANGE,
     HEAL_SCAN,
     HEAL_LEAST_ENERGY,
-) = range(42)
+) = range(39)
 
 
 def _row(unit: Unit) -> list[float]:
     """Return a unit's numbers in the order of the columns; flags are 0 or 1."""
-    weapon = unit.weapon or Weapon(damage=0, range=0, period=0, damage_point=0, slop=0)
+    weapon = unit.weapon or Weapon(damage=0, range=0, period=0, damage_point=0)
     heal = unit.heal or Heal(0, 0, 0, 0, 0)
     return [
         unit.hp,
@@ -369,14 +361,13 @@ def _row(unit: Unit) -> list[float]:
         unit.speed,
         unit.acceleration,
         unit.radius,
-        unit.separation,
+        unit.inner_radius,
         unit.max_cooldown,
         unit.flies,
         unit.tall,
         "light" in unit.attributes,
         "armored" in unit.attributes,
         "biological" in unit.attributes,
-        "structure" in unit.attributes,
         unit.energy,
         unit.max_energy,
         unit.energy_regen,
@@ -389,7 +380,6 @@ def _row(unit: Unit) -> list[float]:
         weapon.hits,
         weapon.hit_delay,
         weapon.range,
-        weapon.slop,
         weapon.period,
         weapon.damage_point,
         weapon.missile_speed,
@@ -398,7 +388,6 @@ def _row(unit: Unit) -> list[float]:
         weapon.splash == "line",
         weapon.splash_size,
         weapon.splash_width,
-        weapon.fires_moving,
         unit.heal is not None,
         heal.rate,
         heal.cost,
