@@ -118,6 +118,7 @@ def choose_targets(u, n_agents, table, knobs, sent):
             continue
         if u.target[i] >= 0 and u.hp[u.target[i]] <= 0.0:
             drop_target(u, table, i)
+            u.look_timer[i] = 0
             if i < n_agents:
                 u.order[i] = HOLD
         if i < n_agents:
@@ -148,6 +149,9 @@ def _choose_victim(u, i, n_agents, table, knobs, sent, reach):
                 drop_target(u, table, i)
                 u.target[i] = found
             return
+    if target < 0 and u.look_timer[i] > 0:
+        return
+    u.look_timer[i] = knobs.look_period
     u.engaged[i] = False
     found = NOBODY
     if u.leash_timer[i] == 0:
