@@ -126,7 +126,7 @@ def choose_targets(u, n_agents, table, knobs, sent):
         if table[u.unit_type[i], HAS_HEAL] > 0.0:
             _choose_patient(u, i, n_agents, table)
         elif table[u.unit_type[i], HAS_WEAPON] > 0.0:
-            alarmed = fighting - u.engaged[i] > 0
+            alarmed = fighting - u.engaged[i] > 0 or (u.velocity[i, 0] == 0.0 and u.velocity[i, 1] == 0.0)
             _choose_victim(u, i, n_agents, table, knobs, sent, knobs.alarm_range if alarmed else knobs.scan_range)
 
 
