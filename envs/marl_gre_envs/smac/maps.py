@@ -248,7 +248,7 @@ def ring_layout(
             free = all(
                 math.hypot(x - a, y - b) > unit.radius + other.radius - CLOSER - 1e-3
                 for other, (a, b) in placed
-                if other.flies == unit.flies
+                if (other.flies, other.tall) == (unit.flies, unit.tall)
             )
             on_ground = ground is None or unit.flies or _stands(unit, (point[0] + x, point[1] + y), ground)
             if (free and on_ground) or len(placed) in known:
@@ -289,14 +289,20 @@ def ground_of(terrain: str) -> np.ndarray:
     """Return the cells on which units can stand, [x, y].
 
     Units walk one cell further than the maps' flags say, as the recordings show (Marines come down to y = 7.3125 where
-    the flags end at y = 8), but not into the cliffs between two grounds. The cells of CORRIDOR are such already.
+    the flags end at y = 8), but a wall of two cells between two grounds is a cliff that stays (Zerglings of 2c_vs_64zg
+    start up to it). The cells of CORRIDOR are such already.
     """
     pathable = TERRAINS[terrain]
     if terrain == "corridor":
         return pathable
-    padded = np.pad(pathable, 1)
-    wider = pathable | padded[2:, 1:-1] | padded[:-2, 1:-1] | padded[1:-1, 2:] | padded[1:-1, :-2]
-    return pathable | (wider & ~between(pathable))
+    wider = pathable.copy()
+    padded = np.pad(pathable, 3)
+    for right, up in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        behind, one, two = (
+            padded[3 + k * right : 3 + k * right + SIZE, 3 + k * up : 3 + k * up + SIZE] for k in (-1, 1, 2)
+        )
+        wider |= behind & ~one & ~two
+    return wider
 
 
 def between(pathable: np.ndarray) -> np.ndarray:

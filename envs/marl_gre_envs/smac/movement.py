@@ -2,8 +2,8 @@
 
 A unit whose target is in reach stands still and starts to attack; any other walks straight (or along way points)
 to its goal, around friends who stand and fight. Units in contact are pushed apart: those that attack hold their ground,
-those that idle give way, and of two that walk the one that runs into the other yields. Air units and ground units do
-not touch.
+those that idle give way, and of two that walk the one that runs into the other yields. Flyers touch only each other, and
+so do Colossi, who walk over everybody else.
 """
 
 import numpy as np
@@ -31,6 +31,7 @@ LOOK = 0.75  # how far beyond contact a walker sees whom to walk around
 SHARPEST = -0.2  # cosine of the greatest turn of a walker who does that
 GRAZE = 0.9995  # of the square of a contact: passing that close is no collision
 PUSHES = 6  # most passes over all pairs in contact per loop
+APART = 1e6  # where those stand who cannot touch
 SETTLED = 2.0**-10  # overlap of a pair that needs no other pass
 
 # Rows of the scratch space.
@@ -147,9 +148,9 @@ def _find_neighbours(u, table, near, nears, scratch):
     units = u.hp.size
     for i in range(units):
         nears[i] = 0
-        flies = table[u.unit_type[i], FLIES] > 0.0
-        # The dead are far away, and the air is far from the ground.
-        scratch[X, i] = u.pos[i, 0] + (1e6 if flies else 0.0) if u.hp[i] > 0.0 else -1e6 * (i + 1)
+        # The dead are far away, and so are the planes from each other.
+        plane = table[u.unit_type[i], FLIES] + 2.0 * table[u.unit_type[i], TALL]
+        scratch[X, i] = u.pos[i, 0] + APART * plane if u.hp[i] > 0.0 else -APART * (i + 1)
         scratch[Y, i], scratch[R, i] = u.pos[i, 1], table[u.unit_type[i], RADIUS] + 0.5 * (LOOK - CLOSER)
     x, y, r = scratch[X], scratch[Y], scratch[R]
     for i in range(units):

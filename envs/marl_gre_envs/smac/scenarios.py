@@ -25,6 +25,7 @@ from marl_gre_envs.smac.units import (
     MAX_ENERGY,
     RADIUS,
     SHIELD,
+    TALL,
     TYPE_ID,
     TYPE_NAMES,
     UNIT_TABLE,
@@ -224,7 +225,7 @@ def _push_apart(types, table, places):
             for axis in range(2):
                 places[i, axis] = min(max(places[i, axis], radius), SIZE - radius)
             for j in range(i):
-                if table[types[i], FLIES] != table[types[j], FLIES]:
+                if table[types[i], FLIES] != table[types[j], FLIES] or table[types[i], TALL] != table[types[j], TALL]:
                     continue
                 apart = radius + table[types[j], RADIUS]
                 dx, dy = places[i, 0] - places[j, 0], places[i, 1] - places[j, 1]
