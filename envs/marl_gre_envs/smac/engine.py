@@ -106,7 +106,7 @@ class Knobs(NamedTuple):
     missiles: bool = True
     death_burst: bool = True
     line_splash: bool = True
-    push_weights: tuple[float, float, float] = (0.3, 5.0, 1.0)
+    push_weights: tuple[float, float, float] = (1.0, 5.0, 1.0)
 
 
 class Setup(NamedTuple):
@@ -337,7 +337,13 @@ def advance(first, last, running, actions, world, clock, setup, results):
     n_agents, units = setup.n_agents, world.hp.shape[1]
     mode, dying = np.zeros(units, np.int64), np.zeros(units + 1, np.int64)
     scratch, before, after = np.empty((6, units)), np.empty((2, units)), np.empty((2, units))
-    near, nears = np.empty((units, units), np.int64), np.empty(units, np.int64)
+    lists = movement.Lists(
+        np.empty((units, units), np.int32),
+        np.empty(units, np.int32),
+        np.empty((2, units * (units - 1) // 2), np.int32),
+        np.empty(1, np.int32),
+        np.empty(units, np.int32),
+    )
     for e in range(first, last):
         if not running[e]:
             continue
@@ -349,7 +355,7 @@ def advance(first, last, running, actions, world, clock, setup, results):
             u.last_actions[i] = actions[e, i] if u.hp[i] > 0.0 else NOOP
         orders.take_orders(u, actions[e], n_agents, setup.move_amount, setup.table)
         for k in range(LOOPS_PER_STEP):
-            play_loop(u, setup, key, clock.step[e] * LOOPS_PER_STEP + k, mode, dying, scratch, near, nears)
+            play_loop(u, setup, key, clock.step[e] * LOOPS_PER_STEP + k, mode, dying, scratch, lists)
         show(u)
         clock.step[e] += 1
 
@@ -376,12 +382,12 @@ def advance(first, last, running, actions, world, clock, setup, results):
 
 
 @inner_kernel
-def play_loop(u, setup, key, loop, mode, dying, scratch, near, nears):
+def play_loop(u, setup, key, loop, mode, dying, scratch, lists):
     """Play one game loop of a battle."""
     table, knobs, n_agents = setup.table, setup.knobs, setup.n_agents
     orders.choose_targets(u, n_agents, table, knobs, setup.sent)
-    movement.walk(u, n_agents, table, knobs, setup.sent, setup.terrain, mode, scratch, near, nears)
-    movement.push_apart(u, table, knobs, setup.terrain, mode, scratch, near, nears)
+    movement.walk(u, n_agents, table, setup.sent, setup.terrain, mode, scratch, lists)
+    movement.push_apart(u, table, knobs, setup.terrain, mode, scratch, lists)
     combat.fight(u, n_agents, table, knobs, key, loop, dying)
     combat.recover(u, table)
 

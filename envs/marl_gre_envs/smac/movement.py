@@ -6,6 +6,8 @@ those that idle give way, and of two that walk the one that runs into the other 
 so do Colossi, who walk over everybody else.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from marl_gre_envs.compiling import inner_kernel
@@ -31,15 +33,34 @@ LOOK = 0.75  # how far beyond contact a walker sees whom to walk around
 SHARPEST = -0.2  # cosine of the greatest turn of a walker who does that
 GRAZE = 0.9995  # of the square of a contact: passing that close is no collision
 PUSHES = 6  # most passes over all pairs in contact per loop
-APART = 1e6  # where those stand who cannot touch
+APART = 1e6  # distance of those who cannot touch
+FARTHER = LOOK - 0.5  # of LOOK; pairs as far as the rest from contact cannot come into it in one loop
 SETTLED = 2.0**-10  # overlap of a pair that needs no other pass
+
+
+
+class Lists(NamedTuple):
+    """Who is near to whom.
+
+    Attributes:
+        near, nears: [U, U], [U]: the neighbours of each unit, and how many.
+        pairs, count: [2, U * U / 2], [1]: pairs i < j that may come into contact in this loop, and how many.
+        ids: [U], overwritten.
+    """
+
+    near: np.ndarray
+    nears: np.ndarray
+    pairs: np.ndarray
+    count: np.ndarray
+    ids: np.ndarray
+
 
 # Rows of the scratch space.
 GOAL_X, GOAL_Y, X, Y, R, W = range(6)
 
 
 @inner_kernel
-def walk(u, n_agents, table, knobs, sent, terrain, mode, scratch, near, nears):
+def walk(u, n_agents, table, sent, terrain, mode, scratch, lists):
     """Start attacks and move everybody by one loop; mode [U] tells push_apart what each unit is doing."""
     units = u.hp.size
     for i in range(units):
@@ -65,7 +86,8 @@ def walk(u, n_agents, table, knobs, sent, terrain, mode, scratch, near, nears):
                 mode[i] = WALKING
                 goal_x, goal_y = u.post[i, 0], u.post[i, 1]
         scratch[GOAL_X, i], scratch[GOAL_Y, i] = goal_x, goal_y
-    _find_neighbours(u, table, near, nears, scratch)
+    _find_neighbours(u, table, scratch, lists)
+    near, nears = lists.near, lists.nears
     for i in range(units):
         if u.hp[i] <= 0.0:
             continue
@@ -143,30 +165,41 @@ def _accelerate(u, i, table, dx, dy):
 
 
 @inner_kernel
-def _find_neighbours(u, table, near, nears, scratch):
-    """List for each living unit who of its plane is within LOOK of contact."""
-    units = u.hp.size
-    for i in range(units):
+def _find_neighbours(u, table, scratch, lists):
+    """List for each living unit who of its plane is within LOOK of contact, and the pairs that may come into contact."""
+    near, nears, pairs = lists.near, lists.nears, lists.pairs
+    x, y, r, ids = scratch[X], scratch[Y], scratch[R], lists.ids
+    count, found = 0, 0
+    for i in range(u.hp.size):
+        if u.hp[i] <= 0.0:
+            continue
         nears[i] = 0
-        # The dead are far away, and so are the planes from each other.
         plane = table[u.unit_type[i], FLIES] + 2.0 * table[u.unit_type[i], TALL]
-        scratch[X, i] = u.pos[i, 0] + APART * plane if u.hp[i] > 0.0 else -APART * (i + 1)
-        scratch[Y, i], scratch[R, i] = u.pos[i, 1], table[u.unit_type[i], RADIUS] + 0.5 * (LOOK - CLOSER)
-    x, y, r = scratch[X], scratch[Y], scratch[R]
-    for i in range(units):
+        x[count], y[count] = u.pos[i, 0] + APART * plane, u.pos[i, 1]
+        r[count] = table[u.unit_type[i], RADIUS] + 0.5 * (LOOK - CLOSER)
+        ids[count] = i
+        count += 1
+    for a in range(count):
         close = 0
-        for j in range(i + 1, units):  # a loop that the compiler turns into vector instructions
-            reach, dx, dy = r[i] + r[j], x[j] - x[i], y[j] - y[i]
+        for b in range(a + 1, count):  # a loop that the compiler turns into vector instructions
+            reach, dx, dy = r[a] + r[b], x[b] - x[a], y[b] - y[a]
             close += dx * dx + dy * dy < reach * reach
         if close == 0:
             continue
-        for j in range(i + 1, units):
-            reach, dx, dy = r[i] + r[j], x[j] - x[i], y[j] - y[i]
-            if dx * dx + dy * dy < reach * reach:
+        i = ids[a]
+        for b in range(a + 1, count):
+            reach, dx, dy = r[a] + r[b], x[b] - x[a], y[b] - y[a]
+            square = dx * dx + dy * dy
+            if square < reach * reach:
+                j = ids[b]
                 near[i, nears[i]] = j
                 nears[i] += 1
                 near[j, nears[j]] = i
                 nears[j] += 1
+                if square < (reach - FARTHER) * (reach - FARTHER):
+                    pairs[0, found], pairs[1, found] = i, j
+                    found += 1
+    lists.count[0] = found
 
 
 @inner_kernel
@@ -232,7 +265,7 @@ def _free(u, i, table, mode, x, y, goal, way_x, way_y, near, count):
 
 
 @inner_kernel
-def push_apart(u, table, knobs, terrain, mode, scratch, near, nears):
+def push_apart(u, table, knobs, terrain, mode, scratch, lists):
     """Push units in contact apart, then everybody out of the walls.
 
     Args:
@@ -242,21 +275,20 @@ def push_apart(u, table, knobs, terrain, mode, scratch, near, nears):
         terrain: its tables.
         mode: what each unit does, [U].
         scratch: [6, U] float64, overwritten.
-        near, nears: who is near to whom, from walk().
+        lists: who is near to whom, from walk().
     """
-    units = u.hp.size
-    for i in range(units):
-        scratch[X, i], scratch[Y, i] = u.pos[i, 0], u.pos[i, 1]
-        scratch[R, i] = table[u.unit_type[i], RADIUS] - 0.5 * CLOSER
-        scratch[W, i] = knobs.push_weights[mode[i]] if table[u.unit_type[i], SPEED] > 0.0 else 0.0
-    for _ in range(PUSHES):
-        if not _push_pairs(u, mode, scratch, near, nears):
-            break
-    for i in range(units):
+    if lists.count[0] > 0:
+        for i in range(u.hp.size):
+            scratch[R, i] = table[u.unit_type[i], RADIUS] - 0.5 * CLOSER
+            scratch[W, i] = knobs.push_weights[mode[i]] if table[u.unit_type[i], SPEED] > 0.0 else 0.0
+        for _ in range(PUSHES):
+            if not _push_pairs(u, mode, scratch[R], scratch[W], lists.pairs, lists.count[0]):
+                break
+    for i in range(u.hp.size):
         if u.hp[i] <= 0.0:
             continue
         kind = u.unit_type[i]
-        x, y = scratch[X, i], scratch[Y, i]
+        x, y = u.pos[i, 0], u.pos[i, 1]
         if table[kind, FLIES] > 0.0:
             x = min(max(x, 0.0), float(pathing.SIZE))
             y = min(max(y, 0.0), float(pathing.SIZE))
@@ -267,38 +299,34 @@ def push_apart(u, table, knobs, terrain, mode, scratch, near, nears):
 
 
 @inner_kernel
-def _push_pairs(u, mode, scratch, near, nears):
-    """Push the pairs i < j apart one after the other, each by its share; return whether another pass is needed."""
-    x, y, radius, weight = scratch[X], scratch[Y], scratch[R], scratch[W]
+def _push_pairs(u, mode, radius, weight, pairs, count):
+    """Push pairs apart one after the other, each by its share; return whether another pass is needed."""
     again = False
-    for i in range(u.hp.size):
-        for k in range(nears[i]):
-            j = near[i, k]
-            if j < i:
-                continue
-            contact = radius[i] + radius[j]
-            dx, dy = x[j] - x[i], y[j] - y[i]
-            square = dx * dx + dy * dy
-            if square >= contact * contact:
-                continue
-            distance = np.sqrt(square)
-            if distance > 0.0:
-                nx, ny = dx / distance, dy / distance
-            else:
-                nx, ny = 1.0, 0.0
-            mine, other = weight[i], weight[j]
-            if mode[i] == WALKING and mode[j] == WALKING:
-                closing = max(u.velocity[i, 0] * nx + u.velocity[i, 1] * ny, 0.0)
-                coming = max(-(u.velocity[j, 0] * nx + u.velocity[j, 1] * ny), 0.0)
-                if closing + coming > 0.0:
-                    mine, other = closing, coming
-            total = mine + other
-            if total == 0.0:
-                continue
-            again = again or contact - distance > SETTLED
-            overlap = (contact - distance) / total
-            x[i] -= nx * (overlap * mine)
-            y[i] -= ny * (overlap * mine)
-            x[j] += nx * (overlap * other)
-            y[j] += ny * (overlap * other)
+    for k in range(count):
+        i, j = pairs[0, k], pairs[1, k]
+        contact = radius[i] + radius[j]
+        dx, dy = u.pos[j, 0] - u.pos[i, 0], u.pos[j, 1] - u.pos[i, 1]
+        square = dx * dx + dy * dy
+        if square >= contact * contact:
+            continue
+        distance = np.sqrt(square)
+        if distance > 0.0:
+            nx, ny = dx / distance, dy / distance
+        else:
+            nx, ny = 1.0, 0.0
+        mine, other = weight[i], weight[j]
+        if mode[i] == WALKING and mode[j] == WALKING:
+            closing = max(u.velocity[i, 0] * nx + u.velocity[i, 1] * ny, 0.0)
+            coming = max(-(u.velocity[j, 0] * nx + u.velocity[j, 1] * ny), 0.0)
+            if closing + coming > 0.0:
+                mine, other = closing, coming
+        total = mine + other
+        if total == 0.0:
+            continue
+        again = again or contact - distance > SETTLED
+        overlap = (contact - distance) / total
+        u.pos[i, 0] -= nx * (overlap * mine)
+        u.pos[i, 1] -= ny * (overlap * mine)
+        u.pos[j, 0] += nx * (overlap * other)
+        u.pos[j, 1] += ny * (overlap * other)
     return again
