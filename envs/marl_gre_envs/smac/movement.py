@@ -98,8 +98,9 @@ def walk(u, n_agents, table, sent, terrain, mode, scratch, lists):
         if arrives:
             if i < n_agents and u.order[i] == MOVE:
                 u.order[i] = HOLD
-        elif nears[i] > 0:
-            _steer(u, i, table, mode, place_x - u.pos[i, 0], place_y - u.pos[i, 1], near[i], nears[i])
+        elif nears[i] > 0 and table[u.unit_type[i], FLIES] == 0.0:
+            to_x, to_y = place_x - u.pos[i, 0], place_y - u.pos[i, 1]
+            _steer(u, i, table, mode, to_x, to_y, scratch, near[i], nears[i])
     for i in range(units):
         if u.hp[i] > 0.0:
             u.pos[i, 0] += u.velocity[i, 0]
@@ -168,7 +169,7 @@ def _accelerate(u, i, table, dx, dy):
 def _find_neighbours(u, table, scratch, lists):
     """List for each living unit who of its plane is within LOOK of contact, and the pairs that may come into contact."""
     near, nears, pairs = lists.near, lists.nears, lists.pairs
-    x, y, r, ids = scratch[X], scratch[Y], scratch[R], lists.ids
+    x, y, r, squares, ids = scratch[X], scratch[Y], scratch[R], scratch[W], lists.ids
     count, found = 0, 0
     for i in range(u.hp.size):
         if u.hp[i] <= 0.0:
@@ -183,79 +184,71 @@ def _find_neighbours(u, table, scratch, lists):
         close = 0
         for b in range(a + 1, count):  # a loop that the compiler turns into vector instructions
             reach, dx, dy = r[a] + r[b], x[b] - x[a], y[b] - y[a]
-            close += dx * dx + dy * dy < reach * reach
+            square = dx * dx + dy * dy
+            squares[b] = square
+            close += square < reach * reach
         if close == 0:
             continue
         i = ids[a]
         for b in range(a + 1, count):
-            reach, dx, dy = r[a] + r[b], x[b] - x[a], y[b] - y[a]
-            square = dx * dx + dy * dy
-            if square < reach * reach:
+            reach = r[a] + r[b]
+            if squares[b] < reach * reach:
                 j = ids[b]
                 near[i, nears[i]] = j
                 nears[i] += 1
                 near[j, nears[j]] = i
                 nears[j] += 1
-                if square < (reach - FARTHER) * (reach - FARTHER):
+                if squares[b] < (reach - FARTHER) * (reach - FARTHER):
                     pairs[0, found], pairs[1, found] = i, j
                     found += 1
     lists.count[0] = found
 
 
 @inner_kernel
-def _steer(u, i, table, mode, to_x, to_y, near, count):
+def _steer(u, i, table, mode, to_x, to_y, scratch, near, count):
     """Turn the velocity of walker i onto the free tangent nearest to its way, if somebody stands in it."""
-    if table[u.unit_type[i], FLIES] > 0.0:
-        return
     speed = np.sqrt(u.velocity[i, 0] * u.velocity[i, 0] + u.velocity[i, 1] * u.velocity[i, 1])
     if speed == 0.0:
         return
     way_x, way_y = u.velocity[i, 0] / speed, u.velocity[i, 1] / speed
     goal = np.sqrt(to_x * to_x + to_y * to_y)
-    if _free(u, i, table, mode, way_x, way_y, goal, way_x, way_y, near, count):
-        return
-    best, best_x, best_y = SHARPEST, 0.0, 0.0
+    others = 0
     for k in range(count):
         j = near[k]
-        against = _against(u, i, j, mode, way_x, way_y)
-        if not (against or (mode[j] == ATTACKING and j != u.target[i])):
+        against = mode[j] == WALKING and u.velocity[j, 0] * way_x + u.velocity[j, 1] * way_y < 0.0
+        if j == u.target[i] or not (against or mode[j] == ATTACKING):
             continue
-        contact = table[u.unit_type[i], RADIUS] + table[u.unit_type[j], RADIUS] - CLOSER
-        dx, dy = u.pos[j, 0] - u.pos[i, 0], u.pos[j, 1] - u.pos[i, 1]
+        scratch[X, others], scratch[Y, others] = u.pos[j, 0] - u.pos[i, 0], u.pos[j, 1] - u.pos[i, 1]
+        scratch[R, others] = table[u.unit_type[i], RADIUS] + table[u.unit_type[j], RADIUS] - CLOSER
+        scratch[W, others] = 1.0 if against else 2.0  # whoever comes towards it is passed on the right
+        others += 1
+    if others == 0 or _free(scratch, others, way_x, way_y, goal):
+        return
+    best, best_x, best_y = SHARPEST, 0.0, 0.0
+    for k in range(others):
+        dx, dy = scratch[X, k], scratch[Y, k]
         distance = np.sqrt(dx * dx + dy * dy)
         if distance == 0.0:
             continue
-        sine = min(contact / distance, 1.0)
+        sine = min(scratch[R, k] / distance, 1.0)
         cosine = np.sqrt(1.0 - sine * sine)
         dx, dy = dx / distance, dy / distance
-        for side in range(1 if against else 2):  # whoever comes towards it is passed on the right
+        for side in range(int(scratch[W, k])):
             turn = -sine if side == 0 else sine
             x, y = dx * cosine - dy * turn, dy * cosine + dx * turn
             along = x * way_x + y * way_y
-            if along > best and _free(u, i, table, mode, x, y, goal, way_x, way_y, near, count):
+            if along > best and _free(scratch, others, x, y, goal):
                 best, best_x, best_y = along, x, y
     if best > SHARPEST:
         u.velocity[i, 0], u.velocity[i, 1] = best_x * speed, best_y * speed
 
 
 @inner_kernel
-def _against(u, i, j, mode, way_x, way_y):
-    """Return whether unit j walks towards walker i."""
-    return mode[j] == WALKING and u.velocity[j, 0] * way_x + u.velocity[j, 1] * way_y < 0.0
-
-
-@inner_kernel
-def _free(u, i, table, mode, x, y, goal, way_x, way_y, near, count):
-    """Return whether walker i can go in direction (x, y) without running into somebody before its goal."""
-    for k in range(count):
-        j = near[k]
-        if mode[j] != ATTACKING and not _against(u, i, j, mode, way_x, way_y):
-            continue
-        if j == u.target[i]:
-            continue
-        dx, dy = u.pos[j, 0] - u.pos[i, 0], u.pos[j, 1] - u.pos[i, 1]
+def _free(scratch, others, x, y, goal):
+    """Return whether a walker can go in direction (x, y) without running into one of the others before its goal."""
+    for k in range(others):
+        dx, dy, contact = scratch[X, k], scratch[Y, k], scratch[R, k]
         along = dx * x + dy * y
-        contact = table[u.unit_type[i], RADIUS] + table[u.unit_type[j], RADIUS] - CLOSER
         if along <= 0.0 or along > goal + contact:
             continue
         across = dx * y - dy * x
