@@ -59,10 +59,11 @@ class Skirmish:
             "last_attacker": ((count,), np.int16),
             "help_timer": ((count,), np.int16),
             "leash_timer": ((count,), np.int16),
+            "look_timer": ((count,), np.int16),
             "attack_point": ((2,), float),
             "seen": ((count, 6), np.float32),
             "last_actions": ((agents,), np.int16),
-        } | dict.fromkeys(("pos", "velocity", "anchor"), ((count, 2), float))
+        } | dict.fromkeys(("pos", "velocity", "anchor", "post"), ((count, 2), float))
         self.world = {
             name: np.zeros((copies, *shapes.get(name, ((count,), float))[0]), shapes.get(name, (0, float))[1])
             for name in engine.Units._fields
@@ -83,7 +84,8 @@ class Skirmish:
             np.zeros(copies, bool),
         )
         which, target = np.ones(copies, bool), np.array([attack_point, attack_point], float)
-        engine.begin(which, self.units, engine.Clock(**self.clock), self.setup, 0.0, target)
+        engine.begin(which, self.units, engine.Clock(**self.clock), self.setup, 0.0, target, True)
+        engine.set_out(which, self.units, self.setup, True)
 
     @property
     def units(self):
@@ -92,7 +94,7 @@ class Skirmish:
 
     def show(self):
         """Write `seen` after changes by hand."""
-        engine.show_all(self.units, False)
+        engine.show_all(self.units)
 
     def step(self, actions):
         """Play eight loops; actions [N] or [copies, N]."""

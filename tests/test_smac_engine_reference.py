@@ -36,7 +36,7 @@ def _assert_same_play(env, rng, steps):
 
 @pytest.mark.parametrize("name", MAPS)
 def test_play_from_the_start(name):
-    env = SMAC(1, map_name=name, autoreset=False, spawn_layout="grid_jitter")
+    env = SMAC(1, map_name=name, autoreset=False, spawn_layout="rings_jitter")
     env.reset(seed=1)
     _assert_same_play(env, np.random.default_rng(1), 60)
 
@@ -68,9 +68,9 @@ def random_world(env, rng):
 @pytest.mark.parametrize(
     ("name", "knobs"),
     [
-        ("MMM2", {"retaliation": False, "random_delay": False, "scan_range": 3.0}),
+        ("MMM2", {"retaliation": False, "random_delay": False, "scan_range": 3.0, "chase_range": 5.0}),
         ("bane_vs_bane", {"death_burst": False, "call_for_help": False, "push_weights": (1.0, 1.0, 0.0)}),
-        ("1c3s5z", {"line_splash": False, "missiles": False, "range_slop": False, "move_amount": 0.5}),
+        ("1c3s5z", {"line_splash": False, "missiles": False, "backswing": 2.5, "look_period": 2, "move_amount": 0.5}),
     ],
 )
 def test_play_with_other_settings(name, knobs):

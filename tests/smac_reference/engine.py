@@ -18,6 +18,7 @@ from marl_gre_envs.smac.orders import SENT_TO_POINT, SENT_TO_UNITS
 from marl_gre_envs.smac.units import (
     CALL_FOR_HELP_PERIOD,
     CALL_FOR_HELP_RANGE,
+    CLOSER,
     DELAY_HIGH,
     DELAY_LOW,
     LEAST_DAMAGE,
@@ -26,6 +27,7 @@ from marl_gre_envs.smac.units import (
 )
 from smac_reference.units import Fighter, Place, can_hit, cell_of, push_pair, read_world, square_distance, within
 
+LOOK = 0.75  # how far beyond contact a walker sees whom to walk around
 MOVES = {2: (0.0, 1.0), 3: (0.0, -1.0), 4: (1.0, 0.0), 5: (-1.0, 0.0)}  # action -> direction (x, y)
 
 
@@ -38,23 +40,23 @@ class Battle:
         key: of the episode's random draws.
         loop: game loops played.
         units: agents first.
-        attack_point: where the enemies were sent.
         dying: Banelings that will burst.
+        fighting: enemies that attack.
     """
 
     setup: Setup
     key: np.uint64
     loop: int
     units: list[Fighter]
-    attack_point: Place
     dying: list[Fighter] = field(default_factory=list)
+    fighting: int = 0
 
     @classmethod
     def of_world(cls, world: dict[str, Any], copy: int, setup: Setup) -> "Battle":
         """Read one copy of a world."""
         key = np.uint64(randomness.episode_key(int(world["seed"][copy]), int(world["episode"][copy])))
         units = read_world(world, copy, setup.n_agents)
-        return cls(setup, key, int(world["step"][copy]) * 8, units, tuple(world["attack_point"][copy].tolist()))
+        return cls(setup, key, int(world["step"][copy]) * 8, units)
 
     @property
     def agents(self) -> list[Fighter]:
@@ -97,16 +99,19 @@ class Battle:
 
     def play_loop(self) -> None:
         """Play one game loop."""
+        self.fighting = sum(unit.engaged for unit in self.enemies)
         for unit in self.units:
             if unit.alive:
                 self.choose_target(unit)
-        for unit in self.units:
-            if unit.alive:
-                self.set_course(unit)
-        for unit in self.units:
-            if unit.alive:
-                unit.x, unit.y = unit.x + unit.vx, unit.y + unit.vy
-        self.push_apart()
+        living = [unit for unit in self.units if unit.alive]
+        for unit in living:
+            self.decide(unit)
+        for unit in living:
+            self.set_course(unit)
+        near = {unit.index: self.neighbours(unit, living, LOOK - 0.25) for unit in living}
+        for unit in living:
+            unit.x, unit.y = unit.x + unit.vx, unit.y + unit.vy
+        self.push_apart(living, near)
         first = int(randomness.uniform(self.key, self.loop, FIRST, 0) * len(self.units))
         for unit in self.units[first:] + self.units[:first]:
             self.act(unit)
@@ -119,6 +124,7 @@ class Battle:
         """Drop a dead target; choose one for an enemy."""
         if unit.target is not None and not unit.target.alive:
             unit.forget_target()
+            unit.look_timer = 0
             if unit.friendly:
                 unit.order = "hold"
         if unit.friendly:
@@ -130,24 +136,25 @@ class Battle:
 
     def choose_victim(self, unit: Fighter) -> None:
         """Choose whom an enemy attacks."""
-        knobs, weapon = self.setup.knobs, unit.weapon
-        if unit.target is not None:
-            slop = weapon.slop if unit.engaged and knobs.range_slop else 0.0
-            if unit.windup is not None or within(unit, unit.target, weapon.range + slop):
-                unit.last_attacker = None
-                return
+        knobs, weapon, target = self.setup.knobs, unit.weapon, unit.target
+        alarmed = self.fighting - unit.engaged > 0 or (unit.vx == 0.0 and unit.vy == 0.0)
+        reach = knobs.alarm_range if alarmed else knobs.scan_range
+        if target is not None and (unit.windup is not None or unit.channels):
+            return
+        if target is not None and within(unit, target, weapon.range):
+            unit.last_attacker = None
+            if unit.look_timer == 0 and target.target is not unit:
+                unit.look_timer = knobs.look_period
+                found = self.best(unit, max(weapon.range, reach))
+                if found is not None and found.target is unit:
+                    unit.forget_target()
+                    unit.target = found
+            return
+        if target is None and unit.look_timer > 0:
+            return
+        unit.look_timer = knobs.look_period
         unit.engaged = False
-        found = None
-        if unit.leash_timer == 0:
-            found = self.nearest(unit, max(weapon.range, knobs.scan_range))
-            if found is not None:
-                unit.last_attacker = None
-            else:
-                if unit.last_attacker is not None and not unit.last_attacker.alive:
-                    unit.last_attacker = None
-                found = unit.last_attacker
-            if found is None and self.setup.sent == SENT_TO_UNITS:
-                found = self.nearest(unit, math.inf)
+        found = self.pursued(unit, reach) if unit.leash_timer == 0 else None
         if found is not None and self.setup.sent == SENT_TO_POINT:
             dx, dy = unit.x - unit.anchor[0], unit.y - unit.anchor[1]
             if dx * dx + dy * dy > knobs.leash * knobs.leash and not within(unit, found, weapon.range):
@@ -157,15 +164,33 @@ class Battle:
         if found is None:
             unit.anchor = (unit.x, unit.y)
 
-    def nearest(self, unit: Fighter, reach: float) -> Fighter | None:
-        """Return the nearest agent within reach, edge to edge, that the unit can hit."""
-        found, least = None, reach + unit.kind.radius
-        for agent in self.agents:
-            if agent.alive and can_hit(unit.kind, agent.kind):
-                distance = math.sqrt(square_distance(unit, agent)) - agent.kind.radius
-                if distance < least or (distance == least and found is None):
-                    found, least = agent, distance
+    def pursued(self, unit: Fighter, reach: float) -> Fighter | None:
+        """Return whom an enemy without a target in range goes for."""
+        chase = self.setup.knobs.chase_range
+        found = self.best(unit, reach)
+        if found is not None:
+            unit.last_attacker = None
+            return found
+        attacker = unit.last_attacker
+        if attacker is not None and not (attacker.alive and within(unit, attacker, chase)):
+            unit.last_attacker = None
+        found = unit.last_attacker
+        if found is None and unit.target is not None and within(unit, unit.target, chase):
+            found = unit.target
+        if found is None and self.setup.sent == SENT_TO_UNITS:
+            found = self.best(unit, math.inf)
         return found
+
+    def best(self, unit: Fighter, reach: float) -> Fighter | None:
+        """Return the agent within reach, edge to edge, to attack: first those that attack the unit, then the nearest."""
+        near = [agent for agent in self.agents if agent.alive and can_hit(unit.kind, agent.kind)]
+        near = [agent for agent in near if within(unit, agent, reach)]
+        # min() takes the first of equals.
+        return min(
+            near,
+            key=lambda a: (a.target is not unit, math.sqrt(square_distance(unit, a)) - a.kind.radius),
+            default=None,
+        )
 
     def choose_patient(self, medivac: Fighter) -> None:
         """Choose whom an enemy Medivac heals."""
@@ -185,38 +210,100 @@ class Battle:
         # min() takes the first of equals.
         medivac.target = min(patients, key=lambda u: (u.hp / u.kind.hp, square_distance(medivac, u)), default=None)
 
-    def set_course(self, unit: Fighter) -> None:
-        """Decide what a unit does in this loop, and its velocity."""
-        unit.doing = "idle"
-        goal = (unit.x, unit.y)
-        if unit.target is not None:
-            unit.doing = "attack" if self.in_reach(unit, unit.target) else "walk"
-            goal = (unit.target.x, unit.target.y)
+    def decide(self, unit: Fighter) -> None:
+        """Decide what a unit does in this loop and where it wants to go."""
+        unit.doing, unit.goal = "idle", (unit.x, unit.y)
+        if unit.target is not None and self.in_reach(unit, unit.target):
+            unit.doing = "attack"
+        elif unit.rest_timer > 0.0:
+            unit.doing = "attack"
+        elif unit.target is not None:
+            unit.doing, unit.goal = "walk", (unit.target.x, unit.target.y)
         elif unit.friendly:
             if unit.order == "move":
-                unit.doing, goal = "walk", unit.order_point
+                unit.doing, unit.goal = "walk", unit.order_point
         elif self.setup.sent == SENT_TO_POINT:
-            goal = self.attack_point
-            dx, dy = goal[0] - unit.x, goal[1] - unit.y
-            if dx * dx + dy * dy > 0.3 * 0.3:
-                unit.doing = "walk"
+            dx, dy = unit.post[0] - unit.x, unit.post[1] - unit.y
+            if dx * dx + dy * dy > 0.01 * 0.01:
+                unit.doing, unit.goal = "walk", unit.post
+
+    def set_course(self, unit: Fighter) -> None:
+        """Set the velocity of a unit."""
         if unit.doing != "walk":
             unit.vx = unit.vy = 0.0
             return
-        place = goal if unit.kind.flies or unit.kind.tall else self.next_place(unit, goal)
-        arrives = self.accelerate(unit, place[0] - unit.x, place[1] - unit.y)
-        if arrives and place == goal and unit.friendly and unit.order == "move":
-            unit.order = "hold"
+        place = unit.goal if unit.kind.flies or unit.kind.tall else self.next_place(unit, unit.goal)
+        to_x, to_y = place[0] - unit.x, place[1] - unit.y
+        if self.accelerate(unit, to_x, to_y) and place == unit.goal:
+            if unit.friendly and unit.order == "move":
+                unit.order = "hold"
+        elif not unit.kind.flies:
+            self.steer(unit, to_x, to_y)
+
+    def neighbours(self, unit: Fighter, living: list[Fighter], gap: float) -> list[Fighter]:
+        """Return the living units of the same plane whose edges are less than `gap` beyond contact."""
+        half = 0.5 * (LOOK - CLOSER)
+        found = []
+        for other in living:
+            if other is unit or other.plane != unit.plane:
+                continue
+            a, b = (unit, other) if unit.index < other.index else (other, unit)
+            reach = (a.kind.radius + half) + (b.kind.radius + half)
+            reach = reach if gap == LOOK else reach - (LOOK - 0.5)
+            if square_distance(a, b) < reach * reach:
+                found.append(other)
+        return found
+
+    def steer(self, unit: Fighter, to_x: float, to_y: float) -> None:
+        """Turn a walker onto the free tangent nearest to its way, if somebody stands in it."""
+        speed = math.sqrt(unit.vx * unit.vx + unit.vy * unit.vy)
+        if speed == 0.0:
+            return
+        way_x, way_y = unit.vx / speed, unit.vy / speed
+        goal = math.sqrt(to_x * to_x + to_y * to_y)
+        others = []  # (dx, dy, contact, sides to pass)
+        for other in self.neighbours(unit, [u for u in self.units if u.alive], LOOK):
+            against = other.doing == "walk" and other.vx * way_x + other.vy * way_y < 0.0
+            if other is unit.target or not (against or other.doing == "attack"):
+                continue
+            touch = unit.kind.radius + other.kind.radius - CLOSER
+            others.append((other.x - unit.x, other.y - unit.y, touch, ("right",) if against else ("right", "left")))
+
+        def free(x: float, y: float) -> bool:
+            for dx, dy, touch, _ in others:
+                along = dx * x + dy * y
+                across = dx * y - dy * x
+                if 0.0 < along <= goal + touch and across * across < touch * touch * 0.9995:
+                    return False
+            return True
+
+        if free(way_x, way_y):
+            return
+        best, turned = -0.2, None
+        for dx, dy, touch, sides in others:
+            distance = math.sqrt(dx * dx + dy * dy)
+            if distance == 0.0:
+                continue
+            sine = min(touch / distance, 1.0)
+            cosine = math.sqrt(1.0 - sine * sine)
+            ex, ey = dx / distance, dy / distance
+            for side in sides:
+                turn = -sine if side == "right" else sine
+                x, y = ex * cosine - ey * turn, ey * cosine + ex * turn
+                along = x * way_x + y * way_y
+                if along > best and free(x, y):
+                    best, turned = along, (x * speed, y * speed)
+        if turned is not None:
+            unit.vx, unit.vy = turned
 
     def in_reach(self, unit: Fighter, target: Fighter) -> bool:
         """Return whether a unit may stand and attack (or heal); start the attack if the weapon is ready."""
         weapon = unit.weapon
-        if unit.windup is not None:
+        if unit.windup is not None or unit.channels:
             return True
         if unit.kind.weapon is None:
             return within(unit, target, unit.heal.range)
-        slop = weapon.slop if unit.engaged and self.setup.knobs.range_slop else 0.0
-        if not within(unit, target, weapon.range + slop):
+        if not within(unit, target, weapon.range):
             unit.engaged = False
             return False
         if unit.cooldown <= 0.0:
@@ -231,6 +318,8 @@ class Battle:
         if distance == 0.0 or speed == 0.0:
             unit.vx = unit.vy = 0.0
             return distance == 0.0
+        if most > 0.0:
+            speed = min(speed, math.sqrt(2.0 * most * distance))
         vx, vy = dx * (speed / distance), dy * (speed / distance)
         if most > 0.0:
             change_x, change_y = vx - unit.vx, vy - unit.vy
@@ -251,27 +340,23 @@ class Battle:
         way = int(waypoint[here, cell_of(goal[0]) * SIZE + cell_of(goal[1])])
         return goal if way == here else (way // SIZE + 0.5, way % SIZE + 0.5)
 
-    def push_apart(self) -> None:
-        """Push overlapping units of the same plane apart, then everybody out of the walls."""
+    def push_apart(self, living: list[Fighter], near: dict[int, list[Fighter]]) -> None:
+        """Push units in contact apart, then everybody out of the walls; near: who may be in contact with whom."""
         attacking, idle, walking = self.setup.knobs.push_weights
         weights = {"attack": attacking, "idle": idle, "walk": walking}
-        for flying in (False, True):
-            plane = [u for u in self.units if u.alive and u.kind.flies == flying]
-            for _ in range(2):
-                for at, a in enumerate(plane):
-                    for b in plane[at + 1 :]:
-                        weight_a = weights[a.doing] if a.kind.speed > 0.0 else 0.0
-                        weight_b = weights[b.doing] if b.kind.speed > 0.0 else 0.0
-                        push_pair(a, b, weight_a, weight_b)
-            for unit in plane:
-                if flying:
-                    unit.x, unit.y = min(max(unit.x, 0.0), SIZE), min(max(unit.y, 0.0), SIZE)
-                else:
-                    unit.x, unit.y = self.onto_ground(unit)
+        pairs = [(a, b) for a in living for b in near[a.index] if a.index < b.index]
+        for _ in range(6):
+            if not any([push_pair(a, b, weights) for a, b in pairs]):
+                break
+        for unit in living:
+            if unit.kind.flies:
+                unit.x, unit.y = min(max(unit.x, 0.0), float(SIZE)), min(max(unit.y, 0.0), float(SIZE))
+            else:
+                unit.x, unit.y = self.onto_ground(unit)
 
     def onto_ground(self, unit: Fighter) -> Place:
         """Return the place nearby where the unit touches no wall."""
-        terrain, layer, radius = self.setup.terrain, int(unit.kind.tall), unit.kind.separation
+        terrain, layer, radius = self.setup.terrain, int(unit.kind.tall), unit.kind.inner_radius - CLOSER
         pathable = terrain.pathable[layer]
 
         def open_cell(c: int, r: int) -> bool:
@@ -328,6 +413,8 @@ class Battle:
             delay = DELAY_LOW + (DELAY_HIGH - DELAY_LOW) * draw
         unit.cooldown = weapon.period + delay - weapon.damage_point - late
         unit.windup = None
+        if not unit.friendly:
+            unit.rest_timer = knobs.backswing - late
         if weapon.splash == "burst":
             self.die(unit, bursts=True)
         elif weapon.splash == "line":
@@ -422,6 +509,8 @@ class Battle:
             unit.windup -= 1.0
         unit.help_timer = max(unit.help_timer - 1, 0)
         unit.leash_timer = max(unit.leash_timer - 1, 0)
+        unit.look_timer = max(unit.look_timer - 1, 0)
+        unit.rest_timer = max(unit.rest_timer - 1.0, 0.0)
         if unit.shield_timer > 0.0:
             unit.shield_timer -= 1.0
         else:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from marl_gre_envs.smac.maps import SIZE
-from marl_gre_envs.smac.units import TYPE_NAMES, UNITS, Heal, Unit, Weapon
+from marl_gre_envs.smac.units import CLOSER, TYPE_NAMES, UNITS, Heal, Unit, Weapon
 
 Place = tuple[float, float]
 ORDERS = ("hold", "move", "target")
@@ -37,11 +37,15 @@ class Fighter:
     missile_timer: float
     help_timer: int
     leash_timer: int
+    look_timer: int
+    rest_timer: float
     anchor: Place
+    post: Place
     target: "Fighter | None" = None
     missile_target: "Fighter | None" = None
     last_attacker: "Fighter | None" = None
     doing: str = "idle"
+    goal: Place = (0.0, 0.0)
 
     @property
     def alive(self) -> bool:
@@ -58,8 +62,20 @@ class Fighter:
         """How it heals, not at all if it does not."""
         return self.kind.heal or NO_HEAL
 
+    @property
+    def channels(self) -> bool:
+        """Whether it is between two blows of one attack."""
+        return self.missile_target is not None and self.weapon.hit_delay > 0.0
+
+    @property
+    def plane(self) -> tuple[bool, bool]:
+        """Whom it can touch: flyers flyers, tall units tall ones, the others each other."""
+        return self.kind.flies, self.kind.tall
+
     def forget_target(self) -> None:
-        """Drop the target; an attack that is being wound up is lost."""
+        """Drop the target; an attack that is being wound up is lost, and so is a second blow."""
+        if self.channels:
+            self.missile_target = None
         self.target, self.windup, self.engaged = None, None, False
 
 
@@ -85,21 +101,35 @@ def cell_of(place: float) -> int:
     return min(max(int(place), 0), SIZE - 1)
 
 
-def push_pair(a: Fighter, b: Fighter, weight_a: float, weight_b: float) -> None:
-    """Push two discs apart if they overlap, each by its share of the weights."""
-    touch = a.kind.separation + b.kind.separation
+def contact(a: Fighter, b: Fighter) -> float:
+    """Return the distance at which two units touch."""
+    return (a.kind.radius - 0.5 * CLOSER) + (b.kind.radius - 0.5 * CLOSER)
+
+
+def push_pair(a: Fighter, b: Fighter, weights: dict[str, float]) -> bool:
+    """Push two units apart if they overlap, each by its share; return whether they overlapped by more than a trifle."""
+    touch = contact(a, b)
     dx, dy = b.x - a.x, b.y - a.y
     square = dx * dx + dy * dy
-    total = weight_a + weight_b
-    if square >= touch * touch or total == 0.0:
-        return
+    if square >= touch * touch:
+        return False
     distance = math.sqrt(square)
     nx, ny = (dx / distance, dy / distance) if distance > 0.0 else (1.0, 0.0)
+    share_a = weights[a.doing] if a.kind.speed > 0.0 else 0.0
+    share_b = weights[b.doing] if b.kind.speed > 0.0 else 0.0
+    if a.doing == b.doing == "walk":
+        closing, coming = max(a.vx * nx + a.vy * ny, 0.0), max(-(b.vx * nx + b.vy * ny), 0.0)
+        if closing + coming > 0.0:
+            share_a, share_b = closing, coming
+    total = share_a + share_b
+    if total == 0.0:
+        return False
     overlap = (touch - distance) / total
-    a.x -= nx * (overlap * weight_a)
-    a.y -= ny * (overlap * weight_a)
-    b.x += nx * (overlap * weight_b)
-    b.y += ny * (overlap * weight_b)
+    a.x -= nx * (overlap * share_a)
+    a.y -= ny * (overlap * share_a)
+    b.x += nx * (overlap * share_b)
+    b.y += ny * (overlap * share_b)
+    return touch - distance > 2.0**-10
 
 
 def read_world(world: dict[str, Any], copy: int, n_agents: int) -> list[Fighter]:
@@ -129,7 +159,10 @@ def read_world(world: dict[str, Any], copy: int, n_agents: int) -> list[Fighter]
                 missile_timer=w["missile_timer"][i],
                 help_timer=w["help_timer"][i],
                 leash_timer=w["leash_timer"][i],
+                look_timer=w["look_timer"][i],
+                rest_timer=w["rest_timer"][i],
                 anchor=tuple(w["anchor"][i]),
+                post=tuple(w["post"][i]),
             )
         )
     for unit in units:
@@ -167,6 +200,9 @@ def write_world(units: list[Fighter]) -> dict[str, np.ndarray]:
         "last_attacker": np.array([number(u.last_attacker) for u in units], np.int16),
         "help_timer": np.array([u.help_timer for u in units], np.int16),
         "leash_timer": np.array([u.leash_timer for u in units], np.int16),
+        "look_timer": np.array([u.look_timer for u in units], np.int16),
+        "rest_timer": np.array([u.rest_timer for u in units]),
         "anchor": np.array([u.anchor for u in units]),
+        "post": np.array([u.post for u in units]),
         "seen": np.array(seen, np.float32),
     }
