@@ -81,7 +81,7 @@ reliability: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.reliability $(foreach row,$(ONLY),--only "$(row)")
 
 golden: $(VENV)/.installed-test
-	PYTHONPATH=tests:tests/reliability $(BIN)/python tests/reliability/golden.py
+	PYTHONPATH=tests:tests/reliability $(BIN)/python tests/reliability/golden.py $(ENVS)
 
 speed: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.speed $(if $(OUT),--out $(OUT))

@@ -20,7 +20,7 @@ def count(picture, name):
 
 @pytest.mark.parametrize("name", marl_gre_envs.ENVS)
 def test_a_picture_is_an_image_of_constant_size(name):
-    vec = marl_gre_envs.make_vec(name, 2, **({"spawn_layout": "grid_jitter"} if name == "smac_v0" else {}))
+    vec = marl_gre_envs.make_vec(name, 2, **({"spawn_layout": "rings_jitter"} if name == "smac_v0" else {}))
     vec.reset(seed=0)
     world = vec.get_world()
     first = vec.render()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from marl_gre_envs.smac.maps import TERRAINS
+from marl_gre_envs.smac.maps import ground_of
 from marl_gre_envs.smac.orders import HOLD, SENT_TO_POINT, SENT_TO_UNITS
 from marl_gre_envs.smac.units import UNITS
 from smac_battles import EAST, FIRST_TARGET, NORTH, STOP, Skirmish
@@ -38,9 +38,9 @@ VICTIMS = (
 ATTACKS = {
     "marine": (8, 25, 30, 30, 29, 65, 6, 5, 14, 75),
     "marauder": (5, 7, 0, 9, 17, 19, 4, 3, 8, 17),
-    "stalker": (5, 10, 12, 12, 17, 27, 4, 3, 8, 25),
+    "stalker": (4, 8, 9, 10, 13, 21, 3, 3, 7, 19),
     "zealot": (3, 9, 0, 11, 11, 24, 3, 2, 5, 25),
-    "colossus": (2, 4, 0, 5, 4, 10, 1, 1, 2, 9),
+    "colossus": (2, 7, 0, 9, 6, 19, 2, 2, 3, 19),
     "zergling": (9, 32, 0, 36, 35, 80, 7, 6, 16, 100),
     "baneling": (2, 7, 0, 9, 5, 19, 1, 2, 3, 17),
     "hydralisk": (4, 12, 14, 14, 14, 31, 3, 3, 7, 30),
@@ -141,13 +141,21 @@ def test_medivacs_need_time_to_get_up_to_speed():
     walk.step([EAST])
     # Speed grows by 2.3125 / 256 each loop: (1 + 2 + ... + 8) of that.
     assert walk.units.pos[0, 0, 0] - 5 == pytest.approx(36 * 2.3125 / 256, abs=1e-9)
-    walk.step([EAST])
-    walk.step([EAST])
-    before = walk.units.pos[0, 0, 0]
-    walk.step([EAST])
-    assert walk.units.pos[0, 0, 0] - before == pytest.approx(1.375, abs=1e-9)
+    covered = []
+    for _ in range(4):
+        before = walk.units.pos[0, 0, 0]
+        walk.step([EAST])
+        covered.append(walk.units.pos[0, 0, 0] - before)
+    # (9 + ... + 16) of that; then it brakes for the point 2 away, which every order renews (recorded).
+    assert covered[0] == pytest.approx(100 * 2.3125 / 256, abs=1e-9)
+    assert covered[1:] == pytest.approx([1.210, 1.156, 1.156], abs=0.03)
     walk.step([STOP])
     assert walk.units.velocity[0, 0].tolist() == [0, 0]
+    far = Skirmish([("marine", 2, 2)], [("medivac", 5, 10)], sent=SENT_TO_POINT, attack_point=(30, 10))
+    for _ in range(4):
+        before = far.units.pos[0, 1, 0]
+        far.step([STOP])
+    assert far.units.pos[0, 1, 0] - before == pytest.approx(1.25, abs=1e-9)  # 2.5 a second
 
 
 def test_shields_recover_after_160_loops():
@@ -212,7 +220,8 @@ def test_enemy_medivacs_choose_the_worst_off_within_six():
 
 
 def test_enemies_take_the_nearest_in_scan_range_and_stick_to_it():
-    team = Skirmish([("marine", 10, 10), ("marine", 10, 13)], [("zealot", 15.8, 10), ("zealot", 15.9, 30)])
+    near = {"alarm_range": 5.0}
+    team = Skirmish([("marine", 10, 10), ("marine", 10, 13)], [("zealot", 15.8, 10), ("zealot", 15.9, 30)], **near)
     u = team.units
     team.step([STOP, STOP])
     assert u.target[0, 2:].tolist() == [0, -1]  # 15.8 - 10 - 0.375 - 0.5 = 4.925 away; the other sees nobody
@@ -222,40 +231,175 @@ def test_enemies_take_the_nearest_in_scan_range_and_stick_to_it():
     duel.units.pos[0, 1, 0] = 15.5
     duel.step([STOP, STOP])
     assert duel.units.target[0, 2] == 0  # a target in range is kept though another comes nearer
-    far = Skirmish([("marine", 10, 10)], [("zealot", 15.9, 10)])
+    far = Skirmish([("marine", 10, 10)], [("zealot", 15.9, 10)], **near)
     far.step([STOP])
     assert far.units.target[0, 1] == -1  # 5.025 away
 
 
-def test_targets_under_attack_may_drift_by_the_slop():
+@pytest.mark.parametrize(("distance", "seen"), [(6.8, True), (7.0, False)])
+def test_enemies_that_stand_look_further(distance, seen):
+    duel = Skirmish([("stalker", 10, 10)], [("zealot", 10 + 0.625 + 0.5 + distance, 10)])
+    duel.step([STOP])
+    assert (duel.units.target[0, 1] == 0) == seen
+
+
+@pytest.mark.parametrize("friend", ["marine", "zealot"])
+def test_enemies_on_their_way_look_further_while_a_friend_fights(friend):
+    # The Marine at the agent's side fights, a Zealot there needs to walk first; the other Zealot walks by, 6.3 away.
+    fight = Skirmish(
+        [("marauder", 10, 10)],
+        [(friend, 13, 10), ("zealot", 17.3, 10)],
+        sent=SENT_TO_POINT,
+        attack_point=(17.0, 30),
+    )
+    fight.units.pos[0, 2] = 17.3, 8.0
+    fight.units.post[0, 2] = 17.3, 30.0
+    fight.units.velocity[0, 1:] = 0.0, 0.1  # they are on their way
+    battle = fight.reference()
+    for _ in range(6):
+        battle.play_loop()
+    assert (battle.units[2].target is not None) == (friend == "marine")
+
+
+def test_enemies_turn_on_whoever_attacks_them():
+    # Both agents are in reach, the first is nearer; the second is told to attack: within five loops it is the target.
+    fight = Skirmish([("marine", 10, 10), ("marine", 9, 12)], [("marine", 13, 10)])
+    u = fight.units
+    fight.step([STOP, STOP])
+    assert u.target[0, 2] == 0
+    fight.step([STOP, FIRST_TARGET])
+    assert u.target[0, 2] == 1
+    fight.step([FIRST_TARGET, FIRST_TARGET])
+    assert u.target[0, 2] == 1  # who is attacked by its target keeps it
+    fight.step([FIRST_TARGET, STOP])
+    assert u.target[0, 2] == 0
+
+
+@pytest.mark.parametrize(("gap", "follows"), [(6.9, True), (7.1, False)])
+def test_a_chase_ends_at_seven(gap, follows):
+    chase = Skirmish([("stalker", 10, 10)], [("zealot", 14, 10)], sent=SENT_TO_POINT, attack_point=(30, 10))
+    chase.step([STOP])
+    assert chase.units.target[0, 1] == 0
+    chase.units.pos[0, 0, 0] = chase.units.pos[0, 1, 0] - 0.625 - 0.5 - gap
+    before = chase.units.pos[0, 1, 0]
+    chase.step([STOP])
+    assert (chase.units.pos[0, 1, 0] < before) == follows  # otherwise back to where it was sent
+
+
+def test_enemies_stand_for_ten_loops_after_an_attack():
+    duel = Skirmish([("marine", 10, 10)], [("marine", 14, 10)], sent=SENT_TO_POINT, attack_point=(30, 10))
+    battle = duel.reference()
+    agent, enemy = battle.units
+    while agent.hp == 45.0:
+        battle.play_loop()
+    agent.x, stood = 8.0, 0  # out of range: 6 - 0.75 = 5.25
+    x = enemy.x
+    while enemy.x == x:
+        battle.play_loop()
+        stood += 1
+    # The shot came in the loop that is over, up to one late; the loop in which it walks again counts, too.
+    assert 9 <= stood <= 10
+
+
+def test_agents_need_not_stand_after_an_attack():
+    duel = Skirmish([("marine", 10, 10)], [("spine_crawler", 14, 10)])
+    duel.step([FIRST_TARGET])
+    duel.step([5])
+    assert duel.units.pos[0, 0, 0] == pytest.approx(10 - 1.125)
+
+
+def test_there_is_no_slop():
     duel = Skirmish([("zealot", 10, 10)], [("marauder", 11.1, 10)], push_weights=(0.0, 0.0, 0.0))
     u = duel.units
     u.cooldown[0, 1] = 1e6
     duel.step([FIRST_TARGET])
     assert u.engaged[0, 0]
-    u.pos[0, 1, 0] = 10 + 0.5 + 0.5625 + 0.1 + 0.9  # 1.0 from edge to edge, within 0.1 + slop 1
-    duel.step([FIRST_TARGET])
     assert u.pos[0, 0, 0] == 10.0
-    u.pos[0, 1, 0] += 0.2
+    u.pos[0, 1, 0] = 10 + 0.5 + 0.5625 + 0.2  # reach is 0.1
     duel.step([FIRST_TARGET])
     assert u.pos[0, 0, 0] > 10.0
-    assert Skirmish([("zealot", 10, 10)], [("marauder", 12, 10)]).reference().units[0].engaged is False
+
+
+@pytest.mark.parametrize(("action", "blows"), [(FIRST_TARGET, 2), (5, 1)])
+def test_the_second_blow_of_a_zealot_is_channeled(action, blows):
+    # The first comes at once, the second 4.48 loops later unless the Zealot is told something else.
+    duel = Skirmish([("zealot", 10, 10)], [("spine_crawler", 11.4, 10)], life_regen=False)
+    battle = duel.reference()
+    battle.take_order(battle.units[0], FIRST_TARGET)
+    for _ in range(3):
+        battle.play_loop()
+    battle.take_order(battle.units[0], action)
+    for _ in range(4):
+        battle.play_loop()
+    assert battle.units[1].hp == pytest.approx(300 - 6 * blows, abs=0.2)  # 8 less armor 2; it regenerates a little
 
 
 @pytest.mark.parametrize("retaliation", [True, False])
 def test_retaliation_and_call_for_help(retaliation):
-    # The Stalker fires from 6 (6 > scan range 5); the victim and the Zealot within 4 come, the one further away stays.
-    zealots = [("zealot", 17.1, 10), ("zealot", 20, 10), ("zealot", 25, 10)]
-    fight = Skirmish([("stalker", 10, 10)], zealots, retaliation=retaliation)
+    # The Stalker fires from 6; the victim and the Zealot within 4 come, the one further away stays.
+    zealots = [("zealot", 17.1, 10), ("zealot", 18.05, 10), ("zealot", 25, 10)]
+    fight = Skirmish([("stalker", 10, 10)], zealots, retaliation=retaliation, alarm_range=5.0)
     fight.step([FIRST_TARGET])
     fight.step([STOP])
     u = fight.units
-    assert (u.hp[0, 1:] + u.shield[0, 1:]).tolist() == [140, 150, 150]
+    assert (u.hp[0, 1:] + u.shield[0, 1:]).tolist() == [137, 150, 150]
     assert u.target[0, 1:].tolist() == ([0, 0, -1] if retaliation else [-1, -1, -1])
-    alone = Skirmish([("stalker", 10, 10)], zealots, call_for_help=False)
+    alone = Skirmish([("stalker", 10, 10)], zealots, call_for_help=False, alarm_range=5.0)
     alone.step([FIRST_TARGET])
     alone.step([STOP])
     assert alone.units.target[0, 1:].tolist() == [0, -1, -1]
+
+
+def test_enemies_keep_their_formation():
+    # Places at the attack point are those around the centre (20, 10) of the three.
+    march = Skirmish(
+        [("marine", 1, 31)],
+        [("marine", 19, 10), ("marine", 20, 11), ("marine", 21, 9)],
+        sent=SENT_TO_POINT,
+        attack_point=(15, 12),
+    )
+    for _ in range(6):
+        march.step([STOP])
+    assert march.units.pos[0, 1:] == pytest.approx(np.array([[14, 12], [15, 13], [16, 11]]), abs=0.02)
+
+
+def test_walkers_go_around_those_who_fight():
+    # The second Zealot wants to the far agent; the first stands in its way and fights. Contact is 1 - 1/16 + 0.001.
+    fight = Skirmish(
+        [("marauder", 10, 10), ("marauder", 6, 10)],
+        [("zealot", 11.1, 10), ("zealot", 13, 10)],
+    )
+    u = fight.units
+    u.cooldown[0, :2] = 1e6
+    u.target[0, 3] = 1
+    u.hp[0, 0] = 1e6
+    ways, apart = [], []
+    battle = fight.reference()
+    battle.units[2].hp = 1e6
+    zealot = battle.units[3]
+    for _ in range(8):
+        zealot.target = battle.units[1]
+        battle.play_loop()
+        ways.append((zealot.vx, zealot.vy))
+        apart.append(math.hypot(zealot.x - battle.units[2].x, zealot.y - battle.units[2].y))
+    assert all(math.hypot(*way) == pytest.approx(1.125 / 8) for way in ways)  # at full speed
+    assert abs(ways[-1][1]) > 0.03  # aside
+    assert min(apart) > 0.9385 - 1e-3
+    assert battle.units[2].x == 11.1  # who fights is not pushed
+
+
+def test_a_walker_does_not_push_the_walker_ahead():
+    # A Stalker makes 1.4766 a step, a Zealot ahead of it 1.125: the Stalker falls in behind.
+    walk = Skirmish([("stalker", 10, 10), ("zealot", 11.1, 10)], [("spine_crawler", 30, 30)])
+    walk.step([EAST, EAST])
+    assert walk.units.pos[0, 1, 0] == pytest.approx(11.1 + 1.125, abs=1e-6)
+    assert walk.units.pos[0, 0, 0] == pytest.approx(11.1 + 1.125 - 1.0635, abs=2e-3)
+
+
+def test_colossi_walk_over_everybody():
+    walk = Skirmish([("colossus", 10, 10), ("zealot", 10.2, 10)], [("spine_crawler", 30, 30)])
+    walk.step([EAST, STOP])
+    assert walk.units.pos[0, :2].tolist() == [[pytest.approx(11.125), 10.0], [10.2, 10.0]]
 
 
 def test_the_leash_ends_a_chase():
@@ -319,17 +463,17 @@ def test_colossi_hit_a_line_across_the_line_of_fire():
     fight = Skirmish([("colossus", 10, 10)], marines)
     fight.units.cooldown[0, 1:] = 1e6
     fight.step([FIRST_TARGET])
-    assert fight.units.hp[0, 1:].tolist() == [5, 5, 45, 45, 5]  # two beams of 20
+    assert fight.units.hp[0, 1:].tolist() == [15, 15, 45, 45, 15]  # two beams of 10 + 5
 
 
 def test_overlapping_units_are_pushed_apart():
     pair = Skirmish([("zealot", 10, 10), ("zealot", 10.5, 10)], [("spine_crawler", 30, 30)])
     pair.step([STOP, STOP])
-    # Separation radii 0.375: 0.75 apart, each has yielded half.
-    assert pair.units.pos[0, :2, 0] == pytest.approx([9.875, 10.625])
+    # Radii 0.5: contact at 1 - 1/16 + 0.001 = 0.9385, each has yielded half of what is missing.
+    assert pair.units.pos[0, :2, 0] == pytest.approx([9.78075, 10.71925])
     same = Skirmish([("zealot", 10, 10), ("zealot", 10, 10)], [("spine_crawler", 30, 30)])
     same.step([STOP, STOP])
-    assert same.units.pos[0, 1, 0] - same.units.pos[0, 0, 0] == pytest.approx(0.75)
+    assert same.units.pos[0, 1, 0] - same.units.pos[0, 0, 0] == pytest.approx(0.9385)
     air = Skirmish([("marine", 10, 10), ("medivac", 10, 10)], [("spine_crawler", 30, 30)])
     air.step([STOP, STOP])
     assert air.units.pos[0, :2].tolist() == [[10, 10], [10, 10]]
@@ -339,14 +483,14 @@ def test_spine_crawlers_stay_where_they_are():
     crowd = Skirmish([("zealot", 10, 10)], [("spine_crawler", 10.4, 10)])
     crowd.step([STOP])
     assert crowd.units.pos[0, 1].tolist() == [10.4, 10]
-    assert crowd.units.pos[0, 0, 0] == pytest.approx(10.4 - 0.375 - 0.875)
+    assert crowd.units.pos[0, 0, 0] == pytest.approx(10.4 - 0.5 - 0.875 + 0.0615)
 
 
 @pytest.mark.parametrize(
     ("terrain", "goal"), [("corridor", (4.47, 4.33)), ("valley", (4.47, 4.33)), ("ravine", (16, 16))]
 )
 def test_walkers_find_their_way_from_everywhere(terrain, goal):
-    cells = np.argwhere(TERRAINS[terrain])
+    cells = np.argwhere(ground_of(terrain))
     hidden = [("marine", 0.5, 31.5)]  # agents that nobody sees: they stand in a wall far away
     walk = Skirmish(
         hidden,
@@ -362,7 +506,7 @@ def test_walkers_find_their_way_from_everywhere(terrain, goal):
     for _ in range(60):
         walk.step([STOP])
         inside = u.pos[:, 1].astype(int)
-        assert TERRAINS[terrain][inside[:, 0], inside[:, 1]].all()
+        assert ground_of(terrain)[inside[:, 0], inside[:, 1]].all()
     # 60 steps are 88 of way, more than any detour here.
     assert np.hypot(*(u.pos[:, 1] - goal).T).max() < 0.3 + 1e-9
 

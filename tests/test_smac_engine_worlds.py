@@ -12,10 +12,21 @@ from marl_gre_envs.compiling import sources
 from marl_gre_envs.core import RUNNING, TERMINATED
 from marl_gre_envs.smac import core
 from marl_gre_envs.smac.core import SMAC
-from marl_gre_envs.smac.maps import MAPS, SIZE, TERRAINS
+from marl_gre_envs.smac.maps import MAPS, SIZE, TERRAINS, ground_of
 from marl_gre_envs.smac.pathing import TALL, WALKER, terrain_named
 from marl_gre_envs.smac.rewards import Rewards
-from marl_gre_envs.smac.units import FLIES, HP, MAX_ENERGY, SEPARATION, SHIELD, TYPE_ID, UNIT_TABLE
+from marl_gre_envs.smac.units import (
+    ACCELERATION,
+    CLOSER,
+    FLIES,
+    HP,
+    MAX_ENERGY,
+    RADIUS,
+    SHIELD,
+    SPEED,
+    TYPE_ID,
+    UNIT_TABLE,
+)
 from marl_gre_envs.smac.units import TALL as IS_TALL
 from smac_battles import FIRST_TARGET, STOP, Skirmish
 
@@ -136,7 +147,7 @@ def test_truncation_at_the_limit():
 
 @pytest.mark.parametrize("name", [name for name in MAPS if name not in ("bane_vs_bane", "so_many_baneling")])
 def test_standing_still_wins_nothing(name):
-    env = SMAC(2, map_name=name, spawn_layout="grid_jitter")
+    env = SMAC(2, map_name=name, spawn_layout="rings_jitter")
     env.reset(0)
     for _ in range(env.episode_limit):
         env.step(np.where(env.action_mask[..., STOP], STOP, 0))
@@ -301,7 +312,7 @@ def test_worlds_that_cannot_be(name, at, value, message):
     ("kwargs", "message"),
     [
         ({"map_name": "3z5s"}, "unknown map_name '3z5s'; did you mean"),
-        ({"spawn_layout": "ring"}, "unknown spawn_layout 'ring'"),
+        ({"spawn_layout": "grid"}, "unknown spawn_layout 'grid'"),
         ({"push_weights": (1.0, 2.0)}, "push_weights must be three numbers"),
         ({"push_weights": (1.0, 2.0, -1.0)}, "push_weights[2] must lie from 0"),
         ({"scan_range": -1}, "scan_range must lie from 0"),
@@ -387,17 +398,66 @@ def _reward(env, before, after):
     return (worth + 200 * env.info["battle_won"]) / (env.map.max_reward / 20)
 
 
-def test_units_do_not_stay_in_each_other():
-    # Ten ground units within a circle: after a few loops no two are closer than 0.9 of their separation radii.
+def test_crowds_untangle():
+    # Ten ground units within a circle: after a few loops none overlaps another.
     names = ("zealot", "stalker", "marine", "zergling", "marauder")
     rng = np.random.default_rng(0)
     crowd = [(names[k % 5], *rng.uniform(14, 18, 2)) for k in range(10)]
     fight = Skirmish(crowd, [("spine_crawler", 30, 30)])
     for _ in range(4):
         fight.step([STOP] * 10)
-    pos, radius = fight.units.pos[0, :10], UNIT_TABLE[fight.units.unit_type[0, :10], SEPARATION]
-    apart = np.hypot(*(pos[:, None] - pos[None]).T) + np.eye(10) * 10
-    assert (apart / (radius[:, None] + radius[None])).min() > 0.9
+    assert _overlaps(fight.units.pos[:, :10], fight.units.hp[:, :10], fight.units.unit_type[0, :10]).max() < 2e-3
+
+
+def _overlaps(pos, hp, kinds):
+    """By how much living units that can touch are closer than contact, [pairs of all copies]."""
+    radius = UNIT_TABLE[kinds, RADIUS]
+    plane = UNIT_TABLE[kinds][:, [FLIES, IS_TALL]] @ (1, 2)
+    i, j = np.triu_indices(len(kinds), 1)
+    touching = plane[i] == plane[j]
+    i, j = i[touching], j[touching]
+    alive = (hp[:, i] > 0) & (hp[:, j] > 0)
+    return (radius[i] + radius[j] - CLOSER - np.linalg.norm(pos[:, i] - pos[:, j], axis=-1))[alive]
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_nobody_comes_closer_than_contact(name):
+    # The closest of 535,690 recorded pairs of Marines is 0.0455 closer than contact. Six passes of pushing do not
+    # settle everything where dozens press through a gap, so a few pairs are allowed to be closer here.
+    env, rng = SMAC(16, map_name=name), np.random.default_rng(0)
+    env.reset(0)
+    found = []
+    for _ in range(60):
+        env.step(_random_actions(env, rng))
+        found.append(_overlaps(env.world["pos"], env.world["hp"], env.map.unit_type))
+    overlaps = np.concatenate(found)
+    crowded = name in ("2c_vs_64zg", "corridor", "so_many_baneling")
+    assert (overlaps > 0.0455).mean() < (2e-3 if crowded else 5e-4)
+    assert overlaps.max() < (0.6 if crowded else 0.35)
+
+
+@pytest.mark.parametrize("name", ["2s3z", "MMM2"])
+def test_episodes_of_a_game_that_goes_on(name):
+    # Enemies have walked for one loop and come in any order within their kind; in a fresh game neither.
+    fresh, env = SMAC(1, map_name=name, fresh_game=True), SMAC(200, map_name=name)
+    fresh.reset(0)
+    env.reset(0)
+    agents, kinds = env.n_agents, env.map.unit_type
+    assert np.array_equal(fresh.world["pos"][0], env.map.starts)
+    assert np.array_equal(env.world["pos"][:, :agents], np.broadcast_to(env.map.starts[:agents], (200, agents, 2)))
+    walked = {
+        tuple(place) for place in (env.map.starts + _first_steps(env.map.starts, kinds, agents)).round(9)[agents:]
+    }
+    assert all({tuple(place) for place in pos.round(9)} == walked for pos in env.world["pos"][:, agents:])
+    orders = {tuple(map(tuple, pos[kinds[agents:] == kinds[agents]].round(9))) for pos in env.world["pos"][:, agents:]}
+    assert len(orders) == (2 if name == "2s3z" else 200)  # two Stalkers; eight Marines have 40,320 orders
+
+
+def _first_steps(starts, kinds, agents):
+    """Everybody's way in one loop to its place around (9, 16); none for agents."""
+    to = np.array([9.0, 16.0]) - starts[agents:].mean(0)
+    speed = np.where(UNIT_TABLE[kinds, ACCELERATION] > 0, UNIT_TABLE[kinds, ACCELERATION], UNIT_TABLE[kinds, SPEED])
+    return (to / np.linalg.norm(to)) * (speed * (np.arange(len(kinds)) >= agents))[:, None]
 
 
 @pytest.mark.parametrize("name", TERRAINS)
@@ -405,17 +465,18 @@ def test_tables_of_terrains(name):
     terrain = terrain_named(name)
     x, y = np.indices((SIZE, SIZE))
     for layer in (WALKER, TALL):
-        assert (terrain.pathable[layer] >= TERRAINS[name]).all()
+        assert (terrain.pathable[layer] >= ground_of(name)).all()
+        assert (ground_of(name) >= TERRAINS[name]).all()
         near = terrain.nearest[layer]
         assert terrain.pathable[layer][near[..., 0], near[..., 1]].all()
         own = (near[..., 0] == x) & (near[..., 1] == y)
         assert np.array_equal(own, terrain.pathable[layer])
-    if name == "ravine":  # the cliff itself, x 4-27 in y 12-13
-        assert (terrain.pathable[TALL] & ~terrain.pathable[WALKER]).sum() == 2 * 24
+    if name == "ravine":  # the cliff itself, x 5-26 in y 12-13
+        assert (terrain.pathable[TALL] & ~terrain.pathable[WALKER]).sum() == 2 * 22
     if terrain.waypoint.size:
-        cells = np.flatnonzero(TERRAINS[name])
+        cells = np.flatnonzero(ground_of(name))
         ways = terrain.waypoint[np.ix_(cells, cells)]
-        assert TERRAINS[name].ravel()[ways].all()
+        assert ground_of(name).ravel()[ways].all()
         assert (np.diag(ways) == cells).all()
 
 

@@ -198,7 +198,7 @@ def test_copies_pick_up_where_the_single_env_is():
         ({"backend": "starcraft", "max_cycles": 9}, ValueError, "max_steps is an option of backend='embedded'"),
         ({"start_positions": "reflect"}, ValueError, "start_positions is an option of scenarios; 8m always"),
         ({"map_name": "zerg_5_vs_5", "start_positions": "reflekt"}, ValueError, "did you mean 'reflect'"),
-        ({"spawn_layout": "jitter"}, ValueError, "unknown spawn_layout 'jitter'; did you mean 'grid_jitter'"),
+        ({"spawn_layout": "jitter"}, ValueError, "unknown spawn_layout 'jitter'; did you mean 'rings_jitter'"),
         ({"obs_instead_of_state": True, "state_timestep_number": True}, ValueError, "use obs_timestep_number"),
         ({"reward_clamp": True, "reward_only_positive": False}, ValueError, "reward_clamp replaces"),
         ({"reward_scale_rate": -1}, ValueError, "reward_scale_rate must be greater than 0"),

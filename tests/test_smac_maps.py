@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from marl_gre_envs.smac import units
-from marl_gre_envs.smac.maps import MAPS, SIZE, TERRAINS, fits, grid_layout, map_named
+from marl_gre_envs.smac.maps import MAPS, SIZE, TERRAINS, fits, ground_of, map_named, ring_layout
 from marl_gre_envs.smac.units import TYPE_ID, UNIT_TABLE, UNITS
 
 # SMAC's map_param_registry and, for pool and greatest reward, its reward code run on every map:
@@ -78,26 +78,56 @@ def test_enemies_are_numbered_as_created():
     )
 
 
-def test_grid_is_smaclites():
-    # Positions SMAClite gives the agents of 3s5z (radii 0.625 and 0.5 there) around (9, 16).
-    expected = [(7.75, 14.95), (9.05, 14.95), (10.35, 14.95), (7.625, 16.125), (8.675, 16.125), (9.725, 16.125)]
-    expected += [(7.625, 17.175), (8.675, 17.175)]
-    radii = [0.625] * 3 + [0.5] * 5
-    np.testing.assert_allclose(grid_layout(radii, (9, 16)), expected, atol=1e-12)
-    # Turned by 180 degrees about the point: (x, y) -> (18 - x, 32 - y).
-    np.testing.assert_allclose(grid_layout(radii, (9, 16), -1), np.array([18, 32]) - expected, atol=1e-12)
+def test_rings_are_the_games():
+    # Recorded starts of 8m, in creation order: contact is 0.75 - 1/16 + 0.001 = 0.6885, the lattice 0.75.
+    expected = [
+        (9, 16),
+        (9, 15.3115),
+        (9.6885, 16),
+        (9, 16.6885),
+        (8.3115, 16),
+        (9.75, 15.25),
+        (9.75, 16.75),
+        (8.25, 16.75),
+    ]
+    np.testing.assert_allclose(ring_layout((("marine", 8),), (9, 16)), expected, atol=1e-4)
+    # The Zealots of corridor, and the Colossi of 2c_vs_64zg.
+    zealots = [(0, 0), (0, -0.9385), (0.9385, 0), (0, 0.9385), (-0.9385, 0), (1, -1)]
+    np.testing.assert_allclose(ring_layout((("zealot", 6),)), zealots, atol=1e-4)
+    np.testing.assert_allclose(ring_layout((("colossus", 2),)), [(0, 0), (0, -1.9385)], atol=1e-4)
+
+
+def test_zerglings_start_where_the_game_puts_them():
+    # Cells of the 64, in creation order, as recorded: rings cut off by the cliff at y = 12.
+    cells = """16,9 16,8 16,9 16,9 15,9 16,8 16,9 15,9 15,8 16,7 17,9 16,10 14,9 16,7 17,9 15,10 14,8 17,8
+    16,10 14,9 15,7 17,7 17,10 14,10 14,7 16,6 18,9 16,11 13,9 16,6 18,9 15,11 13,8 18,8 16,11 13,9
+    15,6 17,6 18,10 14,11 13,7 18,7 17,11 13,10 14,6 16,6 19,9 13,9 16,6 19,9 13,8 19,8 13,9 15,6
+    18,6 18,11 13,11 13,6 17,6 19,10 13,7 19,7 13,10 14,6"""
+    expected = [tuple(map(int, cell.split(","))) for cell in cells.split()]
+    found = [tuple(place.astype(int).tolist()) for place in MAPS["2c_vs_64zg"].starts[2:]]
+    assert found == expected
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_everybody_starts_on_the_ground_without_overlap(name):
     m = MAPS[name]
-    separation = UNIT_TABLE[m.unit_type, units.SEPARATION]
+    table = UNIT_TABLE[m.unit_type]
+    radius, inner, plane = (
+        table[:, units.RADIUS],
+        table[:, units.INNER_RADIUS],
+        table[:, units.FLIES] + 2 * table[:, units.TALL],
+    )
     assert m.starts.shape == (m.n_agents + m.n_enemies, 2)
-    assert fits(m.pathable, m.starts, separation).all()
+    assert fits(ground_of(m.terrain), m.starts, inner - units.CLOSER).all()
     apart = np.sqrt(((m.starts[:, None] - m.starts) ** 2).sum(-1))
     np.fill_diagonal(apart, np.inf)
-    # Units of one kind stand 0.05 apart; of two kinds in one row too.
-    assert (apart >= separation[:, None] + separation + 0.05 - 1e-9).all()
+    apart[plane[:, None] != plane] = np.inf
+    assert (apart >= radius[:, None] + radius - units.CLOSER - 2e-3).all()  # as exact as recorded places are
+
+
+def test_both_sides_stand_alike():
+    m = MAPS["8m"]
+    np.testing.assert_allclose(np.sort(m.starts[:8], 0) + np.array([14, 0]), np.sort(m.starts[8:], 0))
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -132,6 +162,15 @@ def _reachable(pathable, start):
                 found.add(cell)
                 todo.append(cell)
     return found
+
+
+def test_ground_is_a_cell_wider_than_the_flags_but_for_cliffs():
+    # Marines of the recordings stop at y = 7.3125 and 24.6875: walls at 7 and 25, less radius 0.375 - 1/16.
+    assert np.flatnonzero(ground_of("band").any(0)).tolist() == list(range(7, 25))
+    # SMAClite's own grids of these two maps have as many cells (https://github.com/uoe-agents/smaclite).
+    assert ground_of("octagon").sum() == 424
+    assert ground_of("pentagon").sum() == 220
+    assert not ground_of("ravine")[16, 12:14].any()
 
 
 @pytest.mark.parametrize("name", TERRAINS)
@@ -173,14 +212,14 @@ def test_unit_table_is_the_units_in_order():
 FIGURES = {
     "marine": (1.125, 45, 0, 13.7728),
     "marauder": (1.125, 125, 0, 24),
-    "stalker": (1.47655, 80, 80, 23.04),
+    "stalker": (1.47655, 80, 80, 29.92),
     "zealot": (1.125, 100, 50, 19.2),
-    "colossus": (1.125, 200, 150, 35.2),
+    "colossus": (1.125, 200, 150, 24),
     "zergling": (1.47655, 35, 0, 11.136),
     "baneling": (1.25, 30, 0, 13.328),
     "hydralisk": (1.125, 80, 0, 13.28),
-    "spine_crawler": (0, 300, 0, 25.6),
-    "medivac": (1.375, 150, 0, None),
+    "spine_crawler": (0, 300, 0, 29.6),
+    "medivac": (1.25, 150, 0, None),
 }
 
 

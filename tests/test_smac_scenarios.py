@@ -7,7 +7,7 @@ from marl_gre.testing import check_env
 from marl_gre_envs import smac_v0
 from marl_gre_envs.smac.maps import SCENARIOS
 from marl_gre_envs.smac.scenarios import _team
-from marl_gre_envs.smac.units import FLIES, MEDIVAC, SEPARATION, TYPE_ID, TYPE_NAMES, UNIT_TABLE, UNITS
+from marl_gre_envs.smac.units import FLIES, MEDIVAC, RADIUS, TALL, TYPE_ID, TYPE_NAMES, UNIT_TABLE, UNITS
 
 RACES = {
     "protoss": {"stalker": 0.45, "zealot": 0.45, "colossus": 0.1},
@@ -76,10 +76,10 @@ def test_helpers_alone_are_no_team():
 def test_everybody_has_room(name, start_positions):
     vec = started(name, 200, start_positions=start_positions)
     kinds, pos = vec.world["unit_type"], vec.world["pos"]
-    radius, flies = UNIT_TABLE[kinds, SEPARATION], UNIT_TABLE[kinds, FLIES]
+    radius, plane = UNIT_TABLE[kinds, RADIUS], UNIT_TABLE[kinds, FLIES] + 2 * UNIT_TABLE[kinds, TALL]
     assert ((pos >= radius[..., None]) & (pos <= 32 - radius[..., None])).all()
     apart = np.sqrt(((pos[:, :, None] - pos[:, None]) ** 2).sum(-1))
-    together = flies[:, :, None] == flies[:, None]
+    together = plane[:, :, None] == plane[:, None]
     together &= ~np.eye(kinds.shape[1], dtype=bool)
     assert (apart >= radius[:, :, None] + radius[:, None] - 1e-9)[together].all()
 

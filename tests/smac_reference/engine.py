@@ -182,7 +182,7 @@ class Battle:
         return found
 
     def best(self, unit: Fighter, reach: float) -> Fighter | None:
-        """Return the agent within reach, edge to edge, to attack: first those that attack the unit, then the nearest."""
+        """Return the agent within reach to attack: first those that attack the unit, then the nearest, edge to edge."""
         near = [agent for agent in self.agents if agent.alive and can_hit(unit.kind, agent.kind)]
         near = [agent for agent in near if within(unit, agent, reach)]
         # min() takes the first of equals.
@@ -213,9 +213,7 @@ class Battle:
     def decide(self, unit: Fighter) -> None:
         """Decide what a unit does in this loop and where it wants to go."""
         unit.doing, unit.goal = "idle", (unit.x, unit.y)
-        if unit.target is not None and self.in_reach(unit, unit.target):
-            unit.doing = "attack"
-        elif unit.rest_timer > 0.0:
+        if (unit.target is not None and self.in_reach(unit, unit.target)) or unit.rest_timer > 0.0:
             unit.doing = "attack"
         elif unit.target is not None:
             unit.doing, unit.goal = "walk", (unit.target.x, unit.target.y)
@@ -346,7 +344,8 @@ class Battle:
         weights = {"attack": attacking, "idle": idle, "walk": walking}
         pairs = [(a, b) for a in living for b in near[a.index] if a.index < b.index]
         for _ in range(6):
-            if not any([push_pair(a, b, weights) for a, b in pairs]):
+            overlapped = [push_pair(a, b, weights) for a, b in pairs]
+            if not any(overlapped):
                 break
         for unit in living:
             if unit.kind.flies:

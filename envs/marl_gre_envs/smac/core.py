@@ -3,7 +3,8 @@
 The observation, state, mask and reward are SMAC's (interface.py); the fighting is the embedded engine's (engine.py).
 """
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
@@ -11,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from marl_gre_envs.checks import choice, flag, number, whole
+from marl_gre_envs.checks import check_keywords, choice, flag, number, whole
 from marl_gre_envs.core import MAX_STEPS, CoreEnv, Field
 from marl_gre_envs.smac import engine
 from marl_gre_envs.smac.combat import LEAST_HP
-from marl_gre_envs.smac.interface import NOOP, STOP, Interface, make_flags
+from marl_gre_envs.smac.interface import NOOP, STOP, Flags, Interface, make_flags
 from marl_gre_envs.smac.maps import LAYOUTS, SIZE, map_named
 from marl_gre_envs.smac.orders import SENT_NOWHERE, SENT_TO_POINT, SENT_TO_UNITS
 from marl_gre_envs.smac.pathing import terrain_named
-from marl_gre_envs.smac.rewards import make_rewards, scale_of
+from marl_gre_envs.smac.rewards import Rewards, make_rewards, scale_of
 from marl_gre_envs.smac.units import DAMAGE_POINT, HP, MAX_COOLDOWN, MAX_ENERGY, SHIELD, UNIT_TABLE
 from marl_gre_envs.vector import World
 
 SENT = {"point": SENT_TO_POINT, "segment": SENT_TO_POINT, "units": SENT_TO_UNITS, "none": SENT_NOWHERE}
-LONGEST, LONGEST_COOLDOWN = 1000.0, 100.0  # loops; no timer of a given world may be longer
+LONGEST, LONGEST_COOLDOWN = float(engine.LONGEST_LOOPS), 100.0  # loops; no timer of a given world may be longer
+OPTIONS: dict[str, Any] = Flags._field_defaults | Rewards._field_defaults | engine.Knobs._field_defaults
 
 
 class SMAC(CoreEnv):
@@ -57,43 +59,11 @@ class SMAC(CoreEnv):
         map_name: str = "8m",
         max_steps: int | None = None,
         move_amount: float = 2.0,
-        obs_all_health: bool = True,
-        obs_own_health: bool = True,
-        obs_last_action: bool = False,
-        obs_pathing_grid: bool = False,
-        obs_terrain_height: bool = False,
-        obs_timestep_number: bool = False,
-        obs_instead_of_state: bool = False,
-        state_last_action: bool = True,
-        state_timestep_number: bool = False,
-        obs_own_pos: bool = False,
-        use_unit_ranges: bool = False,
-        reward_sparse: bool = False,
-        reward_only_positive: bool = True,
-        reward_death_value: float = 10.0,
-        reward_win: float = 200.0,
-        reward_defeat: float = 0.0,
-        reward_negative_scale: float = 0.5,
-        reward_scale: bool = True,
-        reward_scale_rate: float = 20.0,
-        reward_clamp: bool = False,
         spawn_layout: str = "rings",
         fresh_game: bool = False,
-        scan_range: float = 5.0,
-        alarm_range: float = 6.9,
-        chase_range: float = 7.0,
-        look_period: int = 5,
-        backswing: float = 10.0,
-        leash: float = 21.0,
-        retaliation: bool = True,
-        call_for_help: bool = True,
-        random_delay: bool = True,
-        missiles: bool = True,
-        death_burst: bool = True,
-        line_splash: bool = True,
-        push_weights: tuple[float, float, float] = (1.0, 5.0, 1.0),
         threads: int = 1,
         strict: bool = False,
+        **options: Any,
     ):
         """Make the copies; call reset() next.
 
@@ -103,22 +73,22 @@ class SMAC(CoreEnv):
             map_name: one of maps.MAPS.
             max_steps: time limit, 1 to 32767 steps; the map's if None.
             move_amount: how far a move goes; SMAC's is 2.
-            obs_all_health, obs_own_health, obs_last_action, obs_pathing_grid, obs_terrain_height, obs_timestep_number,
-                obs_instead_of_state, state_last_action, state_timestep_number, obs_own_pos, use_unit_ranges: what is
-                observed, see interface.Flags.
-            reward_sparse, reward_only_positive, reward_death_value, reward_win, reward_defeat, reward_negative_scale,
-                reward_scale, reward_scale_rate, reward_clamp: how the team is paid, see interface.Rewards.
             spawn_layout: "rings", always the same start, or "rings_jitter", with shifts of up to 0.1 in x and y.
             fresh_game: whether every episode starts as the first of a game does: enemies at rest and numbered as they
                 were created; otherwise as the later ones, one loop into the enemies' walk, their numbers permuted.
-            scan_range, alarm_range, chase_range, look_period, backswing, leash, retaliation, call_for_help,
-                random_delay, missiles, death_burst, line_splash, push_weights: rules of the engine, see engine.Knobs.
             threads: how many threads share the copies; results do not depend on it.
             strict: whether an illegal action raises instead of being replaced by stop (no-op for the dead).
+            options: what is observed (interface.Flags), how the team is paid (rewards.Rewards), and the rules of the
+                engine (engine.Knobs), by the names of their fields.
 
         Raises:
             ValueError: a value cannot be used.
+            TypeError: unknown option.
         """
+        check_keywords("SMAC", options, OPTIONS)
+        flags = make_flags(**_of(Flags, options))
+        rewards = make_rewards(**_of(Rewards, options))
+        knobs = engine.make_knobs(**_of(engine.Knobs, options))
         self.map = found = map_named(map_name)
         self.map_name = found.name
         limit = found.episode_limit if max_steps is None else whole("max_steps", max_steps, 1, MAX_STEPS)
@@ -128,45 +98,7 @@ class SMAC(CoreEnv):
         self.interface = Interface.of_map(
             replace(found, episode_limit=limit),
             move_amount=number("move_amount", move_amount, 0.0, SIZE),
-            flags=make_flags(
-                obs_all_health=obs_all_health,
-                obs_own_health=obs_own_health,
-                obs_last_action=obs_last_action,
-                obs_pathing_grid=obs_pathing_grid,
-                obs_terrain_height=obs_terrain_height,
-                obs_timestep_number=obs_timestep_number,
-                obs_instead_of_state=obs_instead_of_state,
-                state_last_action=state_last_action,
-                state_timestep_number=state_timestep_number,
-                obs_own_pos=obs_own_pos,
-                use_unit_ranges=use_unit_ranges,
-            ),
-        )
-        rewards = make_rewards(
-            reward_sparse=reward_sparse,
-            reward_only_positive=reward_only_positive,
-            reward_death_value=reward_death_value,
-            reward_win=reward_win,
-            reward_defeat=reward_defeat,
-            reward_negative_scale=reward_negative_scale,
-            reward_scale=reward_scale,
-            reward_scale_rate=reward_scale_rate,
-            reward_clamp=reward_clamp,
-        )
-        knobs = engine.Knobs(
-            scan_range=number("scan_range", scan_range, 0.0),
-            alarm_range=number("alarm_range", alarm_range, 0.0),
-            chase_range=number("chase_range", chase_range, 0.0),
-            look_period=whole("look_period", look_period, 0, 1000),
-            backswing=number("backswing", backswing, 0.0, LONGEST),
-            leash=number("leash", leash, 0.0),
-            retaliation=flag("retaliation", retaliation),
-            call_for_help=flag("call_for_help", call_for_help),
-            random_delay=flag("random_delay", random_delay),
-            missiles=flag("missiles", missiles),
-            death_burst=flag("death_burst", death_burst),
-            line_splash=flag("line_splash", line_splash),
-            push_weights=_weights(push_weights),
+            flags=flags,
         )
         self.setup = engine.Setup(
             n_agents=found.n_agents,
@@ -335,9 +267,19 @@ class SMAC(CoreEnv):
             raise ValueError("seen contradicts the units: it must be their x, y, hp, shield, cooldown and energy.")
 
 
-def _weights(given: Iterable[float]) -> tuple[float, float, float]:
-    """Return the three weights of a push after checking them."""
-    weights = [number(f"push_weights[{i}]", w, 0.0, 1e6) for i, w in enumerate(given)]
-    if len(weights) != 3:
-        raise ValueError(f"push_weights must be three numbers (attacking, idle, walking), found {len(weights)}.")
-    return weights[0], weights[1], weights[2]
+def _of(kind: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the options that are fields of a NamedTuple."""
+    return {name: value for name, value in options.items() if name in kind._fields}
+
+
+def _with_options(method: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of a method whose last argument stands for OPTIONS, these spelled out."""
+    signature = inspect.signature(method)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    given = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default) for name, default in OPTIONS.items()
+    ]
+    return signature.replace(parameters=[*own, *given])
+
+
+SMAC.__init__.__signature__ = _with_options(SMAC.__init__)  # type: ignore[attr-defined]  # for help() and keyword checks

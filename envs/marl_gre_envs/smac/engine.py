@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from marl_gre_envs import randomness
+from marl_gre_envs.checks import flag, number, whole
 from marl_gre_envs.compiling import inner_kernel, kernel
 from marl_gre_envs.core import RUNNING, TERMINATED, TRUNCATED
 from marl_gre_envs.smac import combat, movement, orders
@@ -19,6 +20,7 @@ from marl_gre_envs.smac.pathing import Terrain
 from marl_gre_envs.smac.rewards import Rewards, battle_reward_of, step_reward
 from marl_gre_envs.smac.units import ENERGY, HP, LOOPS_PER_STEP, MEDIVAC, SHIELD
 
+LONGEST_LOOPS = 1000  # no timer may be longer
 JITTER, SEGMENT, NUMBER = 0, 1, 2  # purposes of random draws
 JITTER_SIZE = 0.1  # of "rings_jitter", to either side
 
@@ -107,6 +109,33 @@ class Knobs(NamedTuple):
     death_burst: bool = True
     line_splash: bool = True
     push_weights: tuple[float, float, float] = (1.0, 5.0, 1.0)
+
+
+def make_knobs(**given: Any) -> Knobs:
+    """Return Knobs after checking them: flags are true or false, the others 0 or more.
+
+    Raises:
+        ValueError: a value cannot be used.
+    """
+    values = Knobs(**given)._asdict()
+    for name, default in Knobs._field_defaults.items():
+        if isinstance(default, bool):
+            values[name] = flag(name, values[name])
+        elif isinstance(default, int):
+            values[name] = whole(name, values[name], 0, LONGEST_LOOPS)
+        elif isinstance(default, float):
+            values[name] = number(name, values[name], 0.0, LONGEST_LOOPS)
+        else:
+            values[name] = _weights(name, values[name])
+    return Knobs(**values)
+
+
+def _weights(name: str, given: Any) -> tuple[float, float, float]:
+    """Return the weights of a push after checking them."""
+    weights = [number(f"{name}[{i}]", w, 0.0, 1e6) for i, w in enumerate(given)]
+    if len(weights) != 3:
+        raise ValueError(f"{name} must be three numbers (attacking, idle, walking), found {len(weights)}.")
+    return weights[0], weights[1], weights[2]
 
 
 class Setup(NamedTuple):

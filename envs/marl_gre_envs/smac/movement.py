@@ -1,9 +1,9 @@
 """Walking: who stands, who walks where, how walkers get around others, and how units push each other aside.
 
 A unit whose target is in reach stands still and starts to attack; any other walks straight (or along way points)
-to its goal, around friends who stand and fight. Units in contact are pushed apart: those that attack hold their ground,
-those that idle give way, and of two that walk the one that runs into the other yields. Flyers touch only each other, and
-so do Colossi, who walk over everybody else.
+to its goal, around those who stand and fight. Units in contact are pushed apart: idle ones give way most easily, and of
+two that walk the one that runs into the other yields. Flyers touch only each other, and so do Colossi, who walk over
+everybody else.
 """
 
 from typing import NamedTuple
@@ -38,20 +38,19 @@ FARTHER = LOOK - 0.5  # of LOOK; pairs as far as the rest from contact cannot co
 SETTLED = 2.0**-10  # overlap of a pair that needs no other pass
 
 
-
 class Lists(NamedTuple):
     """Who is near to whom.
 
     Attributes:
         near, nears: [U, U], [U]: the neighbours of each unit, and how many.
-        pairs, count: [2, U * U / 2], [1]: pairs i < j that may come into contact in this loop, and how many.
+        pairs, n_pairs: [2, U * U / 2], [1]: pairs i < j that may come into contact in this loop, and how many.
         ids: [U], overwritten.
     """
 
     near: np.ndarray
     nears: np.ndarray
     pairs: np.ndarray
-    count: np.ndarray
+    n_pairs: np.ndarray
     ids: np.ndarray
 
 
@@ -69,9 +68,7 @@ def walk(u, n_agents, table, sent, terrain, mode, scratch, lists):
         mode[i] = IDLE
         goal_x, goal_y = u.pos[i, 0], u.pos[i, 1]
         target = u.target[i]
-        if target >= 0 and _in_reach(u, i, target, table):
-            mode[i] = ATTACKING
-        elif u.rest_timer[i] > 0.0:
+        if (target >= 0 and _in_reach(u, i, target, table)) or u.rest_timer[i] > 0.0:
             mode[i] = ATTACKING
         elif target >= 0:
             mode[i] = WALKING
@@ -167,7 +164,7 @@ def _accelerate(u, i, table, dx, dy):
 
 @inner_kernel
 def _find_neighbours(u, table, scratch, lists):
-    """List for each living unit who of its plane is within LOOK of contact, and the pairs that may come into contact."""
+    """List for each living unit who of its plane is within LOOK of contact, and all pairs that may touch soon."""
     near, nears, pairs = lists.near, lists.nears, lists.pairs
     x, y, r, squares, ids = scratch[X], scratch[Y], scratch[R], scratch[W], lists.ids
     count, found = 0, 0
@@ -201,7 +198,7 @@ def _find_neighbours(u, table, scratch, lists):
                 if squares[b] < (reach - FARTHER) * (reach - FARTHER):
                     pairs[0, found], pairs[1, found] = i, j
                     found += 1
-    lists.count[0] = found
+    lists.n_pairs[0] = found
 
 
 @inner_kernel
@@ -270,12 +267,12 @@ def push_apart(u, table, knobs, terrain, mode, scratch, lists):
         scratch: [6, U] float64, overwritten.
         lists: who is near to whom, from walk().
     """
-    if lists.count[0] > 0:
+    if lists.n_pairs[0] > 0:
         for i in range(u.hp.size):
             scratch[R, i] = table[u.unit_type[i], RADIUS] - 0.5 * CLOSER
             scratch[W, i] = knobs.push_weights[mode[i]] if table[u.unit_type[i], SPEED] > 0.0 else 0.0
         for _ in range(PUSHES):
-            if not _push_pairs(u, mode, scratch[R], scratch[W], lists.pairs, lists.count[0]):
+            if not _push_pairs(u, mode, scratch[R], scratch[W], lists.pairs, lists.n_pairs[0]):
                 break
     for i in range(u.hp.size):
         if u.hp[i] <= 0.0:

@@ -42,8 +42,9 @@ PASSES = 200  # over all pairs when pushing apart; 43 units need fewer
 
 
 class SMACScenario(SMAC):
-    """E copies of one scenario of maps.SCENARIOS; keywords as SMAC's (but fresh_game is true by default), and start_positions.
+    """E copies of one scenario of maps.SCENARIOS; keywords as SMAC's, and start_positions.
 
+    Its battles begin as the first of a game (fresh_game): random starts are no places to have walked from.
     A world given to reset() tells each unit's kind by its hp_max and shield_max.
     """
 
