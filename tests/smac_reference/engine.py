@@ -143,10 +143,10 @@ class Battle:
             return
         if target is not None and within(unit, target, weapon.range):
             unit.last_attacker = None
-            if unit.look_timer == 0 and target.target is not unit:
+            if unit.look_timer == 0:
                 unit.look_timer = knobs.look_period
                 found = self.best(unit, max(weapon.range, reach))
-                if found is not None and found.target is unit:
+                if target.target is not unit and found is not None and found.target is unit:
                     unit.forget_target()
                     unit.target = found
             return

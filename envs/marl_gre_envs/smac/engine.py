@@ -108,7 +108,7 @@ class Knobs(NamedTuple):
     missiles: bool = True
     death_burst: bool = True
     line_splash: bool = True
-    push_weights: tuple[float, float, float] = (1.0, 5.0, 1.0)
+    push_weights: tuple[float, float, float] = (0.3, 5.0, 1.0)
 
 
 def make_knobs(**given: Any) -> Knobs:

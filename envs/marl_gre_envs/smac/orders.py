@@ -140,14 +140,15 @@ def _choose_victim(u, i, n_agents, table, knobs, sent, reach):
         in_range = within(u, table, i, target, table[kind, RANGE])
         if in_range:
             u.last_attacker[i] = NOBODY
-        if in_range and (u.look_timer[i] > 0 or u.target[target] == i):
-            return
         if in_range:
+            if u.look_timer[i] > 0:
+                return
             u.look_timer[i] = knobs.look_period
-            found = nearest(u, i, n_agents, table, max(table[kind, RANGE], reach))
-            if found >= 0 and u.target[found] == i:
-                drop_target(u, table, i)
-                u.target[i] = found
+            if u.target[target] != i:
+                found = nearest(u, i, n_agents, table, max(table[kind, RANGE], reach))
+                if found >= 0 and u.target[found] == i:
+                    drop_target(u, table, i)
+                    u.target[i] = found
             return
     if target < 0 and u.look_timer[i] > 0:
         return
