@@ -44,7 +44,7 @@ def test_environments_give_what_was_recorded(configs, env):
     then, now = RECORDED["envs"][env], golden.play(configs[env]["vdn"])
     assert then["version"] == now["version"], "the golden runs are of another version: run `make golden`"
     part = f"RESULTS_VERSION of the environment {configs[env]['vdn'].env.env}"
-    if HERE == RECORDED["machines"][env]:
+    if RECORDED["machines"][env] == HERE:
         assert now == then, f"{env} plays differently with the same version. The part is {part}. {HINT}"
     else:
         assert (now["steps"], now["return"]) == (then["steps"], pytest.approx(then["return"], rel=1e-4)), part
@@ -56,7 +56,7 @@ def moved(runs):
     for (env, name), now in runs.items():
         then = RECORDED["runs"][env][name]
         parts = [key for key in ("counters", "sha256") if now[key] != then[key]]
-        parts = parts if HERE == RECORDED["machines"][env] else []
+        parts = parts if RECORDED["machines"][env] == HERE else []
         for key, value in then["first_update"].items():
             near = math.isclose(now["first_update"][key], value, rel_tol=2e-3, abs_tol=1e-5)
             parts += [] if near else [f"first update's {key}"]

@@ -150,10 +150,10 @@ class Battle:
                     unit.forget_target()
                     unit.target = found
             return
-        if target is None and unit.look_timer > 0:
+        unit.engaged = False
+        if unit.look_timer > 0 and (target is None or within(unit, target, knobs.chase_range)):
             return
         unit.look_timer = knobs.look_period
-        unit.engaged = False
         found = self.pursued(unit, reach) if unit.leash_timer == 0 else None
         if found is not None and self.setup.sent == SENT_TO_POINT:
             dx, dy = unit.x - unit.anchor[0], unit.y - unit.anchor[1]

@@ -1,8 +1,8 @@
 """Who does what: the agents' orders, and whom enemies attack or heal.
 
-Agents obey the order of the step and do nothing by themselves. Enemies attack-move: they attack the nearest agent in
-reach of their eyes, answer attacks from further away, and otherwise go on to where they were sent. All ten kinds of
-unit are threats of the same priority, so the nearest that the weapon can hit comes first.
+Agents obey the order of the step and do nothing by themselves. Enemies attack-move: every few loops they look around
+and attack those who attack them, then the nearest; they answer attacks from further away, and otherwise go to their
+places in the formation where they were sent.
 """
 
 import numpy as np
@@ -150,10 +150,10 @@ def _choose_victim(u, i, n_agents, table, knobs, sent, reach):
                     drop_target(u, table, i)
                     u.target[i] = found
             return
-    if target < 0 and u.look_timer[i] > 0:
+    u.engaged[i] = False
+    if u.look_timer[i] > 0 and (target < 0 or within(u, table, i, target, knobs.chase_range)):
         return
     u.look_timer[i] = knobs.look_period
-    u.engaged[i] = False
     found = NOBODY
     if u.leash_timer[i] == 0:
         found = nearest(u, i, n_agents, table, reach)
