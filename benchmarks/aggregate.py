@@ -17,7 +17,7 @@ from benchmarks.report.gather import Results, gather
 from marl_gre import stats
 from marl_gre.config import load_params
 from marl_gre.errors import run_cli
-from marl_gre.storage.run_dir import publishing, write_json
+from marl_gre.storage.files import publishing, write_json
 
 CURVES = {"returns": figures.RETURN, "win_rates": figures.WIN_RATE, "entropy": figures.ENTROPY}
 CURVE_COLUMNS = ("env", "algorithm", "due_steps", "seeds", "mean", "min", "max", "iqm", "iqm_low", "iqm_high")

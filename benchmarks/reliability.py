@@ -22,7 +22,8 @@ import torch
 
 from benchmarks.report.readme import README, put
 from marl_gre.errors import BadInput, MarlGreError, run_cli
-from marl_gre.storage.run_dir import machine, publish_json
+from marl_gre.storage.files import publish_json
+from marl_gre.storage.provenance import machine
 
 TESTS = Path("tests/reliability")
 RESULTS = Path("results/reliability.json")

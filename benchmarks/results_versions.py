@@ -13,7 +13,14 @@ from typing import Any
 from ruamel.yaml import YAML
 
 import marl_gre_envs
-from marl_gre.config import TRAINER_RESULTS_VERSION, AlgorithmConfig, Params, load_params
+from marl_gre.config import (
+    EVALUATION_RESULTS_VERSION,
+    TESTING_RESULTS_VERSION,
+    TRAINER_RESULTS_VERSION,
+    AlgorithmConfig,
+    Params,
+    load_params,
+)
 from marl_gre.errors import BadInput, run_cli
 
 HEADER = "# Written by `python -m benchmarks.results_versions` (the DVC stage `versions`); not edited by hand.\n"
@@ -32,6 +39,8 @@ def results_versions(params: Params) -> dict[str, Any]:
         raise BadInput(f"envs: {error}") from error
     return {
         "trainer": TRAINER_RESULTS_VERSION,
+        "testing": TESTING_RESULTS_VERSION,
+        "evaluation": EVALUATION_RESULTS_VERSION,
         "envs": env_versions,
         "algorithms": {key: _versions(config) for key, config in params.algorithms.items()},
     }

@@ -1,6 +1,7 @@
 """DVC stage: train one (env, algorithm, seed) of params.yaml."""
 
 from benchmarks.layout import WORK, item_arguments, run_folder
+from marl_gre.cli import one_thread
 from marl_gre.config import load_params
 from marl_gre.errors import run_cli
 from marl_gre.jobs.train import train
@@ -8,9 +9,12 @@ from marl_gre.jobs.train import train
 
 def main() -> None:
     """Train one item."""
+    one_thread()
     item = item_arguments("Train one run of params.yaml.")
-    config = load_params(item.params).run_config(item.env, item.algorithm, item.seed)
-    train(config, run_folder(item.env, item.algorithm, item.seed), WORK)
+    params = load_params(item.params)
+    config = params.run_config(item.env, item.algorithm, item.seed)
+    first = item.seed == params.run.seeds[0]  # whose weights go into git; the others' are known by their hash
+    train(config, run_folder(item.env, item.algorithm, item.seed), WORK, publish_weights=first)
 
 
 if __name__ == "__main__":

@@ -16,29 +16,35 @@ def main() -> NoReturn:
     run_cli(_main)
 
 
+def one_thread() -> None:
+    """Let torch compute on one thread: two on two busy cores are several times slower. For programs, not libraries."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def _main() -> None:
     arguments = _parser().parse_args()
+    one_thread()
     arguments.command(arguments)
 
 
 def _train(arguments: argparse.Namespace) -> None:
     from marl_gre.config import load_params
     from marl_gre.jobs.train import train
+    from marl_gre.storage.run_dir import WORK
 
     config = load_params(arguments.params).run_config(arguments.env, arguments.algorithm, arguments.seed)
     out = arguments.out or Path("runs") / arguments.env / arguments.algorithm / str(arguments.seed)
-    train(config, out, Path("work"))
+    train(config, out, WORK)
     print(out)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from marl_gre.config import EvaluateConfig
-    from marl_gre.jobs.evaluate import evaluate_run
-    from marl_gre.storage.run_dir import load_run, publish_json
+    from marl_gre.jobs.evaluate import evaluate
 
-    result = evaluate_run(load_run(arguments.run), EvaluateConfig(episodes=arguments.episodes))
-    if arguments.out:
-        publish_json(arguments.out, result)
+    result = evaluate(arguments.run, arguments.out, EvaluateConfig(episodes=arguments.episodes))
     summary = {key: value for key, value in result.items() if key not in ("episodes", "entropy_quantiles")}
     print(json.dumps(summary, indent=1))
 

@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     from marl_gre.agents.base import Agent
 
 TRAINER_RESULTS_VERSION = 1
-"""Raised whenever a change of code changes what training, testing or evaluating computes."""
+"""Raised whenever a change of code changes what training computes; every run becomes stale."""
+
+TESTING_RESULTS_VERSION = 1
+"""The same for tests.csv, entropy.csv and training.csv; every run becomes stale."""
+
+EVALUATION_RESULTS_VERSION = 1
+"""The same for the evaluation of final policies; evaluations become stale, no run does."""
 
 MAX_PARAMS_BYTES = 1_000_000
 """A params file larger than this is a mistake, not a config."""
@@ -199,6 +205,15 @@ class Params(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
+    metrics: list[str] = Field([], description="package.module:name of further columns of training.csv")
+
+    @field_validator("metrics")
+    @classmethod
+    def _third_party(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if not THIRD_PARTY.fullmatch(name):
+                raise ValueError(f"found {name!r}; package.module:name of a function is needed")
+        return names
 
     @field_validator("algorithms", mode="before")
     @classmethod
@@ -240,11 +255,12 @@ class Params(Section):
             env=self.envs[env],
             algorithm=self.algorithms[algorithm],
             train=self.train,
+            metrics=tuple(self.metrics),
         )
 
 
 class RunConfig(BaseModel):
-    """Everything that decides the numbers of one training run."""
+    """Everything that decides the numbers of one training run, and what else it records."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -254,6 +270,7 @@ class RunConfig(BaseModel):
     env: EnvConfig
     algorithm: AlgorithmConfig
     train: TrainConfig
+    metrics: tuple[str, ...] = ()  # third parties'; they move no number, so they are no part of the identity
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "RunConfig":
@@ -294,11 +311,14 @@ class RunConfig(BaseModel):
             env_version = marl_gre_envs.results_version(self.env.env)
         except ValueError as error:
             raise BadInput(f"envs.{self.env_key}.env: {error}") from error
-        return {
+        versions = {
             "trainer": TRAINER_RESULTS_VERSION,
             "env": env_version,
             **self.algorithm.results_versions(),
         }
+        if TESTING_RESULTS_VERSION > 1:  # left out at first: runs from before it was counted keep their identity
+            versions["testing"] = TESTING_RESULTS_VERSION
+        return versions
 
     def identity(self) -> str:
         """Return the run's identity: a hash of the resolved config and the results versions; no time, no host."""

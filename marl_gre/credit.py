@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from marl_gre.metrics import QUANTILES
+
 if TYPE_CHECKING:  # mixers use the entropy below
     from marl_gre.data import Batch
     from marl_gre.mixers import AgentValues, Mixer
     from marl_gre.networks import Networks
-
-QUANTILES = tuple(round(0.05 * k, 2) for k in range(21))
-"""The quantiles of single-step entropies that a run logs: 0, 0.05, ..., 1."""
 
 
 def credits(networks: "Networks", batch: "Batch") -> Tensor:

@@ -5,22 +5,28 @@ A round is one episode, then one gradient step once the replay holds a batch (`t
 first before any training.
 """
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
+from marl_gre import metrics
 from marl_gre.config import RunConfig
-from marl_gre.credit import QUANTILES, entropy_statistics, gradient_entropies
-from marl_gre.data import Batch, collate
+from marl_gre.credit import entropy_statistics, gradient_entropies
+from marl_gre.data import Batch, Episode, collate
 from marl_gre.errors import NonFinite
-from marl_gre.learner import Learner
+from marl_gre.learner import Learner, Update
+from marl_gre.metrics import QUANTILES, TRAINING, Means, Row
 from marl_gre.networks import build, pick_device
 from marl_gre.policy import Policy, epsilon_at
 from marl_gre.replay import Replay
 from marl_gre.rollout import make_env, play, play_greedily, win_rate
 from marl_gre.seeding import Purpose, episode_seed, rng
-from marl_gre.storage.run_dir import SCHEMA, Row
+from marl_gre.storage.run_dir import SCHEMA
+from marl_gre.storage.weights import tensors_of
+from marl_gre_envs.vector import VectorEnv
 
 LAST_TESTS = 5
 """`final_return` is the mean of this many last tests."""
@@ -43,6 +49,9 @@ class Trainer:
         self.test_due = self.entropy_due = 0
         self.tests: list[Row] = []
         self.entropies: list[Row] = []
+        self.training: list[Row] = []
+        self.means = Means()  # of what happened since the last row of `training`
+        self.more_metrics = metrics.find(config.metrics)
         self.failed_batch: Batch | None = None  # what an update failed on
 
     def run(self) -> Iterator[str]:
@@ -69,6 +78,7 @@ class Trainer:
         for episode in play(env, self.policy, seeds, epsilon, noise):
             self.replay.add(episode)
             self.env_steps += episode.length
+            self.means.add(of_episode(episode, epsilon))
 
     def update(self) -> None:
         """Take one gradient step; measure the entropy when due."""
@@ -76,7 +86,7 @@ class Trainer:
         sampled = self.replay.sample(train.batch_episodes, rng(self.config.seed, Purpose.REPLAY, self.updates))
         batch = collate(sampled, self.env, train.timeout_is_terminal).to(self.device)
         try:
-            self.learner.update(batch)
+            update = self.learner.update(batch)
         except NonFinite as error:
             self.failed_batch = batch
             inputs = {"observations": batch.obs, "state": batch.state, "reward": batch.reward}
@@ -85,6 +95,8 @@ class Trainer:
             raise NonFinite(f"found numbers that are not finite in {side}: {error}") from error
         self.learner.maybe_update_targets(self.episodes)
         self.updates += 1
+        self.means.add(of_update(update))
+        self.means.add(metrics.measure(self.more_metrics, update, batch))
         interval = self.config.env.entropy_interval_steps
         if self.env_steps >= self.entropy_due:
             due = self.env_steps // interval * interval
@@ -96,28 +108,74 @@ class Trainer:
             self.entropy_due = due + interval
 
     def test_if_due(self) -> None:
-        """Play the greedy test when a multiple of the interval, or the end, is reached."""
+        """Play the greedy test when a multiple of the interval, or the end, is reached; note the training up to it."""
         total, interval = self.config.env.total_steps, self.config.env.test_interval_steps
         ended = self.env_steps >= total
         if self.env_steps < self.test_due and not ended:
             return
         due = total if ended else self.env_steps // interval * interval
         self.test_due = due + interval
-        seeds = [episode_seed(self.config.seed, Purpose.TEST, i) for i in range(self.config.env.test_episodes)]
-        played = play_greedily(self.test_env, self.policy, seeds, record=False)
-        returns = np.array([episode.episode_return for episode in played])
-        self.tests.append(
-            {
-                "due_steps": due,
-                "env_steps": self.env_steps,
-                "episodes": self.episodes,
-                "updates": self.updates,
-                "episode_return_mean": float(returns.mean()),
-                "episode_return_std": float(returns.std()),
-                "episode_length_mean": float(np.mean([episode.length for episode in played])),
-                "win_rate": win_rate(played),
-            }
-        )
+        counters: dict[str, int | float] = {
+            "due_steps": due,
+            "env_steps": self.env_steps,
+            "episodes": self.episodes,
+            "updates": self.updates,
+        }
+        self.tests.append(counters | greedy_test(self.config, self.test_env, self.policy))
+        if self.episodes:
+            names = [*metrics.columns(TRAINING), *self.more_metrics]
+            self.training.append(dict.fromkeys(names, math.nan) | counters | self.means.take())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all state but the replay, which is kept in pieces of its own.
+
+        Returns:
+            "tensors": of the learner, by name; "numbers": counters and measurements as nested lists and dicts.
+        """
+        learner = self.learner
+        parts = {
+            "agent": learner.agent.state_dict(),
+            "mixer": learner.mixer.state_dict(),
+            "target_agent": learner.target_agent.state_dict(),
+            "target_mixer": learner.target_mixer.state_dict(),
+            "square_avgs": {str(index): average for index, average in enumerate(learner.square_avgs)},
+        }
+        numbers = {
+            "env_steps": self.env_steps,
+            "episodes": self.episodes,
+            "updates": self.updates,
+            "test_due": self.test_due,
+            "entropy_due": self.entropy_due,
+            "last_target_update": learner.last_target_update,
+            "tests": self.tests,
+            "entropies": self.entropies,
+            "training": self.training,
+            "means": self.means.state_dict(),
+        }
+        return {"tensors": tensors_of(parts), "numbers": numbers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state that `state_dict` returned."""
+        learner = self.learner
+        parts: dict[str, dict[str, torch.Tensor]] = {}
+        for name, value in state["tensors"].items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = value
+        learner.agent.load_state_dict(parts["agent"])
+        learner.mixer.load_state_dict(parts.get("mixer", {}))  # VDN's has no weights
+        learner.target_agent.load_state_dict(parts["target_agent"])
+        learner.target_mixer.load_state_dict(parts.get("target_mixer", {}))
+        for index, average in enumerate(learner.square_avgs):
+            average.copy_(parts["square_avgs"][str(index)])
+        numbers = state["numbers"]
+        self.env_steps, self.episodes = int(numbers["env_steps"]), int(numbers["episodes"])
+        self.updates = int(numbers["updates"])
+        self.test_due, self.entropy_due = int(numbers["test_due"]), int(numbers["entropy_due"])
+        learner.last_target_update = int(numbers["last_target_update"])
+        self.tests = [dict(row) for row in numbers["tests"]]
+        self.entropies = [dict(row) for row in numbers["entropies"]]
+        self.training = [dict(row) for row in numbers["training"]]
+        self.means.load_state_dict(numbers["means"])
 
     def note(self) -> str:
         """Return the newest test in a few words."""
@@ -145,11 +203,47 @@ class Trainer:
         }
 
 
+def greedy_test(config: RunConfig, env: VectorEnv, policy: Policy) -> dict[str, float]:
+    """Return what the run's test episodes come to, played greedily."""
+    seeds = [episode_seed(config.seed, Purpose.TEST, i) for i in range(config.env.test_episodes)]
+    played = play_greedily(env, policy, seeds, record=False)
+    returns = np.array([episode.episode_return for episode in played])
+    return {
+        "episode_return_mean": float(returns.mean()),
+        "episode_return_std": float(returns.std()),
+        "episode_length_mean": float(np.mean([episode.length for episode in played])),
+        "win_rate": win_rate(played),
+    }
+
+
+def of_episode(episode: Episode, epsilon: float) -> dict[str, float]:
+    """Return what a training episode adds to training.csv."""
+    return {
+        "epsilon": epsilon,
+        "episode_return_mean": episode.episode_return,
+        "episode_length_mean": float(episode.length),
+        "win_rate": win_rate([episode]),
+    }
+
+
+def of_update(update: Update) -> dict[str, torch.Tensor]:
+    """Return what an update adds to training.csv; nothing is read from the device here."""
+    return {
+        "td_loss": update.td_loss,
+        "regulariser": update.regulariser,
+        "grad_norm": update.grad_norm,
+        "td_error_abs": update.td_error_abs,
+        "q_tot_mean": update.q_tot_mean,
+        "target_mean": update.target_mean,
+    }
+
+
 def entropy_row(due: int, env_steps: int, updates: int, statistics: dict[str, tuple[float, list[float]]]) -> Row:
-    """Return a row of entropy.csv; what is not defined is NaN, an empty cell."""
+    """Return a row of entropy.csv: NaN where the exact gradient is undefined."""
     row: dict[str, int | float] = {"due_steps": due, "env_steps": env_steps, "updates": updates}
-    for gradient, prefix in (("exact", ""), ("released", "released_")):
-        mean, quantiles = statistics.get(gradient, (float("nan"), [float("nan")] * len(QUANTILES)))
+    undefined = (math.nan, [math.nan] * len(QUANTILES))
+    for gradient, (mean, quantiles) in ({"exact": undefined} | statistics).items():
+        prefix = {"exact": "", "released": "released_"}[gradient]
         row[f"{prefix}mean"] = mean
-        row |= {f"{prefix}q{round(100 * q):03d}": value for q, value in zip(QUANTILES, quantiles, strict=True)}
+        row |= {prefix + metrics.quantile_name(q): value for q, value in zip(QUANTILES, quantiles, strict=True)}
     return row

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.report.gather import ENTROPY_COLUMNS, TEST_COLUMNS
+from marl_gre import metrics
 from marl_gre.config import Params
-from marl_gre.credit import QUANTILES
+from marl_gre.metrics import QUANTILES
 
 
 def write_runs(params: Params, results: Path) -> None:
@@ -31,7 +31,7 @@ def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int
     for due in range(0, total + 1, interval):
         mean = end - 150 * np.exp(-4 * due / total) + 3 * generator.normal()
         tests.append([due, due, due // 100, due // 100, mean, 5.0, 100.0, ""])
-    write_csv(folder / "tests.csv", TEST_COLUMNS, tests)
+    write_csv(folder / "tests.csv", metrics.columns("tests.csv"), tests)
     spread = {"qmix": 0.02, "qmix_gre": 0.06}.get(config.algorithm.mixer, 0.0)
     rows = []
     for due in range(min(3000, total), total + 1, config.env.entropy_interval_steps):
@@ -39,7 +39,7 @@ def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int
         quantiles = [min(1.0, low + (1 - low) * q) for q in QUANTILES]
         released = [""] * 22 if spread == 0 else [np.mean(quantiles) + 0.001, *quantiles]
         rows.append([due, due, due // 100, np.mean(quantiles), *quantiles, *released])
-    write_csv(folder / "entropy.csv", ENTROPY_COLUMNS, rows)
+    write_csv(folder / "entropy.csv", metrics.columns("entropy.csv"), rows)
     returns = [row[4] for row in tests]
     write_json(
         folder / "train.json",

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from benchmarks.aggregate import main, summary, write_report
 from benchmarks.claims import presented, verdicts
 from benchmarks.report import figures, tables
-from benchmarks.report.gather import Run, gather, paper_name, reference
+from benchmarks.report.gather import gather, paper_name, reference
 from marl_gre import stats
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput
@@ -125,6 +126,25 @@ def test_runs_of_another_version_do_not_count(here):
     file = here / "results/runs/lumber/qmix/0/train.json"
     file.write_text(file.read_text().replace('"trainer": 1', '"trainer": 0'))
     assert "results versions" in results().missing["lumber", "qmix", 0]
+
+
+def test_evaluations_of_another_version_do_not_count(here, monkeypatch):
+    file = here / "results/evaluation/lumber/qmix/0.json"
+    file.write_text(file.read_text().replace('"schema": 1', '"schema": 1, "results_version": 2'))
+    assert results().missing == {("lumber", "qmix", 0): "evaluated with another results version: run dvc repro"}
+    monkeypatch.setattr("benchmarks.report.gather.EVALUATION_RESULTS_VERSION", 2)
+    assert list(results().runs) == [("lumber", "qmix", 0)]  # what names no version is of the first
+
+
+def test_columns_may_be_more_or_fewer_than_today(here):
+    file = here / "results/runs/lumber/vdn/0/entropy.csv"
+    rows = [line.split(",") for line in file.read_text().splitlines()]
+    more = [["later", *rows[0][:25]], *(["1.5", *row[:25]] for row in rows[1:])]  # no released columns
+    file.write_text("".join(",".join(row) + "\n" for row in more))
+    run = results().runs["lumber", "vdn", 0]
+    assert set(run.entropy["later"]) == {1.5}
+    assert np.isnan(run.entropy["released_mean"]).all()
+    assert np.isfinite(run.entropy["mean"]).all()
 
 
 def test_a_setting_that_the_recorded_run_did_not_know_is_no_difference(here):
@@ -309,7 +329,7 @@ def test_curves_align_on_common_steps(here):
     found = results()
     runs = found.select("lumber", "qmix")
     short = {name: values[:-2] for name, values in runs[1].tests.items()}
-    cut = Run(runs[1].key, runs[1].record, short, runs[1].entropy, runs[1].evaluation)
+    cut = replace(runs[1], tests=short)
     steps, curves = figures.aligned([runs[0], cut], figures.RETURN)
     assert steps.tolist() == list(range(0, 19000, 1000))  # 0 to 20,000 by 1,000 without the last two
     assert curves.shape == (2, 19)

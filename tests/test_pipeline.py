@@ -168,6 +168,16 @@ def test_raised_results_version_reruns_its_users(finished):
     assert finished.trained() == ["lumber gre 0"]
 
 
+def test_a_raised_version_of_the_evaluation_makes_evaluations_stale_and_no_run(finished):
+    path = finished.folder / "results_versions.yaml"
+    path.write_text(path.read_text().replace("evaluation: 1", "evaluation: 2"))
+    stale = set(json.loads(finished.ok("dvc", "status", "--json"))) - {"versions"}  # which wrote the file
+    assert stale == {"evaluate@lumber-vdn-0", "evaluate@lumber-gre-0"}
+    path.write_text(path.read_text().replace("evaluation: 2", "evaluation: 1").replace("testing: 1", "testing: 2"))
+    stale = set(json.loads(finished.ok("dvc", "status", "--json"))) - {"versions"}
+    assert stale == {"train@lumber-vdn-0", "train@lumber-gre-0"}
+
+
 def test_a_mistake_costs_nothing(finished):
     before = finished.ok("git", "status", "--porcelain")
     finished.edit("gre_lambda: 1e-3", "gre_lambda: lots")

@@ -17,11 +17,11 @@ import torch
 
 import marl_gre_envs
 from marl_gre.config import EvaluateConfig, load_params
-from marl_gre.credit import QUANTILES
 from marl_gre.data import collate
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse
 from marl_gre.jobs.evaluate import evaluate_run
 from marl_gre.jobs.train import train
+from marl_gre.metrics import QUANTILES
 from marl_gre.networks import build
 from marl_gre.policy import Policy
 from marl_gre.replay import Replay
@@ -46,7 +46,10 @@ algorithms:
   qmix_gre: {mixer: qmix_gre}
 train: {hidden_dim: 16, batch_episodes: 8, device: cpu}
 """
-FILES = ["SHA256SUMS", "entropy.csv", "provenance.json", "tests.csv", "train.json", "weights.safetensors"]
+FILES = [
+    "SHA256SUMS",
+    *("entropy.csv", "provenance.json", "tests.csv", "train.json", "training.csv", "weights.safetensors"),
+]
 
 
 @pytest.fixture(scope="module")

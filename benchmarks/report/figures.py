@@ -8,7 +8,7 @@ import io
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 import marl_gre_envs
 from benchmarks.claims.declared import OF_SPAN, anchor_of
 from benchmarks.report.gather import Columns, Results, Run
-from marl_gre import stats
+from marl_gre import metrics, stats
+from marl_gre.metrics import TRAINING
 from marl_gre.seeding import Purpose, rng
 from marl_gre.stats import Array
 
@@ -309,6 +310,19 @@ FIGURES: tuple[Curves | Pictures, ...] = (
 )
 
 
+def training_curves(results: Results) -> Iterator[tuple[Curves, Results]]:
+    """Give a figure of each column of training.csv, a third party's too, with the runs that have it."""
+    units = {metric.name: metric.unit for metric in metrics.declared(TRAINING)}
+    found = dict.fromkeys(name for run in results.runs.values() for name in run.training)
+    for name in found:
+        runs = {key: run for key, run in results.runs.items() if np.isfinite(run.training.get(name, np.nan)).any()}
+        if name not in metrics.COUNTERS and runs:
+            label = f"{name}\n({units[name]})" if name in units else name
+            metric = Metric(name, lambda run: run.training, name, label)
+            title = f"During training, exploration included: {name}"
+            yield Curves(f"training_{name}", title, (metric,), None, appendix=True), replace(results, runs=runs)
+
+
 def without_start(bands: Sequence[tuple[Array, Array, Array]], total_steps: int) -> tuple[float, float] | None:
     """Return the ends of an axis without the start's lowest values, None where they take less than half of it.
 
@@ -381,10 +395,11 @@ class Drawn:
 def write(results: Results, folder: Path) -> list[Drawn]:
     """Write all figures as PNG and SVG, without dates, versions and random ids."""
     written = []
-    for declared in FIGURES:
+    declarations = [(declared, results) for declared in FIGURES]
+    for declared, shown in [*declarations, *training_curves(results)]:
         with matplotlib.style.context(["default", LOOK]):  # whatever the reader's own matplotlibrc says
-            panels = dict(declared.panels(results))
-            for name, figure in declared.draw(results):
+            panels = dict(declared.panels(shown))
+            for name, figure in declared.draw(shown):
                 matplotlib.rcParams["svg.hashsalt"] = name
                 figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
                 figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
@@ -395,12 +410,12 @@ def write(results: Results, folder: Path) -> list[Drawn]:
                         path=folder / f"{name}.png",
                         figure=declared.name,
                         title=declared.title + (" (interquartile means)" if is_iqm else ""),
-                        alt=declared.describe(results),
+                        alt=declared.describe(shown),
                         is_picture=is_picture,
                         appendix=declared.appendix or is_iqm,
                         panels=tuple((title, _bytes(panel, is_picture)) for title, panel in panels[name]),
-                        legend=declared.legend(results),
-                        key=declared.key(results, name),
+                        legend=declared.legend(shown),
+                        key=declared.key(shown, name),
                     )
                 )
     return written

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
 from benchmarks.layout import evaluation_file, run_folder
-from marl_gre.config import EnvConfig, Params
-from marl_gre.credit import QUANTILES
+from marl_gre import metrics
+from marl_gre.config import EVALUATION_RESULTS_VERSION, EnvConfig, Params
 from marl_gre.errors import BadInput
+from marl_gre.metrics import ENTROPY, QUANTILES, TESTS, TRAINING
 from marl_gre.storage.run_dir import SCHEMA
 
 Key = tuple[str, str, int]
@@ -25,22 +26,7 @@ Key = tuple[str, str, int]
 Columns = dict[str, NDArray[np.float64]]
 """A CSV file of numbers; an empty cell is NaN."""
 
-QUANTILE_COLUMNS = tuple(f"q{round(100 * q):03d}" for q in QUANTILES)
-TEST_COLUMNS = (
-    "due_steps",
-    "env_steps",
-    "episodes",
-    "updates",
-    "episode_return_mean",
-    "episode_return_std",
-    "episode_length_mean",
-    "win_rate",
-)
-ENTROPY_COLUMNS = (
-    *("due_steps", "env_steps", "updates", "mean", *QUANTILE_COLUMNS),
-    *("released_mean", *(f"released_{name}" for name in QUANTILE_COLUMNS)),
-)
-NEVER_EMPTY = {*TEST_COLUMNS} - {"win_rate"}  # there is not always something to win
+QUANTILE_COLUMNS = tuple(metrics.quantile_name(q) for q in QUANTILES)
 NULL_WHERE_UNDEFINED = (  # evaluations
     *("win_rate", "entropy_mean", "entropy_untrained_mean", "entropy_shuffled_mean"),
     *("share_unevenness_mean", "share_shift_shuffled_mean", "share_unevenness_by_agent"),  # and before version 2
@@ -57,6 +43,7 @@ class Run:
     tests: Columns
     entropy: Columns
     evaluation: dict[str, Any]
+    training: Columns  # empty where the run did not record it
 
 
 @dataclass(frozen=True)
@@ -189,6 +176,8 @@ def _read_run(params: Params, key: Key) -> Run | str:
     evaluation = _read_json(evaluation_path, key, evaluate_again)
     if evaluation.get("config_hash") != record.get("config_hash"):
         return "the evaluation is of another training: run dvc repro"
+    if evaluation.get("results_version", 1) != EVALUATION_RESULTS_VERSION:
+        return "evaluated with another results version: run dvc repro"
     _check_number(folder / "train.json", record, "final_return", train_again)
     _check_number(evaluation_path, evaluation, "episode_return_mean", evaluate_again)
     for name in NULL_WHERE_UNDEFINED:
@@ -197,9 +186,10 @@ def _read_run(params: Params, key: Key) -> Run | str:
     return Run(
         key=key,
         record=record,
-        tests=_read_columns(folder / "tests.csv", TEST_COLUMNS, train_again),
-        entropy=_read_columns(folder / "entropy.csv", ENTROPY_COLUMNS, train_again),
+        tests=_read_columns(folder / TESTS, train_again),
+        entropy=_read_columns(folder / ENTROPY, train_again),
         evaluation=evaluation,
+        training=_read_columns(folder / TRAINING, train_again) if (folder / TRAINING).exists() else {},
     )
 
 
@@ -216,20 +206,27 @@ def _read_json(path: Path, key: Key, again: str) -> dict[str, Any]:
     return content
 
 
-def _read_columns(path: Path, names: tuple[str, ...], again: str) -> Columns:
-    """Read a CSV file of numbers whose first column increases."""
+def _read_columns(path: Path, again: str) -> Columns:
+    """Read a CSV file of numbers whose due_steps increase.
+
+    Returns:
+        Its columns, and all that are declared for it: one that is absent and may be empty is NaN.
+    """
+    declared = metrics.declared(path.name)
+    needed = [metric.name for metric in declared if not metric.nullable]
     try:
         with path.open(newline="") as file:
-            header, *rows = csv.reader(file)
-        if tuple(header) != names:
-            raise ValueError(f"the columns must be {', '.join(names[:4])}, ...")
+            names, *rows = csv.reader(file)
+        if not {*needed} <= {*names} or len({*names}) < len(names):
+            raise ValueError(f"the columns {', '.join(needed)} are needed, each column once")
         if not rows or any(len(row) != len(names) for row in rows):
             raise ValueError("rows are missing or cut short")
         table = np.array([[float(cell) if cell else math.nan for cell in row] for row in rows])
     except (OSError, ValueError, csv.Error) as error:
         raise BadInput(f"{path}: damaged ({error}); make it again: {again}") from error
-    columns = dict(zip(names, table.T, strict=True))
-    if np.isinf(table).any() or any(np.isnan(columns[name]).any() for name in names if name in NEVER_EMPTY):
+    columns = {metric.name: np.full(len(rows), math.nan) for metric in declared}
+    columns |= dict(zip(names, table.T, strict=True))
+    if np.isinf(table).any() or any(np.isnan(columns[name]).any() for name in needed):
         raise BadInput(f"{path}: found a cell that is not a finite number; make it again: {again}")
     if (np.diff(columns["due_steps"]) <= 0).any():
         raise BadInput(f"{path}: due_steps must increase; make it again: {again}")

@@ -15,7 +15,8 @@ import torch
 
 from benchmarks.report.gather import QUANTILE_COLUMNS, Results, Run, paper_name, reference, same_env
 from marl_gre import stats
-from marl_gre.credit import QUANTILES, differentiate
+from marl_gre.credit import differentiate
+from marl_gre.metrics import QUANTILES
 from marl_gre.mixers import AgentValues, EnvSizes
 from marl_gre.stats import Array
 from marl_gre.trainer import LAST_TESTS

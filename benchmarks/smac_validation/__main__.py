@@ -30,7 +30,8 @@ from benchmarks.smac_validation.checks import Check, Section
 from benchmarks.smac_validation.game import real_game
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput, run_cli
-from marl_gre.storage.run_dir import provenance, publish_json
+from marl_gre.storage.files import publish_json
+from marl_gre.storage.provenance import provenance
 
 FILE = RESULTS / "smac_validation.json"
 DOCUMENT = Path("docs/smac-engine.md")

@@ -24,7 +24,7 @@ from benchmarks.smac_validation.checks import Check, Section, within
 from benchmarks.smac_validation.game import real_game
 from marl_gre.config import EnvConfig, RunConfig, load_params
 from marl_gre.progress import Progress
-from marl_gre.storage.run_dir import publish_json
+from marl_gre.storage.files import publish_json
 from marl_gre.trainer import Trainer
 
 FIRST_STEPS = 10_000

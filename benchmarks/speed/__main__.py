@@ -18,7 +18,7 @@ from benchmarks.speed.cases import FULL, QUICK
 from benchmarks.speed.sections import SECTIONS, Row
 from benchmarks.speed.tools import peak_gflops
 from marl_gre.errors import StorageFailed, run_cli
-from marl_gre.storage.run_dir import provenance
+from marl_gre.storage.provenance import provenance
 
 
 def machine() -> Row:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from marl_gre import metrics
 from marl_gre.config import Params, load_params
 from marl_gre.networks import build, pick_device
 from marl_gre.rollout import make_env
@@ -22,12 +23,13 @@ def check_params(path: Path) -> str:
 
 
 def check_runnable(params: Params) -> None:
-    """Make every selected environment and network once.
+    """Make every selected environment and network once, and find the metrics.
 
     Raises:
         BadInput: one of them cannot be made.
     """
     pick_device(params.train.device)
+    metrics.find(params.metrics)
     for env_key in params.run.envs:
         env = make_env(env_key, params.envs[env_key], 1)
         for algorithm_key in params.run.algorithms:

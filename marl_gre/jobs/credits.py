@@ -14,10 +14,12 @@ from marl_gre.data import Batch, Episode, collate
 from marl_gre.errors import BadInput, StorageFailed
 from marl_gre.jobs.credits_drawing import animation, picture
 from marl_gre.jobs.play import drawing, render, save_gif
+from marl_gre.metrics import Row
 from marl_gre.networks import Networks, restore
 from marl_gre.policy import Policy
 from marl_gre.rollout import make_env, play_greedily
-from marl_gre.storage.run_dir import FinishedRun, Row, csv_text, load_run
+from marl_gre.storage.files import csv_text
+from marl_gre.storage.run_dir import FinishedRun, load_run
 
 PHASES = 4
 """Parts of an episode, equal shares of its steps."""

@@ -7,34 +7,41 @@ from typing import Any
 import numpy as np
 import torch
 
-from marl_gre.config import EvaluateConfig
-from marl_gre.credit import QUANTILES, credits, entropy_statistics, gradient_entropy
+from marl_gre.config import EVALUATION_RESULTS_VERSION, EvaluateConfig
+from marl_gre.credit import credits, entropy_statistics, gradient_entropy
 from marl_gre.data import Batch, collate
+from marl_gre.metrics import QUANTILES
 from marl_gre.networks import build, restore
 from marl_gre.policy import Policy
 from marl_gre.rollout import make_env, play_greedily, win_rate
 from marl_gre.seeding import Purpose, episode_seed, rng
 from marl_gre.shares import by_agent, shares, shift, unevenness
 from marl_gre.stats import iqm
-from marl_gre.storage.run_dir import SCHEMA, FinishedRun, load_run, publish_json
+from marl_gre.storage.files import publish_json
+from marl_gre.storage.run_dir import SCHEMA, WORK, FinishedRun, load_run
+from marl_gre.storage.weights import WEIGHTS
 
 SHARE_DECIMALS = 5
 """Of the three numbers on shares, so that they are equal on CPU types whose float32 sums differ in the last bits."""
 
 
-def evaluate(run: Path, out: Path, config: EvaluateConfig) -> None:
-    """Evaluate a published run and publish one JSON file.
+def evaluate(run: Path, out: Path | None, config: EvaluateConfig, work: Path = WORK) -> dict[str, Any]:
+    """Evaluate a published run, publish one JSON file and return its content.
 
     Args:
         run: folder of the run.
-        out: the JSON file.
+        out: the JSON file; None writes none.
         config: the `evaluate` section of params.yaml.
+        work: where weights lie that were not published.
 
     Raises:
-        BadInput: the folder holds no sound run.
+        BadInput: the folder holds no sound run, or its weights are not here.
+        StorageFailed: the file cannot be written.
     """
-    torch.set_num_threads(1)
-    publish_json(out, evaluate_run(load_run(run), config))
+    result = evaluate_run(load_run(run, work), config)
+    if out is not None:
+        publish_json(out, result)
+    return result
 
 
 def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
@@ -62,11 +69,12 @@ def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
         shift_mean = shift(own, shares(shuffled)).mean().item()
     return {
         "schema": SCHEMA,
+        "results_version": EVALUATION_RESULTS_VERSION,
         "env": run.config.env_key,
         "algorithm": run.config.algorithm_key,
         "seed": run.config.seed,
         "config_hash": run.record["config_hash"],
-        "weights_sha256": run.sums["weights.safetensors"],
+        "weights_sha256": run.sums[WEIGHTS],
         "episodes": [
             {"seed": e.seed, "return": e.episode_return, "length": e.length, "terminated": e.terminated, "won": e.won}
             for e in episodes

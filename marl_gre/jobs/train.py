@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -9,42 +10,37 @@ import torch
 
 from marl_gre import signals
 from marl_gre.config import RunConfig
-from marl_gre.errors import NonFinite
+from marl_gre.errors import NonFinite, StorageFailed
+from marl_gre.metrics import ENTROPY, TESTS, TRAINING
 from marl_gre.progress import Progress
 from marl_gre.storage import checkpoint
+from marl_gre.storage.files import csv_text, json_text, publishing, sync_folder, write_durably
+from marl_gre.storage.provenance import provenance
 from marl_gre.storage.resume import Keeper
-from marl_gre.storage.run_dir import (
-    lock,
-    prepare,
-    provenance,
-    publishing,
-    tensors_of,
-    weights_bytes,
-    write_run,
-)
+from marl_gre.storage.run_dir import PROVENANCE, RECORD, lock, prepare, work_folder, write_run
+from marl_gre.storage.weights import WEIGHTS, tensors_of, weights_bytes
 from marl_gre.trainer import Trainer, entropy_row
 
 CHECKPOINT_STEPS = 10_000
 """Environment steps between checkpoints; no result depends on it."""
 
 
-def train(config: RunConfig, out: Path, work: Path) -> None:
+def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True) -> None:
     """Train one run and publish its files; go on from its newest checkpoint if it was stopped.
 
     Args:
         config: what to train.
-        out: folder of the published files: tests.csv, entropy.csv, train.json, provenance.json, weights.safetensors,
-            SHA256SUMS.
+        out: folder of the published files (storage/run_dir.py lists them).
         work: where runs keep lock and checkpoints, in a folder named by the run's identity.
+        publish_weights: False publishes their hash only, and leaves them in the run's folder of `work`.
 
     Raises:
-        BadInput: the environment or mixer cannot be made from the config.
+        BadInput: the environment, mixer or a metric cannot be made from the config.
         EnvironmentFailed, NonFinite, RunInUse, StorageFailed, Stopped: see marl_gre.errors.
     """
     started = time.monotonic()
-    torch.set_num_threads(1)  # two threads on two busy cores are several times slower than one
     identity = config.identity()
-    folder = work / identity[:12]
+    folder = work_folder(work, identity)
     with signals.noted() as received, lock(folder):
         prepare(out)
         trainer = Trainer(config)
@@ -65,11 +61,37 @@ def train(config: RunConfig, out: Path, work: Path) -> None:
             raise NonFinite(f"{error} {_keep_failure(folder, trainer)}") from error
         finally:
             progress.close()
-        weights = weights_bytes(trainer.learner.agent, trainer.learner.mixer)
-        entropies = trainer.entropies or [entropy_row(0, 0, 0, {})]
+        contents = _contents(trainer, started)
+        if not publish_weights:
+            _keep_weights(folder, contents[WEIGHTS])
         with publishing(out) as target:
-            write_run(target, trainer.tests, entropies, weights, trainer.record(), provenance(trainer.device, started))
+            write_run(target, contents, withheld=() if publish_weights else (WEIGHTS,))
         checkpoint.remove_all(folder)
+
+
+def _contents(trainer: Trainer, started: float) -> Mapping[str, bytes]:
+    """Return the files of a finished run by name."""
+    entropies = trainer.entropies or [entropy_row(0, 0, 0, {})]
+    return {
+        ENTROPY: csv_text(entropies).encode(),
+        PROVENANCE: json_text(provenance(trainer.device, started)).encode(),
+        TESTS: csv_text(trainer.tests).encode(),
+        RECORD: json_text(trainer.record()).encode(),
+        TRAINING: csv_text(trainer.training).encode(),
+        WEIGHTS: weights_bytes(trainer.learner.agent, trainer.learner.mixer),
+    }
+
+
+def _keep_weights(folder: Path, weights: bytes) -> None:
+    """Leave the weights in the run's work folder, whole or not at all."""
+    path = folder / WEIGHTS
+    temporary = path.with_suffix(".tmp")
+    try:
+        write_durably(temporary, weights)
+        temporary.replace(path)
+        sync_folder(folder)
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be written ({error}); free space or fix permissions.") from error
 
 
 def _keep_failure(folder: Path, trainer: Trainer) -> str:
@@ -84,7 +106,7 @@ def _keep_failure(folder: Path, trainer: Trainer) -> str:
     path = folder / "failure" / f"update-{trainer.updates:07d}.safetensors"
     try:
         path.parent.mkdir(exist_ok=True)
-        checkpoint.write_durably(path, content)
+        write_durably(path, content)
     except OSError as error:
         return f"Its batch could not be kept ({error})."
     return f"Its batch and the weights are in {path}; the newest checkpoint holds finite numbers only."

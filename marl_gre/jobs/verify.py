@@ -1,11 +1,13 @@
 """Whether a published run is what it was: its files by their hashes, its identity, and its numbers by playing again.
 
-The last test of a run is played by its published weights, and so is its evaluation: both are played again on the same
-episodes and must come out bit for bit; if asked for, the whole run is trained again too. That is promised on the same
-CPU type, device and versions only; elsewhere the difference is reported.
+The last test of a run is played by its weights, and so is its evaluation: both are played again on the same episodes
+and must come out bit for bit; if asked for, the whole run is trained again too, which also proves a run whose weights
+are not here. That is promised on the same CPU type, device and versions only; elsewhere the difference is reported.
+What is compared is what was recorded: a later version may record more.
 """
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -15,22 +17,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from marl_gre.config import EvaluateConfig
+from marl_gre.config import EVALUATION_RESULTS_VERSION, EvaluateConfig
 from marl_gre.errors import BadInput, NotVerified
 from marl_gre.jobs.evaluate import evaluate_run
 from marl_gre.jobs.train import train
-from marl_gre.networks import pick_device
-from marl_gre.storage.checkpoint import sha256
-from marl_gre.storage.run_dir import PUBLISHED, SUMS, FinishedRun, csv_text, json_text, load_run, machine, read_sums
-from marl_gre.trainer import Trainer
+from marl_gre.metrics import TESTS
+from marl_gre.networks import pick_device, restore
+from marl_gre.policy import Policy
+from marl_gre.rollout import make_env
+from marl_gre.storage.files import csv_text, json_text, sha256
+from marl_gre.storage.provenance import machine
+from marl_gre.storage.run_dir import PROVENANCE, RECORD, SUMS, WORK, FinishedRun, load_run, read_sums
+from marl_gre.storage.weights import WEIGHTS
+from marl_gre.trainer import greedy_test
 
 MAX_BYTES = 100_000_000
 """A JSON or CSV file larger than this is not read."""
 
 
-def verify(run: Path, evaluation: Path | None = None, retrain: bool = False) -> Iterator[str]:
+def verify(run: Path, evaluation: Path | None = None, retrain: bool = False, work: Path = WORK) -> Iterator[str]:
     """Check a published run; yield one line about each thing checked.
 
     Args:
@@ -38,42 +43,50 @@ def verify(run: Path, evaluation: Path | None = None, retrain: bool = False) -> 
         evaluation: the JSON file of its evaluation; None looks where the pipeline puts it and does without if there is
             none.
         retrain: also train it again from its recorded config, which takes as long as the run did.
+        work: where weights lie that were not published.
 
     Raises:
         BadInput: there is no run, or not one that this version can read.
         NotVerified: a file changed, or numbers do not come out although they should.
     """
-    torch.set_num_threads(1)
     yield _check_hashes(run)
-    finished = load_run(run)
+    finished = load_run(run, work)
     yield _check_identity(run, finished)
-    here, there = machine(pick_device(finished.config.train.device)), _read_json(run / "provenance.json")
+    here, there = machine(pick_device(finished.config.train.device)), _read_json(run / PROVENANCE)
     other = [f"{name}: {there.get(name)} then, {value} now" for name, value in here.items() if there.get(name) != value]
     now = finished.config.results_versions()
     if now != finished.record["results_versions"]:
         other.append(f"results_versions: {finished.record['results_versions']} then, {now} now")
     yield f"machine: {'the same type, versions and threads' if not other else '; '.join(other)}"
-    yield _compare(f"{run}/tests.csv, last row", *_last_test(run, finished), other)
+    retrained = ""
+    if retrain:
+        retrained, weights = _retrain(run, finished, other)
+        finished = dataclasses.replace(finished, weights=finished.weights or weights)
+    if finished.weights is None:
+        yield f"weights: not here, so nothing was played again; {SUMS} has their hash, which --retrain compares"
+    else:
+        yield _compare(f"{run}/{TESTS}, last row", *_last_test(run, finished), other)
     path = evaluation or _usual_evaluation(run, finished)
     if path is None:
         yield "evaluation: none found; name one with --evaluation"
     else:
-        yield _compare(path, *_evaluation(path, finished), other)
+        yield _check_evaluation(path, finished, other)
     if retrain:
-        yield _retrain(run, finished, other)
+        yield retrained
 
 
 def _check_hashes(run: Path) -> str:
-    if not (run / "train.json").is_file():
-        raise BadInput(f"{run}: no finished run here; name a folder with train.json.")
+    if not (run / RECORD).is_file():
+        raise BadInput(f"{run}: no finished run here; name a folder with {RECORD}.")
     try:
         listed = read_sums(run)
-        changed = [name for name in PUBLISHED if sha256(run / name) != listed[name]]
+        names = [name for name in listed if name != WEIGHTS or (run / name).exists()]
+        changed = [name for name in names if sha256(run / name) != listed[name]]
     except (OSError, ValueError) as error:
         raise NotVerified(f"{run}: a published file is missing or damaged ({error}).") from error
     if changed:
         raise NotVerified(f"{run}: {', '.join(changed)} changed since it was published ({SUMS} has another hash).")
-    return f"files: {', '.join(PUBLISHED)} are what {SUMS} says"
+    return f"files: {', '.join(names)} are what {SUMS} says"
 
 
 def _check_identity(run: Path, finished: FinishedRun) -> str:
@@ -87,42 +100,68 @@ def _check_identity(run: Path, finished: FinishedRun) -> str:
 
 def _last_test(run: Path, finished: FinishedRun) -> tuple[dict, dict]:
     """Return the last row of tests.csv, and what playing that test again gives for it."""
+    config, record = finished.config, finished.record
+    env = make_env(config.env_key, config.env, min(config.env.test_episodes, config.env.test_copies))
+    policy = Policy(restore(finished, env).agent)
     try:
-        rows = list(csv.DictReader(io.StringIO((run / "tests.csv").read_text())))
-        trainer = Trainer(finished.config)
-        finished.load_into(trainer.learner.agent, trainer.learner.mixer)
-        trainer.env_steps, trainer.episodes, trainer.updates = (
-            int(finished.record[name]) for name in ("env_steps", "episodes", "updates")
-        )
-        trainer.test_if_due()
-        (again,) = csv.DictReader(io.StringIO(csv_text(trainer.tests)))
-        return rows[-1], again
+        published = _read_csv((run / TESTS).read_text())[-1]
+        counters = {name: int(record[name]) for name in ("env_steps", "episodes", "updates")}
+        row = {"due_steps": config.env.total_steps, **counters, **greedy_test(config, env, policy)}
+        (again,) = _read_csv(csv_text([row]))
     except (KeyError, ValueError, IndexError, TypeError, csv.Error) as error:
-        raise NotVerified(f"{run}: tests.csv or train.json is not of this version ({error!r}).") from error
-
-
-def _evaluation(path: Path, finished: FinishedRun) -> tuple[dict, dict]:
-    """Return an evaluation, and what evaluating again gives."""
-    published = _read_json(path)
-    if published.get("weights_sha256") != finished.sums["weights.safetensors"]:
-        raise NotVerified(f"{path}: made from other weights than the run's.")
-    if not isinstance(published.get("episodes"), list) or not published["episodes"]:
-        raise NotVerified(f"{path}: holds no episodes.")
-    again = json.loads(json_text(evaluate_run(finished, EvaluateConfig(episodes=len(published["episodes"])))))
+        raise NotVerified(f"{run}: {TESTS} or {RECORD} is not of this version ({error!r}).") from error
     return published, again
 
 
-def _retrain(run: Path, finished: FinishedRun, other: list[str]) -> str:
-    """Train the run again and return a line about what came out; raise as `_judge` does."""
+def _check_evaluation(path: Path, finished: FinishedRun, other: list[str]) -> str:
+    """Compare an evaluation with what evaluating again gives, where the weights are here."""
+    published = _read_json(path)
+    if published.get("weights_sha256") != finished.sums[WEIGHTS]:
+        raise NotVerified(f"{path}: made from other weights than the run's.")
+    if not isinstance(published.get("episodes"), list) or not published["episodes"]:
+        raise NotVerified(f"{path}: holds no episodes.")
+    if finished.weights is None:
+        return f"{path}: made from the run's weights, which are not here; not played again"
+    version = published.pop("results_version", 1)
+    if version != EVALUATION_RESULTS_VERSION:
+        other = [*other, f"results version of the evaluation: {version} then, {EVALUATION_RESULTS_VERSION} now"]
+    again = json.loads(json_text(evaluate_run(finished, EvaluateConfig(episodes=len(published["episodes"])))))
+    return _compare(path, published, again, other)
+
+
+def _retrain(run: Path, finished: FinishedRun, other: list[str]) -> tuple[str, dict | None]:
+    """Train the run again; return a line about what came out, and the weights if they have the published hash.
+
+    Raises:
+        NotVerified: as `_judge`.
+    """
+    compared = [name for name in finished.sums if name != PROVENANCE]  # where and when: never the same
     with tempfile.TemporaryDirectory(prefix="marl-gre-") as folder:
         out = Path(folder) / "run"
         train(finished.config, out, Path(folder) / "work")
-        again = read_sums(out)
-    compared = [name for name in PUBLISHED if name != "provenance.json"]  # where and when: never the same
-    different = [name for name in compared if again[name] != finished.sums[name]]
+        again = load_run(out)
+        different = [name for name in compared if again.sums[name] != finished.sums[name]]
+        different = [name for name in different if not _holds_the_same(run / name, out / name)]
+    weights = None if WEIGHTS in different else again.weights
     if not different:
-        return f"{run}: trained again, {', '.join(compared)} bit-equal"
-    return _judge(f"{run}: trained again, {', '.join(different)} differ", other)
+        return f"{run}: trained again, {', '.join(compared)} bit-equal", weights
+    return _judge(f"{run}: trained again, {', '.join(different)} differ", other), weights
+
+
+def _holds_the_same(published: Path, again: Path) -> bool:
+    """Return whether a file holds everything that was published; a later version may write more or no empty columns."""
+    try:
+        if published.suffix == ".csv":
+            then, now = _read_csv(published.read_text()), _read_csv(again.read_text())
+            return len(then) == len(now) and all(
+                cell == new.get(name, "") for old, new in zip(then, now, strict=True) for name, cell in old.items()
+            )
+        if published.suffix == ".json":
+            leaves = dict(_leaves(_read_json(again)))
+            return all(name in leaves and leaves[name] == value for name, value in _leaves(_read_json(published)))
+    except (OSError, ValueError, csv.Error) as error:
+        raise NotVerified(f"{published}: cannot be compared ({error}).") from error
+    return False
 
 
 def _usual_evaluation(run: Path, finished: FinishedRun) -> Path | None:
@@ -138,7 +177,7 @@ def _usual_evaluation(run: Path, finished: FinishedRun) -> Path | None:
 def _compare(what: Path | str, published: dict, again: dict, other: list[str]) -> str:
     """Return a line about equality; raise as `_judge` does."""
     then, now = dict(_leaves(published)), dict(_leaves(again))
-    different = [name for name in then.keys() | now.keys() if name not in then or then.get(name) != now.get(name)]
+    different = [name for name, value in then.items() if name not in now or now[name] != value]
     if not different:
         return f"{what}: played again, {len(then)} values bit-equal"
     largest = max((_distance(then.get(name), now.get(name)), name) for name in different)
@@ -173,6 +212,18 @@ def _distance(one: Any, two: Any) -> float:
     except (TypeError, ValueError):
         return math.inf
     return distance if distance == distance else math.inf
+
+
+def _read_csv(text: str) -> list[dict[str, str]]:
+    """Return the rows of a CSV file by column.
+
+    Raises:
+        ValueError: a row has another number of cells than there are columns.
+    """
+    rows = list(csv.DictReader(io.StringIO(text), restkey="", restval=None))
+    if any("" in row or None in row.values() for row in rows):
+        raise ValueError("rows are cut short or too long")
+    return rows
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from marl_gre.errors import StorageFailed
+from marl_gre.storage.files import sha256, sync_folder, write_durably
 
 SCHEMA = 2
 KEPT = 2
@@ -186,27 +187,3 @@ def _prune(work: Path) -> None:
             path.unlink()
     for leftover in work.glob("checkpoint-*.tmp-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-
-
-def write_durably(path: Path, data: bytes) -> dict[str, int | str]:
-    """Write a file through to the disk; return its entry."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def sync_folder(folder: Path) -> None:
-    """Write a folder's list of names through to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, read piece by piece."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,13 +13,10 @@ import torch
 
 from marl_gre.errors import NonFinite, StorageFailed
 from marl_gre.storage import checkpoint
-from marl_gre.storage.run_dir import tensors_of
 
 if TYPE_CHECKING:
     from marl_gre.trainer import Trainer
 
-PARTS = ("agent", "mixer", "target_agent", "target_mixer")
-COUNTERS = ("env_steps", "episodes", "updates", "test_due", "entropy_due")
 STATE = "state.safetensors"
 
 
@@ -47,7 +44,8 @@ class Keeper:
             NonFinite: a weight is NaN or infinite; checkpoints hold finite numbers only.
             StorageFailed: it cannot be written.
         """
-        tensors = _tensors(trainer)
+        trained = trainer.state_dict()
+        tensors = trained["tensors"]
         spoilt = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
         if spoilt:
             raise NonFinite(f"the model's {spoilt[0]} is not finite: lower train.lr; the checkpoint before is kept.")
@@ -58,15 +56,9 @@ class Keeper:
             self.segments |= checkpoint.write_segment(self.work, name, trainer.replay.segment(first))
             self.stored = trainer.replay.added
         self.segments = {name: entry for name, entry in self.segments.items() if _numbers(name)[1] >= oldest}
-        content = {
-            "counters": {name: getattr(trainer, name) for name in COUNTERS},
-            "last_target_update": trainer.learner.last_target_update,
-            "tests": [_to_json(row) for row in trainer.tests],
-            "entropies": [_to_json(row) for row in trainer.entropies],
-        }
         self.number += 1
         state = safetensors.torch.save(tensors)
-        checkpoint.save(self.work, self.run, self.number, {STATE: state}, self.segments, content)
+        checkpoint.save(self.work, self.run, self.number, {STATE: state}, self.segments, _to_json(trained["numbers"]))
 
     def resume(self, trainer: "Trainer") -> bool:
         """Take a fresh trainer to the newest sound checkpoint; return whether there was one.
@@ -79,14 +71,10 @@ class Keeper:
             return False
         content, files, self.segments = found
         try:
-            _load_tensors(trainer, safetensors.torch.load(files.pop(STATE).read_bytes()))
+            tensors = safetensors.torch.load(files.pop(STATE).read_bytes())
             for name in sorted(files):
                 trainer.replay.restore(files[name].read_bytes(), _numbers(name)[0])
-            for name in COUNTERS:
-                setattr(trainer, name, int(content["counters"][name]))
-            trainer.learner.last_target_update = int(content["last_target_update"])
-            trainer.tests = [_from_json(row) for row in content["tests"]]
-            trainer.entropies = [_from_json(row) for row in content["entropies"]]
+            trainer.load_state_dict({"tensors": tensors, "numbers": _from_json(content)})
         except Exception as error:  # hashes are right, so another version wrote it, or a forger: anything can be wrong
             raise StorageFailed(
                 f"{self.work}: the checkpoint does not fit this version ({error!r}); delete this folder to start again."
@@ -96,35 +84,25 @@ class Keeper:
         return True
 
 
-def _tensors(trainer: "Trainer") -> dict[str, torch.Tensor]:
-    """Return all tensors of the learner by name."""
-    learner = trainer.learner
-    parts = {part: getattr(learner, part).state_dict() for part in PARTS}
-    averages = {str(index): average for index, average in enumerate(learner.square_avgs)}
-    return tensors_of(parts | {"square_avgs": averages})
-
-
-def _load_tensors(trainer: "Trainer", tensors: dict[str, torch.Tensor]) -> None:
-    learner = trainer.learner
-    groups: dict[str, dict[str, torch.Tensor]] = {}
-    for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        groups.setdefault(part, {})[rest] = value
-    for part in PARTS:
-        getattr(learner, part).load_state_dict(groups.get(part, {}))
-    for index, average in enumerate(learner.square_avgs):
-        average.copy_(groups["square_avgs"][str(index)])
-
-
 def _numbers(segment: str) -> tuple[int, int]:
     """Return the numbers of a segment's first and last episode."""
     first, last = segment.removesuffix(".safetensors").split("-")[-2:]
     return int(first), int(last)
 
 
-def _to_json(row: Any) -> dict[str, float | None]:
-    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+def _to_json(value: Any) -> Any:
+    """Return nested numbers with null for what is not finite, which JSON cannot hold."""
+    if isinstance(value, dict):
+        return {name: _to_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_to_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _from_json(row: dict[str, float | None]) -> dict[str, float]:
-    return {name: math.nan if value is None else value for name, value in row.items()}
+def _from_json(value: Any) -> Any:
+    """Return nested numbers with NaN for null."""
+    if isinstance(value, dict):
+        return {name: _from_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_from_json(item) for item in value]
+    return math.nan if value is None else value

@@ -1,51 +1,47 @@
 """A run on disk: its lock, its published files, and how to read them back.
 
-Published files appear all at once (written beside the target, through to the disk, and renamed); nothing half-written
-is ever visible under its final name. SHA256SUMS holds their hashes: `sha256sum -c SHA256SUMS` reads it too. There is no
-pickle anywhere.
+Published files appear all at once; nothing half-written is ever visible under its final name. SHA256SUMS holds their
+hashes, those of the weights too where they are not published: `sha256sum --ignore-missing -c SHA256SUMS` reads it.
+There is no pickle anywhere.
 """
 
 import contextlib
-import csv
 import fcntl
 import glob
 import hashlib
-import io
 import json
 import os
-import platform
 import shutil
-import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import nn
 
 from marl_gre.config import RunConfig
 from marl_gre.errors import BadInput, RunInUse, StorageFailed
-from marl_gre.storage.checkpoint import sync_folder, write_durably
+from marl_gre.metrics import ENTROPY, TESTS, TRAINING
+from marl_gre.storage.files import sync_folder
+from marl_gre.storage.weights import WEIGHTS, load_weights, read_weights
 
 SCHEMA = 1
 """Version of the files' layout."""
 
-SUMS = "SHA256SUMS"
-PUBLISHED = ("entropy.csv", "provenance.json", "tests.csv", "train.json", "weights.safetensors")
-"""A run's published files, all listed in SUMS."""
+WORK = Path("work")
+"""Where runs keep lock and checkpoints by default, in a folder named by their identity, and weights not published."""
 
-NOT_SOURCES = (":(top,exclude,glob)**/dvc.lock", ":(top,exclude,glob)**/results/**")
-"""Pathspecs of what the pipeline itself writes and git tracks: the next run of a pipeline is not of changed sources."""
+SUMS, RECORD, PROVENANCE = "SHA256SUMS", "train.json", "provenance.json"
+PUBLISHED = (ENTROPY, PROVENANCE, TESTS, RECORD, TRAINING, WEIGHTS)
+"""A run's published files, all listed in SUMS, in its order."""
+
+SINCE_LATER = (TRAINING,)
+"""Files that older runs do not have."""
 
 PROBE_BYTES = 1_000_000
 """What must fit on a disk before training starts: more than the published files of a gridworld run."""
-
-Row = Mapping[str, int | float]
 
 
 @contextlib.contextmanager
@@ -98,103 +94,24 @@ def prepare(target: Path) -> None:
         raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
 
 
-def csv_text(rows: Sequence[Row]) -> str:
-    """Return rows of numbers as CSV; floats with 9 significant digits, which is exact for float32."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(rows[0])
-    writer.writerows([_cell(value) for value in row.values()] for row in rows)
-    return file.getvalue()
+def work_folder(work: Path, identity: str) -> Path:
+    """Return where the run of that identity keeps its lock and checkpoints."""
+    return work / identity[:12]
 
 
-def json_text(content: Any) -> str:
-    """Return readable JSON with sorted keys."""
-    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write readable JSON with sorted keys."""
-    path.write_text(json_text(content))
-
-
-def write_run(
-    target: Path, tests: Sequence[Row], entropies: Sequence[Row], weights: bytes, record: Any, where: Any
-) -> None:
-    """Write a run's published files, and their hashes last.
+def write_run(target: Path, contents: Mapping[str, bytes], withheld: Collection[str] = ()) -> None:
+    """Write a run's published files, and the hashes of all of them last.
 
     Args:
         target: an empty folder.
-        tests, entropies: rows of the CSV files.
-        weights: what `weights_bytes` returned.
-        record: content of train.json.
-        where: content of provenance.json.
+        contents: every name of `PUBLISHED` with its content.
+        withheld: names of which only the hash is published.
     """
-    contents = {
-        "entropy.csv": csv_text(entropies).encode(),
-        "provenance.json": json_text(where).encode(),
-        "tests.csv": csv_text(tests).encode(),
-        "train.json": json_text(record).encode(),
-        "weights.safetensors": weights,
-    }
-    for name, data in contents.items():
-        (target / name).write_bytes(data)
-    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in contents.items()]
+    for name in PUBLISHED:
+        if name not in withheld:
+            (target / name).write_bytes(contents[name])
+    lines = [f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n" for name in PUBLISHED]
     (target / SUMS).write_text("".join(lines))
-
-
-@contextlib.contextmanager
-def publishing(target: Path) -> Iterator[Path]:
-    """Give a temporary folder whose content replaces `target` when the block ends without an error.
-
-    Raises:
-        StorageFailed: the files cannot be written.
-    """
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        _sync_all(temporary)
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.rename(target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def publish_json(target: Path, content: Any) -> None:
-    """Write a JSON file that appears at once.
-
-    Raises:
-        StorageFailed: it cannot be written.
-    """
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(temporary, json_text(content).encode())
-        temporary.replace(target)
-        sync_folder(target.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
-
-
-def weights_bytes(agent: nn.Module, mixer: nn.Module) -> bytes:
-    """Return the weights of agent and mixer as a safetensors file, names prefixed with `agent.` and `mixer.`."""
-    return safetensors.torch.save(tensors_of({"agent": agent.state_dict(), "mixer": mixer.state_dict()}))
-
-
-def tensors_of(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Return the tensors of all parts as "part.name", ready for safetensors: on the CPU, contiguous."""
-    return {
-        f"{part}.{name}": value.detach().cpu().contiguous()
-        for part, tensors in parts.items()
-        for name, value in tensors.items()
-    }
 
 
 @dataclass(frozen=True)
@@ -203,50 +120,74 @@ class FinishedRun:
 
     config: RunConfig
     record: dict[str, Any]  # train.json
-    weights: dict[str, torch.Tensor]
+    weights: dict[str, torch.Tensor] | None  # None: they are not here
     sums: dict[str, str]  # published file -> SHA-256, as read
 
     def load_into(self, agent: nn.Module, mixer: nn.Module) -> None:
         """Load the weights.
 
         Raises:
-            BadInput: they do not fit, for example because the environment changed its sizes.
+            BadInput: they are not here, or do not fit.
         """
-        for prefix, module in (("agent.", agent), ("mixer.", mixer)):
-            own = {name.removeprefix(prefix): value for name, value in self.weights.items() if name.startswith(prefix)}
-            try:
-                module.load_state_dict(own)
-            except RuntimeError as error:
-                raise BadInput(f"the run's weights do not fit its config: {str(error).splitlines()[-1]}") from error
+        if self.weights is None:
+            config = self.config
+            raise BadInput(
+                f"{config.env_key} {config.algorithm_key} seed {config.seed}: its weights are not here; a pipeline "
+                "publishes those of its first seed only: name that one's folder, or train this one again."
+            )
+        load_weights(self.weights, agent, mixer)
 
 
-def load_run(folder: Path) -> FinishedRun:
+def load_run(folder: Path, work: Path = WORK) -> FinishedRun:
     """Read a published run.
+
+    Args:
+        folder: its folder.
+        work: where weights lie that were not published.
 
     Raises:
         BadInput: the folder holds no finished run, or a damaged one.
     """
-    if not (folder / "train.json").is_file():
-        raise BadInput(f"{folder}: no finished run here; name a folder with train.json.")
+    if not (folder / RECORD).is_file():
+        raise BadInput(f"{folder}: no finished run here; name a folder with {RECORD}.")
     try:
         listed = read_sums(folder)
-        data = {name: (folder / name).read_bytes() for name in ("train.json", "weights.safetensors")}
-        for name, content in data.items():
-            if hashlib.sha256(content).hexdigest() != listed.get(name):
-                raise ValueError(f"{name} is not what {SUMS} says")
-        record = json.loads(data["train.json"])
-        weights = safetensors.torch.load(data["weights.safetensors"])
-        if not all(torch.isfinite(value).all() for value in weights.values()):
-            raise ValueError("its weights are not finite")
+        data = (folder / RECORD).read_bytes()
+        if hashlib.sha256(data).hexdigest() != listed[RECORD]:
+            raise ValueError(f"{RECORD} is not what {SUMS} says")
+        record = json.loads(data)
+        stored = _stored_weights(folder, work, record, listed[WEIGHTS])
+        weights = None if stored is None else read_weights(stored)
     except Exception as error:  # safetensors raises a type of its own, json a ValueError
         raise BadInput(f"{folder}: the run is damaged ({error}); train it again.") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        raise BadInput(f"{folder}/train.json: found another file layout; this version reads schema {SCHEMA}.")
+        raise BadInput(f"{folder}/{RECORD}: found another file layout; this version reads schema {SCHEMA}.")
     return FinishedRun(RunConfig.from_record(record), record, weights, listed)
 
 
+def _stored_weights(folder: Path, work: Path, record: Any, digest: str) -> bytes | None:
+    """Return the weights file of a run with this hash: the published one, or the one that training left in `work`.
+
+    Raises:
+        ValueError: the published one has another hash.
+    """
+    if (folder / WEIGHTS).exists():
+        data = (folder / WEIGHTS).read_bytes()
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ValueError(f"{WEIGHTS} is not what {SUMS} says")
+        return data
+    identity = record.get("config_hash") if isinstance(record, dict) else None
+    if not isinstance(identity, str) or not identity.isalnum():
+        return None
+    path = work_folder(work, identity) / WEIGHTS
+    if not path.is_file():
+        return None
+    data = path.read_bytes()
+    return data if hashlib.sha256(data).hexdigest() == digest else None  # of another training of the same config
+
+
 def read_sums(folder: Path) -> dict[str, str]:
-    """Return the content of a published run's SHA256SUMS.
+    """Return the content of a published run's SHA256SUMS; what older runs do not have may lack.
 
     Raises:
         ValueError: it does not list the published files.
@@ -254,70 +195,7 @@ def read_sums(folder: Path) -> dict[str, str]:
     """
     text = (folder / SUMS).read_text()
     listed = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
-    if text != "".join(f"{listed.get(name)}  {name}\n" for name in PUBLISHED):
-        raise ValueError(f"{SUMS} does not list {', '.join(PUBLISHED)}")
+    names = [name for name in PUBLISHED if name in listed or name not in SINCE_LATER]
+    if text != "".join(f"{listed.get(name)}  {name}\n" for name in names):
+        raise ValueError(f"{SUMS} does not list {', '.join(names)}")
     return listed
-
-
-def provenance(device: torch.device, started: float) -> dict[str, Any]:
-    """Return where and with what a run was made; informative, never part of a result.
-
-    Args:
-        device: where it ran.
-        started: `time.monotonic()` at its start.
-    """
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *NOT_SOURCES)),
-        **machine(device),
-        "wall_s": round(time.monotonic() - started, 1),
-    }
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """Return what must be the same for the same bits to be promised."""
-    return {
-        "cpu": f"{_cpu_name()}, {torch.backends.cpu.get_cpu_capability()}",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("marl-gre", "torch", "numpy", "numba", "pettingzoo")},
-    }
-
-
-def _sync_all(folder: Path) -> None:
-    """Write a folder with all below it through to the disk."""
-    for path in (*folder.rglob("*"), folder):
-        sync_folder(path)  # a file is opened the same way
-
-
-def _cell(value: float) -> str:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.9g}"  # a measurement that is not defined is an empty cell
-    return str(value)
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(  # noqa: S603
-            ["git", *arguments],  # noqa: S607
-            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None  # not a checkout, or no git
-    return done.stdout.strip()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -6,6 +6,7 @@ Do that only together with a raised results version, or on a change of the recor
 
 import hashlib
 import json
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -14,8 +15,11 @@ import numpy as np
 import torch
 
 from marl_gre.config import RunConfig, load_params
+from marl_gre.metrics import QUANTILES, quantile_name
 from marl_gre.rollout import make_env
-from marl_gre.storage.run_dir import csv_text, machine, weights_bytes
+from marl_gre.storage.files import csv_text
+from marl_gre.storage.provenance import machine
+from marl_gre.storage.weights import weights_bytes
 from marl_gre.trainer import Trainer
 
 PATH = Path(__file__).parents[1] / "data" / "golden_runs.json"
@@ -35,6 +39,11 @@ ALGORITHMS = {
     "qmix_gre": "mixer: qmix_gre, gre_lambda: 1e-3",
     "qmix_gre_released": "mixer: qmix_gre, gre_lambda: 1e-3, gre_gradient: released",
 }
+ENTROPY_COLUMNS = (
+    *("due_steps", "env_steps", "updates"),
+    *(f"{prefix}{name}" for prefix in ("", "released_") for name in ("mean", *map(quantile_name, QUANTILES))),
+)
+"""Of the recorded tables, which hold the columns of all algorithms, in this order."""
 PROTOCOL = "test_interval_steps: 100, test_episodes: 4, entropy_interval_steps: 50"
 TRAIN = "{hidden_dim: 16, batch_episodes: 4, replay_episodes: 8, target_update_episodes: 4, device: cpu}"
 
@@ -85,7 +94,7 @@ def run(config: RunConfig) -> dict:
         pass
     contents = {
         "tests": csv_text(trainer.tests).encode(),
-        "entropy": csv_text(trainer.entropies).encode(),
+        "entropy": csv_text([dict.fromkeys(ENTROPY_COLUMNS, math.nan) | row for row in trainer.entropies]).encode(),
         "weights": weights_bytes(trainer.learner.agent, trainer.learner.mixer),
     }
     return {

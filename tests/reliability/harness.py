@@ -89,7 +89,7 @@ class Tally:
 
 def digest(folder: Path) -> dict[str, str]:
     """Return SHA-256 of everything that a run in `folder` computed: published files and the learner's whole state."""
-    names = ("entropy.csv", "tests.csv", "train.json", "weights.safetensors")
+    names = ("entropy.csv", "tests.csv", "train.json", "training.csv", "weights.safetensors")
     paths = [*(folder / "out" / name for name in names), folder / "state"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
@@ -186,6 +186,8 @@ def _train(
     sys.stderr.flush()
     os.dup2(os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+    import torch
+
     from marl_gre import trainer as schedule
     from marl_gre.errors import run_cli
     from marl_gre.jobs import train
@@ -198,6 +200,7 @@ def _train(
         if next(told) == pause_at:
             os.kill(os.getpid(), signal.SIGSTOP)
 
+    torch.set_num_threads(1)
     train.CHECKPOINT_STEPS = every
     make_env, load, record = schedule.make_env, resume.checkpoint.load_newest, schedule.Trainer.record
 
@@ -221,7 +224,7 @@ def _train(
     def keeping_record(trainer):
         import safetensors.torch
 
-        (folder / "state").write_bytes(safetensors.torch.save(resume._tensors(trainer)))
+        (folder / "state").write_bytes(safetensors.torch.save(trainer.state_dict()["tensors"]))
         return record(trainer)
 
     schedule.make_env, schedule.Trainer.record = reporting_env, keeping_record

@@ -25,7 +25,7 @@ from marl_gre.errors import BadInput, MarlGreError, NotVerified, StorageFailed
 from marl_gre.jobs.evaluate import evaluate
 from marl_gre.jobs.train import train
 from marl_gre.jobs.verify import verify
-from marl_gre.storage import checkpoint, run_dir
+from marl_gre.storage import checkpoint, files, run_dir
 from marl_gre.storage.resume import Keeper
 from marl_gre.storage.run_dir import load_run
 from marl_gre.trainer import Trainer
@@ -366,7 +366,7 @@ def seal_checkpoint(work, name, data):
 
 def seal_run(run, name, data):
     (run / name).write_bytes(data)
-    lines = [f"{checkpoint.sha256(run / known)}  {known}\n" for known in run_dir.PUBLISHED]
+    lines = [f"{files.sha256(run / known)}  {known}\n" for known in run_dir.PUBLISHED]
     (run / run_dir.SUMS).write_text("".join(lines))
 
 
@@ -493,7 +493,7 @@ def loaders(work, results, config):
         return seal
 
     def reseal_manifest():
-        text = f"{checkpoint.sha256(newest(work) / 'manifest.json')}  manifest.json\n"
+        text = f"{files.sha256(newest(work) / 'manifest.json')}  manifest.json\n"
         (newest(work) / "manifest.sha256").write_text(text)
 
     evaluation = results / "evaluation" / "probe" / "qmix_gre" / "0.json"
@@ -619,7 +619,7 @@ def test_verify_trains_again_where_asked(results):
     """Numbers in the middle of a run, and a run of another seed: playing again cannot find them."""
     run = results / "runs" / "probe" / "qmix_gre" / "0"
     assert list(verify(run, retrain=True))[-1] == (
-        f"{run}: trained again, entropy.csv, tests.csv, train.json, weights.safetensors bit-equal"
+        f"{run}: trained again, entropy.csv, tests.csv, train.json, training.csv, weights.safetensors bit-equal"
     )
     header, first, *rows = (run / "tests.csv").read_text().splitlines()
     cells = first.split(",")

@@ -19,7 +19,7 @@ from harness import ALGORITHMS, count, digest, finish, in_child, run_config, sta
 import probe_envs
 from marl_gre.config import load_params
 from marl_gre.errors import NonFinite, StorageFailed
-from marl_gre.storage import run_dir
+from marl_gre.storage import provenance
 from marl_gre.storage.checkpoint import load_newest
 from marl_gre.storage.resume import Keeper
 from marl_gre.trainer import Trainer
@@ -525,8 +525,8 @@ def test_provenance_without_git(tmp_path, monkeypatch, git):
     if git == "absent":
         monkeypatch.setenv("PATH", str(tmp_path))
     else:
-        monkeypatch.setattr(run_dir, "__file__", str(tmp_path / "run_dir.py"))
-    found = run_dir.provenance(torch.device("cpu"), time.monotonic())
+        monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    found = provenance.provenance(torch.device("cpu"), time.monotonic())
     assert (found["commit"], found["dirty"]) == (None, False)
 
 
@@ -535,10 +535,10 @@ def test_provenance_of_a_dirty_and_of_a_detached_checkout(tmp_path):
     from pathlib import Path
 
     clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "-q", Path(run_dir.__file__).parents[1], clone], check=True)
+    subprocess.run(["git", "clone", "-q", Path(provenance.__file__).parents[2], clone], check=True)
     subprocess.run(["git", "checkout", "-q", "--detach", "HEAD"], cwd=clone, check=True)
     code = (
-        "import torch; from marl_gre.storage.run_dir import provenance; "
+        "import torch; from marl_gre.storage.provenance import provenance; "
         "found = provenance(torch.device('cpu'), 0); print(found['commit'], found['dirty'])"
     )
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=clone, capture_output=True, text=True).stdout.strip()

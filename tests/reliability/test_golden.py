@@ -10,7 +10,7 @@ import golden
 import pytest
 import torch
 
-from marl_gre.storage.run_dir import machine
+from marl_gre.storage.provenance import machine
 
 RECORDED = json.loads(golden.PATH.read_text())
 HERE = {**machine(torch.device("cpu")), "threads": 1}

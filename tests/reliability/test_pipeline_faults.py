@@ -22,7 +22,7 @@ train: {hidden_dim: 8, batch_episodes: 4, replay_episodes: 50, device: cpu}
 evaluate: {episodes: 3}
 report: {bootstrap_resamples: 100}
 """
-NAMES = ("entropy.csv", "tests.csv", "train.json", "weights.safetensors")
+NAMES = ("entropy.csv", "tests.csv", "train.json", "training.csv", "weights.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,116 @@
+"""Files that appear whole or not at all and go through to the disk, their hashes, and tables and JSON as text."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from marl_gre.errors import StorageFailed
+from marl_gre.metrics import Row
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Return rows of numbers as CSV; floats with 9 significant digits, which is exact for float32.
+
+    The columns are those of all rows, in order of appearance; what a row lacks, or is NaN, is an empty cell.
+    """
+    names = tuple(dict.fromkeys(name for row in rows for name in row))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_cell(row.get(name, math.nan)) for name in names] for row in rows)
+    return file.getvalue()
+
+
+def json_text(content: Any) -> str:
+    """Return readable JSON with sorted keys."""
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write readable JSON with sorted keys."""
+    path.write_text(json_text(content))
+
+
+@contextlib.contextmanager
+def publishing(target: Path) -> Iterator[Path]:
+    """Give a temporary folder whose content replaces `target` when the block ends without an error.
+
+    Raises:
+        StorageFailed: the files cannot be written.
+    """
+    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        _sync_all(temporary)
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.rename(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def publish_json(target: Path, content: Any) -> None:
+    """Write a JSON file that appears at once.
+
+    Raises:
+        StorageFailed: it cannot be written.
+    """
+    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(temporary, json_text(content).encode())
+        temporary.replace(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
+
+
+def write_durably(path: Path, data: bytes) -> dict[str, int | str]:
+    """Write a file through to the disk; return its entry."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def sync_folder(folder: Path) -> None:
+    """Write a folder's list of names through to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_all(folder: Path) -> None:
+    """Write a folder with all below it through to the disk."""
+    for path in (*folder.rglob("*"), folder):
+        sync_folder(path)  # a file is opened the same way
+
+
+def _cell(value: float) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.9g}"
+    return str(value)

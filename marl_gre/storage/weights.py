@@ -1,0 +1,52 @@
+"""A run's weights as a safetensors file, and tensors by name."""
+
+from collections.abc import Mapping
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from marl_gre.errors import BadInput
+
+WEIGHTS = "weights.safetensors"
+
+
+def weights_bytes(agent: nn.Module, mixer: nn.Module) -> bytes:
+    """Return the weights of agent and mixer as a safetensors file, names prefixed with `agent.` and `mixer.`."""
+    return safetensors.torch.save(tensors_of({"agent": agent.state_dict(), "mixer": mixer.state_dict()}))
+
+
+def tensors_of(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the tensors of all parts as "part.name", ready for safetensors: on the CPU, contiguous."""
+    return {
+        f"{part}.{name}": value.detach().cpu().contiguous()
+        for part, tensors in parts.items()
+        for name, value in tensors.items()
+    }
+
+
+def read_weights(data: bytes) -> dict[str, torch.Tensor]:
+    """Return the tensors of a weights file.
+
+    Raises:
+        ValueError: one is not finite.
+        SafetensorError: it is not such a file.
+    """
+    weights = safetensors.torch.load(data)
+    if not all(torch.isfinite(value).all() for value in weights.values()):
+        raise ValueError("its weights are not finite")
+    return weights
+
+
+def load_weights(weights: Mapping[str, torch.Tensor], agent: nn.Module, mixer: nn.Module) -> None:
+    """Load weights into the networks.
+
+    Raises:
+        BadInput: they do not fit, for example because the environment changed its sizes.
+    """
+    for prefix, module in (("agent.", agent), ("mixer.", mixer)):
+        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        try:
+            module.load_state_dict(own)
+        except RuntimeError as error:
+            raise BadInput(f"the run's weights do not fit its config: {str(error).splitlines()[-1]}") from error
