@@ -1,8 +1,4 @@
-"""params.yaml as frozen models: one loader, and errors that name the key, what was found and what is allowed.
-
-The file is read with ruamel.yaml in YAML 1.2, the parser that DVC itself uses, so that `1e-4` is a number in both
-(PyYAML reads a string).
-"""
+"""params.yaml as frozen models, and what a run's identity is made of; params_file.py reads the file."""
 
 import functools
 import hashlib
@@ -10,14 +6,11 @@ import importlib
 import inspect
 import json
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError, YAMLWarning
 
 import marl_gre_envs
 from marl_gre import losses
@@ -25,6 +18,7 @@ from marl_gre.agents import AGENTS
 from marl_gre.data import EnvSizes
 from marl_gre.errors import BadInput
 from marl_gre.mixers import MIXERS, Mixer, MixerConfig
+from marl_gre.params_file import explain, first_lines, read_mapping
 from marl_gre_envs.checks import one_of
 
 if TYPE_CHECKING:
@@ -38,12 +32,6 @@ TESTING_RESULTS_VERSION = 1
 
 EVALUATION_RESULTS_VERSION = 1
 """The same for the evaluation of final policies; evaluations become stale, no run does."""
-
-MAX_PARAMS_BYTES = 1_000_000
-"""A params file larger than this is a mistake, not a config."""
-
-MAX_VALUES = 100_000
-"""So is one with more values, its aliases written out."""
 
 THIRD_PARTY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """package.module:name"""
@@ -290,7 +278,7 @@ class RunConfig(BaseModel):
                 train=TrainConfig.model_validate(config["train"]),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"the run's recorded config cannot be used: {_first_lines(error)}") from error
+            raise BadInput(f"the run's recorded config cannot be used: {first_lines(error)}") from error
 
     def resolved(self) -> dict[str, Any]:
         """Return the config as plain data, defaults filled in."""
@@ -388,28 +376,11 @@ def load_params(path: str | Path) -> Params:
             message is one line with the key's path.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_PARAMS_BYTES + 1)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); name a params file with --params.") from error
-    if len(text) > MAX_PARAMS_BYTES:
-        raise BadInput(f"{path}: larger than {MAX_PARAMS_BYTES} bytes; a params file holds a few kilobytes.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", YAMLWarning)  # an anchor given twice: one of them is a mistake
-            content = YAML(typ="safe", pure=True).load(text.decode("utf-8"))
-        values = _count(content, {})
-    except (YAMLError, YAMLWarning, ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: not valid YAML: {_first_lines(error)}") from error
-    if values > MAX_VALUES:
-        raise BadInput(f"{path}: aliases (*name) repeat more than {MAX_VALUES} values; write out what is meant.")
-    if not isinstance(content, dict):
-        raise BadInput(f"{path}: a mapping with the sections {', '.join(Params.model_fields)} is needed.")
+    content = read_mapping(path, Params.model_fields)
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise BadInput(f"{path}: {_explain(error)}") from error
+        raise BadInput(f"{path}: {explain(error, Params)}") from error
 
 
 def _algorithm(name: str, entry: Any) -> Any:
@@ -430,7 +401,7 @@ def _algorithm(name: str, entry: Any) -> Any:
     try:
         config = mixer.Config.model_validate(own)
     except ValidationError as error:
-        raise ValueError(f"{name}.{_explain(error, extra_allowed=['mixer', *parts], model=mixer.Config)}") from error
+        raise ValueError(f"{name}.{explain(error, mixer.Config, ['mixer', *parts])}") from error
     return AlgorithmConfig(mixer=entry["mixer"], mixer_config=config, **parts)
 
 
@@ -453,56 +424,5 @@ def _part(key: str, entry: Any, find: Callable[[str], Callable[..., Any]], n_inp
     return part
 
 
-def _count(value: Any, counted: dict[int, float]) -> float:
-    """Return how many values there are with aliases written out; a value that holds itself holds infinitely many."""
-    if not isinstance(value, dict | list):
-        return 1
-    if id(value) not in counted:
-        counted[id(value)] = float("inf")  # met again before it is counted: it holds itself
-        items = (*value.keys(), *value.values()) if isinstance(value, dict) else value
-        counted[id(value)] = 1 + sum(_count(item, counted) for item in items)
-    return counted[id(value)]
-
-
 def _is_key(name: Any) -> bool:
     return isinstance(name, str) and name != "" and all(c.isascii() and (c.isalnum() or c in "_-") for c in name)
-
-
-def _first_lines(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ("; ".join(lines) or type(error).__name__)[:300]
-
-
-def _explain(error: ValidationError, extra_allowed: list[str] | None = None, model: type[BaseModel] = Params) -> str:
-    """Return the first problem as "key.path: found X; ..."."""
-    problem = error.errors(include_url=False)[0]
-    location = list(problem["loc"])
-    path = ".".join(str(part) for part in location)
-    found = repr(problem["input"])
-    found = found if len(found) <= 80 else found[:77] + "..."
-    prefix = f"{path}: " if path else ""
-    match problem["type"]:
-        case "extra_forbidden":
-            allowed = [*(extra_allowed or []), *_fields_at(model, location[:-1])]
-            return f"{path}: {one_of('key', location[-1], allowed)}"
-        case "missing":
-            return f"{path}: missing; add this key."
-        case "value_error":
-            return f"{prefix}{str(problem['ctx']['error']).removesuffix('.')}."
-        case _:
-            return f"{prefix}found {found}; {_lower_first(problem['msg'])}."
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
-def _fields_at(model: type[BaseModel], location: list[str | int]) -> list[str]:
-    """Return the keys allowed at a place of the file."""
-    here: Any = model
-    for part in location:
-        if isinstance(here, type) and issubclass(here, BaseModel) and part in here.model_fields:
-            here = here.model_fields[str(part)].annotation
-        elif part is not None and getattr(here, "__args__", None):
-            here = here.__args__[-1]  # the value type of a dict
-    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []

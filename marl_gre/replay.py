@@ -25,23 +25,23 @@ class Replay:
 
     def __init__(self, capacity: int):
         self.capacity = capacity
-        self.episodes: dict[int, Episode] = {}
+        self.kept: dict[int, Episode] = {}
         self.added = 0
         self.chunk = np.empty(0, np.uint8)
         self.chunk_used = 0
 
     def __len__(self) -> int:
-        return len(self.episodes)
+        return len(self.kept)
 
     def add(self, episode: Episode) -> None:
         """Keep an episode, in place of the oldest one if full."""
-        self.episodes[self.added] = replace(
+        self.kept[self.added] = replace(
             episode,
             world={name: self._kept(values) for name, values in episode.world.items()},
             actions=self._kept(episode.actions),
             reward=self._kept(episode.reward),
         )
-        self.episodes.pop(self.added - self.capacity, None)
+        self.kept.pop(self.added - self.capacity, None)
         self.added += 1
 
     def _kept(self, values: np.ndarray) -> np.ndarray:
@@ -57,11 +57,11 @@ class Replay:
     def sample(self, count: int, generator: np.random.Generator) -> list[Episode]:
         """Return `count` different episodes, uniformly at random."""
         oldest = self.added - len(self)
-        return [self.episodes[oldest + i] for i in generator.choice(len(self), count, replace=False).tolist()]
+        return [self.kept[oldest + i] for i in generator.choice(len(self), count, replace=False).tolist()]
 
     def segment(self, first: int) -> bytes:
         """Return the episodes from number `first` to the newest as a safetensors file."""
-        episodes = [self.episodes[number] for number in range(first, self.added)]
+        episodes = [self.kept[number] for number in range(first, self.added)]
         arrays = {f"world.{name}": np.concatenate([e.world[name] for e in episodes]) for name in episodes[0].world}
         arrays["actions"] = np.concatenate([e.actions for e in episodes])
         arrays["reward"] = np.concatenate([e.reward for e in episodes])

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marl_gre.config import MAX_PARAMS_BYTES, RunConfig, load_params
+from marl_gre.config import RunConfig, load_params
 from marl_gre.errors import BadInput
+from marl_gre.params_file import MAX_PARAMS_BYTES
 
 SHIPPED = Path(__file__).parent.parent / "params.yaml"
 SMALL = """

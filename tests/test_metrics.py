@@ -112,7 +112,7 @@ def test_training_rows_are_means_since_the_row_before(tmp_path):
     assert [row["due_steps"] for row in rows] == [60, 120, 180, 200]
     assert [row["episodes"] for row in rows] == [6, 12, 18, 20]
     assert [row["updates"] for row in rows] == [3, 9, 15, 17]  # the first with the fourth episode
-    played = list(trainer.replay.episodes.values())
+    played = list(trainer.replay.kept.values())
     for row, episodes, updates in zip(
         rows, ((0, 6), (6, 12), (12, 18), (18, 20)), ((0, 3), (3, 9), (9, 15), (15, 17)), strict=True
     ):

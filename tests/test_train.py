@@ -153,7 +153,7 @@ def test_rounds_of_several_episodes_and_updates(params):
     for alone.episodes in range(4):
         alone.play_round()
     assert together.env_steps == alone.env_steps
-    for one, two in zip(together.replay.episodes.values(), alone.replay.episodes.values(), strict=True):
+    for one, two in zip(together.replay.kept.values(), alone.replay.kept.values(), strict=True):
         assert one.seed == two.seed
         assert np.array_equal(one.actions, two.actions)
         assert np.array_equal(one.reward, two.reward)
@@ -238,7 +238,7 @@ def test_replay_keeps_the_newest_and_samples_without_repeats(params):
     replay = Replay(5)
     for episode in episodes:
         replay.add(episode)
-    assert sorted(episode.seed for episode in replay.episodes.values()) == [2, 3, 4, 5, 6]
+    assert sorted(episode.seed for episode in replay.kept.values()) == [2, 3, 4, 5, 6]
     counts = np.zeros(7, int)
     for draw in range(2000):
         chosen = [episode.seed for episode in replay.sample(2, rng(0, Purpose.REPLAY, draw))]
@@ -258,7 +258,7 @@ def test_replay_keeps_every_number_wherever_chunks_end(params, monkeypatch):
     replay = Replay(4)
     for number, episode in enumerate(episodes):
         replay.add(episode)
-        for kept, original in zip(replay.episodes.values(), episodes[max(0, number - 3) :], strict=False):
+        for kept, original in zip(replay.kept.values(), episodes[max(0, number - 3) :], strict=False):
             assert np.array_equal(kept.actions, original.actions)
             assert np.array_equal(kept.reward, original.reward)
             for name, values in original.world.items():

@@ -83,7 +83,7 @@ def measure(run: Run) -> dict[str, float]:
     for _ in trainer.run():
         if trainer.env_steps >= run.first_steps:
             break
-    episodes = list(trainer.replay.episodes.values())
+    episodes = list(trainer.replay.kept.values())
     test = trainer.tests[0]
     returns = [episode.episode_return for episode in episodes]
     return {

@@ -107,7 +107,12 @@ def one_update(threads):
         trainer.episodes += 1
     results = []
     update = trainer.learner.update
-    trainer.learner.update = lambda batch: results.append(update(batch))
+
+    def noting(batch):
+        results.append(update(batch))
+        return results[0]
+
+    trainer.learner.update = noting
     trainer.update()
     weights = np.concatenate([p.detach().numpy().ravel() for p in trainer.learner.parameters])
     return float(results[0].loss), float(results[0].grad_norm), weights

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from marl_gre.cli import main
-from marl_gre.config import MAX_PARAMS_BYTES, EnvConfig, EvaluateConfig, ReportConfig, TrainConfig, load_params
+from marl_gre.config import EnvConfig, EvaluateConfig, ReportConfig, TrainConfig, load_params
 from marl_gre.errors import BadInput
 from marl_gre.mixers import MIXERS
+from marl_gre.params_file import MAX_PARAMS_BYTES
 
 SHIPPED = (Path(__file__).parents[2] / "params.yaml").read_text()
 

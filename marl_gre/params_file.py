@@ -1,0 +1,106 @@
+"""The YAML loader of params files, and errors in one line: the key's path, what was found and what is allowed.
+
+The file is read with ruamel.yaml in YAML 1.2, the parser that DVC itself uses, so that `1e-4` is a number in both
+(PyYAML reads a string).
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError, YAMLWarning
+
+from marl_gre.errors import BadInput
+from marl_gre_envs.checks import one_of
+
+MAX_PARAMS_BYTES = 1_000_000
+"""A params file larger than this is a mistake, not a config."""
+
+MAX_VALUES = 100_000
+"""So is one with more values, its aliases written out."""
+
+
+def read_mapping(path: Path, sections: Iterable[str]) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Args:
+        path: the file.
+        sections: keys that the message names where it holds something else.
+
+    Raises:
+        BadInput: the file is missing or unreadable, too large, or not such YAML; the message is one line.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_PARAMS_BYTES + 1)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); name a params file with --params.") from error
+    if len(text) > MAX_PARAMS_BYTES:
+        raise BadInput(f"{path}: larger than {MAX_PARAMS_BYTES} bytes; a params file holds a few kilobytes.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", YAMLWarning)  # an anchor given twice: one of them is a mistake
+            content = YAML(typ="safe", pure=True).load(text.decode("utf-8"))
+        values = _count(content, {})
+    except (YAMLError, YAMLWarning, ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: not valid YAML: {first_lines(error)}") from error
+    if values > MAX_VALUES:
+        raise BadInput(f"{path}: aliases (*name) repeat more than {MAX_VALUES} values; write out what is meant.")
+    if not isinstance(content, dict):
+        raise BadInput(f"{path}: a mapping with the sections {', '.join(sections)} is needed.")
+    return content
+
+
+def first_lines(error: Exception) -> str:
+    """Return a message's lines as one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ("; ".join(lines) or type(error).__name__)[:300]
+
+
+def explain(error: ValidationError, model: type[BaseModel], extra_allowed: Sequence[str] = ()) -> str:
+    """Return the first problem as "key.path: found X; ..."."""
+    problem = error.errors(include_url=False)[0]
+    location = list(problem["loc"])
+    path = ".".join(str(part) for part in location)
+    found = repr(problem["input"])
+    found = found if len(found) <= 80 else found[:77] + "..."
+    prefix = f"{path}: " if path else ""
+    match problem["type"]:
+        case "extra_forbidden":
+            allowed = [*extra_allowed, *_fields_at(model, location[:-1])]
+            return f"{path}: {one_of('key', location[-1], allowed)}"
+        case "missing":
+            return f"{path}: missing; add this key."
+        case "value_error":
+            return f"{prefix}{str(problem['ctx']['error']).removesuffix('.')}."
+        case _:
+            return f"{prefix}found {found}; {_lower_first(problem['msg'])}."
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _fields_at(model: type[BaseModel], location: list[str | int]) -> list[str]:
+    """Return the keys allowed at a place of the file."""
+    here: Any = model
+    for part in location:
+        if isinstance(here, type) and issubclass(here, BaseModel) and part in here.model_fields:
+            here = here.model_fields[str(part)].annotation
+        elif part is not None and getattr(here, "__args__", None):
+            here = here.__args__[-1]  # the value type of a dict
+    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []
+
+
+def _count(value: Any, counted: dict[int, float]) -> float:
+    """Return how many values there are with aliases written out; a value that holds itself holds infinitely many."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in counted:
+        counted[id(value)] = float("inf")  # met again before it is counted: it holds itself
+        items = (*value.keys(), *value.values()) if isinstance(value, dict) else value
+        counted[id(value)] = 1 + sum(_count(item, counted) for item in items)
+    return counted[id(value)]
