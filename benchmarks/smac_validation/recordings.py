@@ -43,7 +43,6 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from marl_gre.errors import BadInput
-from marl_gre_envs.smac import engine
 from marl_gre_envs.smac.interface import NOOP, STOP
 from marl_gre_envs.vector import VectorEnv, World
 
@@ -209,7 +208,9 @@ def put_units(
     world["windup"][world["target"] < 0] = -1.0
     if step is not None:
         world["step"][:] = step
-    engine.show_all(engine.units_of(world), False)
+    ready_in = np.maximum(world["cooldown"], 0.0) + np.maximum(world["windup"], 0.0)  # as agents see it
+    shown = (world["pos"][..., 0], world["pos"][..., 1], world["hp"], world["shield"], ready_in, world["energy"])
+    world["seen"] = np.stack(shown, -1).astype(np.float32)
     env.set_world(world)
 
 

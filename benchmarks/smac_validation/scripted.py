@@ -159,7 +159,7 @@ def attacked_section(options: dict[str, Any], episodes: int = COUNTED_EPISODES) 
                 quantity=f"switches from A to B where {case_words(*case)}",
                 engine=switched / (kept + switched) if kept + switched else None,
                 game=share,
-                allowed=(min(low, share - TOLERANCE), max(high, share + TOLERANCE)),
+                allowed=(max(0.0, min(low, share - TOLERANCE)), min(1.0, max(high, share + TOLERANCE))),
                 samples=kept + switched,
             )
         )
