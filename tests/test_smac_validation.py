@@ -17,6 +17,7 @@ from benchmarks.smac_validation import battles, criteria, game, learning, near_r
 from benchmarks.smac_validation.checks import Check, Section, within
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput
+from marl_gre.storage.resume import Keeper
 from marl_gre.trainer import Trainer
 
 REPOSITORY = Path(__file__).parents[1]
@@ -370,6 +371,19 @@ def test_published_runs_are_read(tmp_path):
     (run / "train.json").write_text("{")
     with pytest.raises(BadInput, match="train the run again"):
         learning.read_curves(tmp_path)
+
+
+def test_runs_at_a_checkpoint_are_read(tmp_path):
+    params = load_params(REPOSITORY / "params.yaml")
+    config = params.run_config("2s3z", "vdn", 2)
+    trainer = Trainer(config)
+    trainer.test_if_due()
+    work = tmp_path / config.identity()[:12]
+    work.mkdir()
+    Keeper(work, config.identity()).save(trainer)
+    (found,) = learning.read_unfinished(params, tmp_path)
+    assert (found.map_name, found.algorithm, found.seed) == ("2s3z", "vdn", 2)
+    assert found.tests["episode_length_mean"].tolist() == [trainer.tests[0]["episode_length_mean"]]
 
 
 @pytest.fixture
