@@ -86,6 +86,7 @@ def make_run(algorithm: str, seed: int, **truth) -> Run:
             "share_shift_shuffled_mean": truth.get("shift", 0.06),
             "share_unevenness_by_agent": truth.get("by_agent", 0.2),
         },
+        training={},
     )
 
 
