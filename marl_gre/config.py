@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 import marl_gre_envs
-from marl_gre import losses
+from marl_gre import losses, regularisers
 from marl_gre.agents import AGENTS
 from marl_gre.data import EnvSizes
 from marl_gre.errors import BadInput
 from marl_gre.mixers import MIXERS, Mixer, MixerConfig
 from marl_gre.params_file import explain, first_lines, read_mapping
+from marl_gre.regularisers import GradientEntropy
 from marl_gre_envs.checks import one_of
 
 if TYPE_CHECKING:
@@ -76,10 +77,9 @@ class PartConfig(Section):
 
 
 class AlgorithmConfig(BaseModel):
-    """One entry of `algorithms`: a mixer and the mixer's own keys, and where they are named, agent and loss weights.
+    """One entry of `algorithms`: a mixer and the mixer's own keys, and the other parts where they are named.
 
-    The two are left out of everything that is recorded where they are absent, so that entries without them stay what
-    they were.
+    A part that is absent is left out of everything that is recorded, so that entries without it stay what they were.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -88,6 +88,7 @@ class AlgorithmConfig(BaseModel):
     mixer_config: MixerConfig
     agent: PartConfig | None = None
     loss_weights: PartConfig | None = None
+    gradient_entropy: GradientEntropy | None = None
 
     @property
     def mixer_class(self) -> type[Mixer]:
@@ -104,19 +105,28 @@ class AlgorithmConfig(BaseModel):
         part = self.loss_weights or PartConfig(name="uniform")
         return functools.partial(find_loss_weights(part.name), **part.options)
 
+    @property
+    def regularise(self) -> regularisers.Regularise:
+        """What mixes and regularises: the mixer alone, or with the gradient entropy of `gre_lambda`."""
+        return self.gradient_entropy or regularisers.own
+
     def resolved(self) -> dict[str, Any]:
         """Return the entry as plain data, the mixer's defaults filled in."""
         parts = {"agent": self.agent, "loss_weights": self.loss_weights}
-        named = {key: part.resolved() for key, part in parts.items() if part is not None}
+        named: dict[str, Any] = {key: part.resolved() for key, part in parts.items() if part is not None}
+        if self.gradient_entropy is not None:
+            named |= self.gradient_entropy.model_dump()
         return {"mixer": self.mixer, **named, **self.mixer_config.model_dump()}
 
     def results_versions(self) -> dict[str, int]:
-        """Return the version of the mixer, and of agent and loss weights where they are named."""
+        """Return the version of the mixer, and of the other parts where they are named."""
         versions = {"mixer": self.mixer_class.results_version}
         if self.agent is not None:
             versions["agent"] = find_agent(self.agent.name).results_version
         if self.loss_weights is not None:
             versions["loss_weights"] = getattr(find_loss_weights(self.loss_weights.name), "results_version", 1)
+        if self.gradient_entropy is not None:
+            versions["gradient_entropy"] = GradientEntropy.results_version
         return versions
 
 
@@ -397,12 +407,18 @@ def _algorithm(name: str, entry: Any) -> Any:
         "agent": _part(f"{name}.agent", entry.get("agent"), find_agent, n_inputs=2),  # sizes, hidden_dim
         "loss_weights": _part(f"{name}.loss_weights", entry.get("loss_weights"), find_loss_weights, n_inputs=1),
     }
-    own = {key: value for key, value in entry.items() if key not in ("mixer", *parts)}
+    shared = [key for key in GradientEntropy.model_fields if key not in mixer.Config.model_fields]
+    entropy = {key: entry[key] for key in shared if key in entry}
+    own = {key: value for key, value in entry.items() if key not in ("mixer", *parts, *entropy)}
+    model: type[BaseModel] = mixer.Config
     try:
         config = mixer.Config.model_validate(own)
+        model = GradientEntropy
+        gradient_entropy = GradientEntropy.model_validate(entropy) if entropy else None
     except ValidationError as error:
-        raise ValueError(f"{name}.{explain(error, mixer.Config, ['mixer', *parts])}") from error
-    return AlgorithmConfig(mixer=entry["mixer"], mixer_config=config, **parts)
+        allowed = ["mixer", *parts, *shared]
+        raise ValueError(f"{name}.{explain(error, model, allowed)}") from error
+    return AlgorithmConfig(mixer=entry["mixer"], mixer_config=config, gradient_entropy=gradient_entropy, **parts)
 
 
 def _part(key: str, entry: Any, find: Callable[[str], Callable[..., Any]], n_inputs: int) -> PartConfig | None:

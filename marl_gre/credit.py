@@ -52,32 +52,37 @@ def gradient_entropies(networks: "Networks", batch: "Batch") -> dict[str, Tensor
     return {name: gradient_entropy(gradient).squeeze(0) for name, gradient in gradients.items()}
 
 
-def differentiate(mixer: "Mixer", values: "AgentValues", state: Tensor) -> Tensor:
+def differentiate(mixer: "Mixer", values: "AgentValues", state: Tensor, create_graph: bool = False) -> Tensor:
     """Return dq_tot/dq_i by automatic differentiation, with q_i the values of the chosen actions.
 
     Args:
         mixer: any mixer that treats every (b, t) on its own; `marl_gre.testing.check_mixer` checks that.
         values: the agents' values, each [B,T,N].
         state: global state [B,T,S].
+        create_graph: attach the credits to the mixer's parameters, so that they can be differentiated in turn.
 
     Returns:
-        credits [B,T,N], not attached to any graph; 0 or more for a monotonic mixer.
+        credits [B,T,N], never attached to the agents; 0 or more for a monotonic mixer.
     """
     chosen = values.chosen.detach().requires_grad_(True)
     with torch.enable_grad():
         q_tot = mixer(dataclasses.replace(values, chosen=chosen), state)
-        (gradient,) = torch.autograd.grad(q_tot.sum(), chosen)
+        (gradient,) = torch.autograd.grad(q_tot.sum(), chosen, create_graph=create_graph)
     return gradient
 
 
 def gradient_entropy(credits: Tensor, eps: float = 1e-8) -> Tensor:
     """Return the normalised entropy of the agents' shares of credit.
 
-    p_i = (g_i + eps) / sum_j (g_j + eps), H = -sum_i p_i ln p_i / ln N (Eq. 6 and 7 of
+    p_i = (|g_i| + eps) / sum_j (|g_j| + eps), H = -sum_i p_i ln p_i / ln N (Eq. 6 and 7 of
     https://arxiv.org/abs/2202.04427; eps as in the released code, so that a vanishing gradient counts as even).
 
+    The paper's mixers are monotonic, so its g_i have no sign. Where a mixer is not, the size of a credit counts: a
+    share says how strongly an agent's value moves q_tot, whichever way, and shares of signed credits would be negative
+    or, where credits cancel, without bound.
+
     Args:
-        credits: dq_tot/dq_i [...,N], 0 or more.
+        credits: dq_tot/dq_i [...,N].
         eps: added to each credit.
 
     Returns:
@@ -89,7 +94,7 @@ def gradient_entropy(credits: Tensor, eps: float = 1e-8) -> Tensor:
     n_agents = credits.shape[-1]
     if n_agents < 2:
         raise ValueError("the gradient entropy of 1 agent is undefined (ln 1 = 0): it takes 2 agents or more.")
-    positive = credits + eps
+    positive = torch.where(credits < 0, -credits, credits) + eps  # |g|, with a slope of 1 at 0
     shares = positive / positive.sum(-1, keepdim=True)
     return -(shares * shares.log()).sum(-1) / math.log(n_agents)
 

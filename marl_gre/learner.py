@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.rmsprop import rmsprop
 
-from marl_gre import losses
+from marl_gre import losses, regularisers
 from marl_gre.config import TrainConfig
 from marl_gre.data import Batch
 from marl_gre.errors import NonFinite
@@ -39,6 +39,7 @@ class Learner:
         config: the `train` section of params.yaml.
         device: where the networks live.
         loss_weights: the weight of each step's squared TD error.
+        regularise: what makes q_tot and the regulariser of a mixer.
     """
 
     def __init__(
@@ -47,9 +48,11 @@ class Learner:
         config: TrainConfig,
         device: torch.device | str = "cpu",
         loss_weights: losses.LossWeights = losses.uniform,
+        regularise: regularisers.Regularise = regularisers.own,
     ):
         self.config = config
         self.loss_weights = loss_weights
+        self.regularise = regularise
         self.networks = networks.to(device)
         self.agent, self.mixer = networks.agent, networks.mixer
         self.target_agent = copy.deepcopy(self.agent)
@@ -70,7 +73,7 @@ class Learner:
 
         agent_qs = self.agent(batch.obs, batch.actions, batch.episodes)[None]  # [1, P, N, A]
         values = losses.taken(agent_qs, batch.actions_by_row()[None], action_mask)  # [1, P, N]
-        q_tot, regulariser = self.mixer.mix_and_regularise(values, state)  # [1, P]
+        q_tot, regulariser = self.regularise(self.mixer, values, state)  # [1, P]
         require_shape("the mixer's q_tot", q_tot, state.shape[:2])
         require_shape("the mixer's regulariser", regulariser, state.shape[:2])
         q_tot, regulariser = q_tot[0, batch.now], regulariser[0, batch.now]  # [Q]; cheaper than selecting states first

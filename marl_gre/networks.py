@@ -13,6 +13,7 @@ from marl_gre.config import RunConfig
 from marl_gre.data import Batch, EnvSizes
 from marl_gre.errors import BadInput
 from marl_gre.mixers import AgentValues, Mixer
+from marl_gre.regularisers import Regularise, own
 from marl_gre.seeding import Purpose, rng
 from marl_gre.storage.run_dir import FinishedRun
 from marl_gre_envs.vector import VectorEnv
@@ -62,7 +63,9 @@ def build(config: RunConfig, env: VectorEnv) -> Networks:
             torch.manual_seed(int(rng(config.seed, Purpose.INIT, 0).integers(2**63)))
             agent = algorithm.make_agent(sizes, config.train.hidden_dim)
             mixer = algorithm.mixer_class(sizes, algorithm.mixer_config)
-            try_mixer(mixer, sizes)
+            if algorithm.gradient_entropy is not None and sizes.n_agents < 2:
+                raise ValueError(f"gre_lambda: found {sizes.n_agents} agent; it takes 2 or more: remove gre_lambda.")
+            try_mixer(mixer, sizes, algorithm.regularise)
             if algorithm.agent is not None:  # ours is tested, and its kernels take a while to load
                 try_agent(agent, sizes)
     except (ValueError, BadInput) as error:
@@ -97,7 +100,7 @@ def try_agent(agent: Agent, sizes: EnvSizes) -> None:
 
 
 @torch.no_grad()
-def try_mixer(mixer: Mixer, sizes: EnvSizes) -> None:
+def try_mixer(mixer: Mixer, sizes: EnvSizes, regularise: Regularise = own) -> None:
     """Mix two episodes of three steps and check the shapes of what comes out.
 
     Raises:
@@ -107,7 +110,7 @@ def try_mixer(mixer: Mixer, sizes: EnvSizes) -> None:
     zeros = torch.zeros(*steps, sizes.n_agents)
     values, state = AgentValues(zeros, zeros, zeros.long()), torch.zeros(*steps, sizes.state_dim)
     with _reported(mixer):
-        q_tot, regulariser = mixer.mix_and_regularise(values, state)
+        q_tot, regulariser = regularise(mixer, values, state)
         require_shape("q_tot", q_tot, steps)
         require_shape("regulariser", regulariser, steps)
         require_shape("q_tot", mixer(values, state), steps)

@@ -13,16 +13,17 @@ EVEN = 1e-6
 
 
 def shares(credits: Tensor) -> Tensor:
-    """Return each agent's share of the credit, even where there is none.
+    """Return each agent's share of the size of the credits, even where there is none.
 
     Args:
-        credits: dq_tot/dq_i [...,N], 0 or more.
+        credits: dq_tot/dq_i [...,N]; of either sign where a mixer is not monotonic (see `credit.gradient_entropy`).
 
     Returns:
         Shares [...,N], 0 to 1, which sum to 1.
     """
-    total = credits.sum(-1, keepdim=True)
-    return torch.where(total > 0, credits / total, 1 / credits.shape[-1])
+    sizes = credits.abs()
+    total = sizes.sum(-1, keepdim=True)
+    return torch.where(total > 0, sizes / total, 1 / credits.shape[-1])
 
 
 def unevenness(shares: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ class Trainer:
         copies = min(config.env.test_episodes, config.env.test_copies)
         self.test_env = make_env(config.env_key, config.env, copies)
         networks = build(config, self.env)
-        self.learner = Learner(networks, config.train, self.device, config.algorithm.make_loss_weights())
+        algorithm = config.algorithm
+        self.learner = Learner(networks, config.train, self.device, algorithm.make_loss_weights(), algorithm.regularise)
         self.policy = Policy(networks.agent)
         self.replay = Replay(config.train.replay_episodes)
         self.env_steps = self.episodes = self.updates = 0
@@ -243,7 +244,7 @@ def entropy_row(due: int, env_steps: int, updates: int, statistics: dict[str, tu
     row: dict[str, int | float] = {"due_steps": due, "env_steps": env_steps, "updates": updates}
     undefined = (math.nan, [math.nan] * len(QUANTILES))
     for gradient, (mean, quantiles) in ({"exact": undefined} | statistics).items():
-        prefix = {"exact": "", "released": "released_"}[gradient]
+        prefix = "" if gradient == "exact" else f"{gradient}_"
         row[f"{prefix}mean"] = mean
         row |= {prefix + metrics.quantile_name(q): value for q, value in zip(QUANTILES, quantiles, strict=True)}
     return row

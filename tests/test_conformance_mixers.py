@@ -12,6 +12,7 @@ VARIANTS = [
     ("qmix", QMIXConfig(hypernet_layers=1)),
     ("qmix", QMIXConfig(embed_dim=1, hypernet_dim=1)),
     ("qmix_simple", QMIXConfig(hypernet_layers=1)),
+    ("qmix_equal", QMIXConfig(hypernet_layers=1)),
     ("qmix_gre", QMIXGREConfig(gre_lambda=1.0, hypernet_layers=1)),
     ("qmix_gre", QMIXGREConfig(gre_gradient="released")),
     ("qmix_gre", QMIXGREConfig(gre_lambda=0.0)),

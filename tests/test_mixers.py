@@ -31,7 +31,7 @@ def inputs(n_agents=3, state_dim=7, batch=4, steps=5, dtype=torch.float64, scale
 
 
 @pytest.mark.parametrize("hypernet_layers", [1, 2])
-@pytest.mark.parametrize("name", ["qmix", "qmix_gre"])
+@pytest.mark.parametrize("name", ["qmix", "qmix_gre", "qmix_equal"])
 def test_analytic_credits_equal_autograd(name, hypernet_layers):
     mixer = make(name, hypernet_layers=hypernet_layers)
     qs, state = inputs()
@@ -67,7 +67,7 @@ def test_greedy_joint_action_is_the_agents_greedy_actions(name):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n_agents", [2, 3, 10, 27])
-@pytest.mark.parametrize("name", ["vdn", "qmix_simple"])
+@pytest.mark.parametrize("name", ["vdn", "qmix_simple", "qmix_equal"])
 def test_equal_credits_have_entropy_one_through_the_common_path(name, n_agents, dtype):
     mixer = make(name, n_agents=n_agents, dtype=dtype)
     qs, state = inputs(n_agents=n_agents, dtype=dtype)
@@ -122,6 +122,35 @@ def test_qmix_by_hand():
     # q = 1: x = 2 - 5 = -3, elu = e^-3 - 1; q = 4: x = 3, elu = 3
     expected = torch.tensor([[3 * (math.exp(-3) - 1) + 0.25, 9.25]], dtype=torch.float64)
     torch.testing.assert_close(q_tot, expected)
+
+
+def test_qmix_equal_by_hand():
+    """Two agents, K = 2, no state: w1 = (2, 1), b1 = (-5, 0.5), w2 = (3, 1), v = 0.25; q = (1, -2), sum -1.
+
+    x = -1 * (2, 1) + (-5, 0.5) = (-7, -0.5); q_tot = 3 (e^-7 - 1) + (e^-0.5 - 1) + 0.25; both credits are
+    2 * 3 * e^-7 + 1 * 1 * e^-0.5.
+    """
+    mixer = make("qmix_equal", n_agents=2, state_dim=1, embed_dim=2, hypernet_layers=1)
+    for module, bias in ((mixer.hyper_w1, [-2.0, 1.0]), (mixer.hyper_b1, [-5.0, 0.5]), (mixer.hyper_w2, [3.0, -1.0])):
+        module[0].weight.data.zero_()
+        module[0].bias.data.copy_(torch.tensor(bias))
+    mixer.hyper_v[2].weight.data.zero_()
+    mixer.hyper_v[2].bias.data.fill_(0.25)
+    state, values = torch.zeros(1, 1, 1, dtype=torch.float64), of(torch.tensor([[[1.0, -2.0]]], dtype=torch.float64))
+    assert mixer(values, state).item() == pytest.approx(3 * (math.exp(-7) - 1) + math.exp(-0.5) - 1 + 0.25, rel=1e-12)
+    credit = 6 * math.exp(-7) + math.exp(-0.5)
+    assert differentiate(mixer, values, state).tolist() == [[[pytest.approx(credit, rel=1e-12)] * 2]]
+
+
+def test_qmix_equal_is_qmix_with_equal_rows():
+    """QMIX whose hypernetwork gives every agent the same row of W1 computes the same."""
+    equal, qmix = make("qmix_equal"), make("qmix")
+    weights = {name: value.clone() for name, value in equal.state_dict().items()}
+    for name in ("hyper_w1.2.weight", "hyper_w1.2.bias"):
+        weights[name] = torch.cat([weights[name]] * 3)
+    qmix.load_state_dict(weights)
+    qs, state = inputs()
+    torch.testing.assert_close(qmix(of(qs), state), equal(of(qs), state), rtol=1e-12, atol=1e-14)
 
 
 def test_gre_is_qmix_plus_a_weighted_entropy():

@@ -35,10 +35,11 @@ class EpisodeCredits:
 
     @property
     def shares(self) -> np.ndarray:
-        """Each agent's share of the credit [L, N]; even where all credits are 0."""
-        total = self.credits.sum(-1, keepdims=True)
-        even = np.full_like(self.credits, 1 / self.credits.shape[-1])
-        return np.divide(self.credits, total, out=even, where=total > 0)
+        """Each agent's share of the size of the credits [L, N]; even where all credits are 0."""
+        sizes = np.abs(self.credits)
+        total = sizes.sum(-1, keepdims=True)
+        even = np.full_like(sizes, 1 / sizes.shape[-1])
+        return np.divide(sizes, total, out=even, where=total > 0)
 
     @property
     def phase(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig
 from marl_gre.mixers.qmix import QMIX
+from marl_gre.mixers.qmix_equal import QMIXEqual
 from marl_gre.mixers.qmix_gre import QMIXGRE
 from marl_gre.mixers.qmix_simple import QMIXSimple
 from marl_gre.mixers.vdn import VDN
@@ -11,7 +12,19 @@ MIXERS: dict[str, type[Mixer]] = {
     "vdn": VDN,
     "qmix": QMIX,
     "qmix_simple": QMIXSimple,
+    "qmix_equal": QMIXEqual,
     "qmix_gre": QMIXGRE,
 }
 
-__all__ = ["MIXERS", "QMIX", "QMIXGRE", "VDN", "AgentValues", "EnvSizes", "Mixer", "MixerConfig", "QMIXSimple"]
+__all__ = [
+    "MIXERS",
+    "QMIX",
+    "QMIXGRE",
+    "VDN",
+    "AgentValues",
+    "EnvSizes",
+    "Mixer",
+    "MixerConfig",
+    "QMIXEqual",
+    "QMIXSimple",
+]

@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from marl_gre.credit import differentiate
 from marl_gre.data import EnvSizes
+from marl_gre.errors import BadInput
+from marl_gre_envs.checks import one_of
 
 
 class MixerConfig(BaseModel):
@@ -83,6 +86,34 @@ class Mixer(nn.Module):
         of the function where q_tot detaches a part of it.
         """
         return {}
+
+    def mix_with_credits(
+        self, values: AgentValues, state: Tensor, gradient: str = "exact"
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `mix_and_regularise` and the credits, attached to the mixer's parameters and not to the agents.
+
+        A mixer may override it so that both share the mixing weights.
+
+        Args:
+            values: the agents' values, each [B,T,N].
+            state: global state [B,T,S].
+            gradient: a name of `analytic_credits`, or "exact", which is differentiated twice where there is no closed
+                form.
+
+        Returns:
+            q_tot [B,T], regulariser [B,T], credits [B,T,N].
+
+        Raises:
+            BadInput: the mixer has no gradient of that name.
+        """
+        q_tot, regulariser = self.mix_and_regularise(values, state)
+        detached = values.map(Tensor.detach)
+        analytic = self.analytic_credits(detached, state)
+        if gradient in analytic:
+            return q_tot, regulariser, analytic[gradient]
+        if gradient == "exact":
+            return q_tot, regulariser, differentiate(self, detached, state, create_graph=True)
+        raise BadInput(f"gre_gradient: {one_of('gradient', gradient, dict.fromkeys(('exact', *analytic)))}")
 
 
 def hypernetwork(state_dim: int, out_dim: int, layers: int, hidden_dim: int = 0) -> nn.Sequential:

@@ -4,7 +4,7 @@ https://arxiv.org/abs/1803.11485, and Eq. 1 of https://arxiv.org/abs/2202.04427.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -39,12 +39,14 @@ class QMIX(Mixer):
 
     Config = QMIXConfig
     config: QMIXConfig
+    shared_row: ClassVar[bool] = False  # one row of W1 for all agents
 
     def __init__(self, sizes: EnvSizes, config: QMIXConfig):
         super().__init__(sizes, config)
-        n_agents, state_dim, width = sizes.n_agents, sizes.state_dim, config.embed_dim
+        self.rows = 1 if self.shared_row else sizes.n_agents  # of W1
+        state_dim, width = sizes.state_dim, config.embed_dim
         layers, hidden = config.hypernet_layers, config.hypernet_dim
-        self.hyper_w1 = hypernetwork(state_dim, n_agents * width, layers, hidden)
+        self.hyper_w1 = hypernetwork(state_dim, self.rows * width, layers, hidden)
         self.hyper_w2 = hypernetwork(state_dim, width, layers, hidden)
         self.hyper_b1 = hypernetwork(state_dim, width, 1)
         self.hyper_v = hypernetwork(state_dim, 1, 2, width)
@@ -52,17 +54,36 @@ class QMIX(Mixer):
     def weights(self, state: Tensor) -> MixingWeights:
         """Return the mixing network's weights for state [B,T,S]."""
         w1, b1, w2, v = from_state(state, self.hyper_w1, self.hyper_b1, self.hyper_w2, self.hyper_v)
-        w1 = w1.abs().unflatten(-1, (self.sizes.n_agents, self.config.embed_dim))  # [B, T, N, K]
+        w1 = w1.abs().unflatten(-1, (self.rows, self.config.embed_dim))  # [B, T, N, K]
         return MixingWeights(w1, b1, w2.abs(), v.squeeze(-1))
 
     def forward(self, values: AgentValues, state: Tensor) -> Tensor:
         """See `Mixer.forward`."""
-        return mix(values.chosen, self.weights(state))
+        return self.mix(values.chosen, self.weights(state))
+
+    def mix(self, chosen_qs: Tensor, weights: MixingWeights) -> Tensor:
+        """Return q_tot [B,T] of the chosen values [B,T,N]."""
+        return mix(chosen_qs, weights)
+
+    def gradient(self, chosen_qs: Tensor, weights: MixingWeights, derivative: Derivative) -> Tensor:
+        """Return its gradient in the chosen values [B,T,N]."""
+        return mixing_gradient(chosen_qs, weights, derivative)
 
     def analytic_credits(self, values: AgentValues, state: Tensor) -> dict[str, Tensor]:
         """See `Mixer.analytic_credits`: Eq. 8 with the exact ELU derivative, and with the released code's."""
         weights = self.weights(state)
-        return {name: mixing_gradient(values.chosen, weights, name) for name in ELU_DERIVATIVES}
+        return {name: self.gradient(values.chosen, weights, name) for name in ELU_DERIVATIVES}
+
+    def mix_with_credits(
+        self, values: AgentValues, state: Tensor, gradient: str = "exact"
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Mixer.mix_with_credits`; q_tot and credits share the mixing weights."""
+        if gradient not in ELU_DERIVATIVES:
+            return super().mix_with_credits(values, state, gradient)
+        weights = self.weights(state)
+        credits = self.gradient(values.chosen.detach(), weights, gradient)
+        q_tot = self.mix(values.chosen, weights)
+        return q_tot, q_tot.new_zeros(q_tot.shape), credits
 
 
 def preactivation(chosen_qs: Tensor, weights: MixingWeights) -> Tensor:

@@ -1,16 +1,16 @@
 """QMIX-GRE: QMIX whose loss also holds lambda times the normalised entropy of dq_tot/dq.
 
 Eq. 6, 7, 8 and 10 of https://arxiv.org/abs/2202.04427. The agents' values are detached in the entropy, so that it
-moves the mixer's parameters only.
+moves the mixer's parameters only. `mixer: qmix` with `gre_lambda` gives the same bits.
 """
 
 from pydantic import Field
 from torch import Tensor
 
-from marl_gre.credit import gradient_entropy
 from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues
-from marl_gre.mixers.qmix import QMIX, Derivative, QMIXConfig, mix, mixing_gradient
+from marl_gre.mixers.qmix import QMIX, Derivative, QMIXConfig
+from marl_gre.regularisers import GradientEntropy
 
 
 class QMIXGREConfig(QMIXConfig):
@@ -33,10 +33,8 @@ class QMIXGRE(QMIX):
             raise ValueError(
                 f"qmix_gre: found {sizes.n_agents} agent; the gradient entropy takes 2 or more: use mixer: qmix."
             )
+        self.regularise = GradientEntropy(**{name: getattr(config, name) for name in GradientEntropy.model_fields})
 
     def mix_and_regularise(self, values: AgentValues, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Mixer.mix_and_regularise`; the regulariser is gre_lambda times the gradient entropy."""
-        weights = self.weights(state)
-        credits = mixing_gradient(values.chosen.detach(), weights, self.config.gre_gradient)  # [B, T, N]
-        entropy = gradient_entropy(credits, self.config.gre_eps)  # [B, T]
-        return mix(values.chosen, weights), self.config.gre_lambda * entropy
+        return self.regularise(self, values, state)
