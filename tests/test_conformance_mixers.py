@@ -3,6 +3,7 @@
 import pytest
 
 from marl_gre.mixers import MIXERS
+from marl_gre.mixers.qatten import QattenConfig
 from marl_gre.mixers.qmix import QMIXConfig
 from marl_gre.mixers.qmix_gre import QMIXGREConfig
 from marl_gre.testing import check_mixer
@@ -16,6 +17,8 @@ VARIANTS = [
     ("qmix_gre", QMIXGREConfig(gre_lambda=1.0, hypernet_layers=1)),
     ("qmix_gre", QMIXGREConfig(gre_gradient="released")),
     ("qmix_gre", QMIXGREConfig(gre_lambda=0.0)),
+    ("qatten", QattenConfig(attention="frozen", unit_dim=1)),
+    ("qatten", QattenConfig(head_weights="none", heads=1)),
 ]
 
 

@@ -153,6 +153,66 @@ def test_qmix_equal_is_qmix_with_equal_rows():
     torch.testing.assert_close(qmix(of(qs), state), equal(of(qs), state), rtol=1e-12, atol=1e-14)
 
 
+def test_qatten_by_hand():
+    """Two agents with one feature each, two heads, D = 1, queries and keys set; q = (3, -1).
+
+    Queries z = (2, 0), keys k_1 = (u, u), u = (1, 0): logits of head 1 are (2, 0), of head 2 (0, 0), so attention is
+    (e^2, 1) / (e^2 + 1) and (1/2, 1/2). Head weights |(-0.5, 3)|, c = 0.25.
+    """
+    mixer = make("qatten", n_agents=2, state_dim=3, heads=2, attention_dim=1, unit_dim=1)
+    with torch.no_grad():
+        for parameter in mixer.parameters():
+            parameter.zero_()
+        mixer.queries[0][2].bias.fill_(2.0)
+        mixer.keys.weight.fill_(1.0)
+        mixer.head_weights[2].bias.copy_(torch.tensor([-0.5, 3.0]))
+        mixer.constant[2].bias.fill_(0.25)
+    state, values = torch.tensor([[[1.0, 0.0, 7.0]]], dtype=torch.float64), of(torch.tensor([[[3.0, -1.0]]]).double())
+    first = math.exp(2) / (math.exp(2) + 1)
+    credits = [0.5 * first + 1.5, 0.5 * (1 - first) + 1.5]
+    assert mixer.analytic_credits(values, state)["exact"].tolist() == [[pytest.approx(credits, rel=1e-12)]]
+    assert mixer(values, state).item() == pytest.approx(3 * credits[0] - credits[1] + 0.25, rel=1e-12)
+
+
+@pytest.mark.parametrize("head_weights", ["state", "none"])
+def test_qatten_credits_sum_to_its_head_weights(head_weights):
+    """Attention sums to 1 over the agents: sum_i dq_tot/dq_i = sum_h w_h(s), or the number of heads."""
+    mixer = make("qatten", head_weights=head_weights)
+    qs, state = inputs()
+    total = differentiate(mixer, of(qs), state).sum(-1)
+    expected = mixer.head_weights(state).abs().sum(-1) if head_weights == "state" else torch.full_like(total, 4)
+    torch.testing.assert_close(total, expected, rtol=1e-12, atol=0)
+
+
+def test_qatten_takes_its_units_from_the_start_of_the_state():
+    mixer = make("qatten", unit_dim=2)  # three agents of two features, and one number that is no agent's
+    assert make("qatten").unit_dim == 7 // 3
+    for module in (*mixer.queries, mixer.head_weights, mixer.constant):
+        module[0].weight.data.zero_()  # so that the state counts through the keys only
+    qs, state = inputs()
+    other = state.clone()
+    other[..., 6] += 1
+    assert torch.equal(mixer(of(qs), state), mixer(of(qs), other))
+    other[..., 5] += 1
+    credits, moved = differentiate(mixer, of(qs), state), differentiate(mixer, of(qs), other)
+    assert not torch.equal(credits[..., 2], moved[..., 2])
+    with pytest.raises(ValueError, match="found unit_dim 3 for 3 agents and a state of 7 numbers; 1 to 2 is allowed"):
+        make("qatten", unit_dim=3)
+
+
+def test_every_layer_of_qatten_is_trained_unless_frozen():
+    """The published code kept queries and keys in a dict, where nothing trains, copies or saves them."""
+    qs, state = inputs()
+    for attention in ("trained", "frozen"):
+        mixer = make("qatten", attention=attention)
+        mixer(of(qs), state).sum().backward()
+        trained = {name for name, value in mixer.named_parameters() if value.grad is not None and value.grad.any()}
+        kept = {name for name, _ in mixer.named_parameters() if name.startswith(("queries", "keys"))}
+        assert trained >= set(mixer.state_dict()) - kept
+        # a bias of the keys moves all logits of a head alike, so softmax leaves its gradient at 0 but for rounding
+        assert (kept - {"keys.bias"} <= trained) if attention == "trained" else not (kept & trained)
+
+
 def test_gre_is_qmix_plus_a_weighted_entropy():
     plain, regularised = make("qmix"), make("qmix_gre", gre_lambda=0.5)
     regularised.load_state_dict(plain.state_dict())

@@ -2,6 +2,7 @@
 
 from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig
+from marl_gre.mixers.qatten import Qatten
 from marl_gre.mixers.qmix import QMIX
 from marl_gre.mixers.qmix_equal import QMIXEqual
 from marl_gre.mixers.qmix_gre import QMIXGRE
@@ -14,6 +15,7 @@ MIXERS: dict[str, type[Mixer]] = {
     "qmix_simple": QMIXSimple,
     "qmix_equal": QMIXEqual,
     "qmix_gre": QMIXGRE,
+    "qatten": Qatten,
 }
 
 __all__ = [
@@ -27,4 +29,5 @@ __all__ = [
     "MixerConfig",
     "QMIXEqual",
     "QMIXSimple",
+    "Qatten",
 ]
