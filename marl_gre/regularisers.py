@@ -42,4 +42,8 @@ class GradientEntropy(BaseModel):
             BadInput: the mixer has no gradient of that name.
         """
         q_tot, regulariser, credits = mixer.mix_with_credits(values, state, self.gre_gradient)
-        return q_tot, regulariser + self.gre_lambda * gradient_entropy(credits, self.gre_eps)
+        return q_tot, regulariser + self.of(credits)
+
+    def of(self, credits: Tensor) -> Tensor:
+        """Return gre_lambda times the gradient entropy [...] of credits [...,N]."""
+        return self.gre_lambda * gradient_entropy(credits, self.gre_eps)

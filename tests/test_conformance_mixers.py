@@ -6,6 +6,7 @@ from marl_gre.mixers import MIXERS
 from marl_gre.mixers.qatten import QattenConfig
 from marl_gre.mixers.qmix import QMIXConfig
 from marl_gre.mixers.qmix_gre import QMIXGREConfig
+from marl_gre.mixers.qplex import QPLEXConfig
 from marl_gre.testing import check_mixer
 
 VARIANTS = [
@@ -18,6 +19,8 @@ VARIANTS = [
     ("qmix_gre", QMIXGREConfig(gre_gradient="released")),
     ("qmix_gre", QMIXGREConfig(gre_lambda=0.0)),
     ("qatten", QattenConfig(attention="frozen", unit_dim=1)),
+    ("qplex", QPLEXConfig(kernels=10, kernel_layers=3)),
+    ("qplex", QPLEXConfig(kernels=1, kernel_layers=2)),
     ("qatten", QattenConfig(head_weights="none", heads=1)),
 ]
 

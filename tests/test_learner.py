@@ -21,7 +21,7 @@ from packing import packed
 
 N, A, OBS, S = 3, 4, 6, 5  # agents, actions, sizes of observation and state
 SIZES = EnvSizes(N, A, OBS, S)
-NAMED_CREDITS = {"qmix": {"released"}, "qmix_gre": {"released"}, "qmix_equal": {"released"}}
+NAMED_CREDITS = {"qmix": {"released"}, "qmix_gre": {"released"}, "qmix_equal": {"released"}, "qplex": {"function"}}
 
 
 def make_learner(name="qmix", dtype=torch.float64, **keys):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,9 +48,11 @@ def test_credits_are_finite_differences(name):
     for agent in range(3):
         moved = torch.zeros(3, dtype=torch.float64)
         moved[agent] = step
-        slope = (mixer(of(qs + moved), state) - mixer(of(qs - moved), state)) / (2 * step)
+        above, below = (replace(of(qs), chosen=qs + sign * moved) for sign in (1, -1))
+        slope = (mixer(above, state) - mixer(below, state)) / (2 * step)
+        credits = mixer.analytic_credits(of(qs), state).get("function", differentiate(mixer, of(qs), state))
         # central differences in float64: error about step**2 + 1e-16 / step = 1e-10
-        torch.testing.assert_close(differentiate(mixer, of(qs), state)[..., agent], slope, rtol=1e-6, atol=1e-8)
+        torch.testing.assert_close(credits[..., agent], slope, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,7 +64,8 @@ def test_greedy_joint_action_is_the_agents_greedy_actions(name):
         table = torch.randn(3, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)  # 4 actions
         joint = list(itertools.product(range(4), repeat=3))
         qs = torch.stack([table[torch.arange(3), torch.tensor(actions)] for actions in joint])
-        q_tot = mixer(of(qs.unsqueeze(1)), state.expand(len(joint), 1, 7)).squeeze(1)
+        values = AgentValues(qs, table.amax(1).expand_as(qs), torch.tensor(joint)).map(lambda rows: rows.unsqueeze(1))
+        q_tot = mixer(values, state.expand(len(joint), 1, 7)).squeeze(1)
         assert q_tot.max() <= q_tot[joint.index(tuple(table.argmax(1).tolist()))] + 1e-12
 
 
@@ -211,6 +215,88 @@ def test_every_layer_of_qatten_is_trained_unless_frozen():
         assert trained >= set(mixer.state_dict()) - kept
         # a bias of the keys moves all logits of a head alike, so softmax leaves its gradient at 0 but for rounding
         assert (kept - {"keys.bias"} <= trained) if attention == "trained" else not (kept & trained)
+
+
+def qplex_of_constants(**keys):
+    """Two agents and actions, one kernel: w = (2, 0.5), b = (1, -1), key 4, agents 0.5, lambda = 2 sigmoid(action).
+
+    The actions' network gives agent 1 the log-odds ln 3 for action 1 (sigmoid 3/4, lambda 3/2), everything else 0
+    (lambda 1).
+    """
+    mixer = make("qplex", n_agents=2, state_dim=1, kernels=1)
+    with torch.no_grad():
+        for parameter in mixer.parameters():
+            parameter.zero_()
+        mixer.hyper_w[2].bias.copy_(torch.tensor([-2.0, 0.5]))
+        mixer.hyper_b[2].bias.copy_(torch.tensor([1.0, -1.0]))
+        mixer.keys.first.bias.fill_(-4.0)
+        mixer.actions.first.weight[0, 1 + 1] = math.log(3)  # after one number of state: agent 0's actions, agent 1's
+    return mixer
+
+
+def test_qplex_by_hand():
+    """q = (3, 4), m = (5, 4), actions (1, 0): w q + b = 7, 1; advantages w (q - m) = -4, 0; lambda = 3/2, 1.
+
+    q_tot = 8 + (3/2 - 1) (-4) = 6, the same as sum_i (w m + b) + lambda w (q - m) = 11 + 1 - 6.
+    """
+    mixer, state = qplex_of_constants(), torch.zeros(1, 1, 1, dtype=torch.float64)
+    values = AgentValues(
+        torch.tensor([[[3.0, 4.0]]], dtype=torch.float64),
+        torch.tensor([[[5.0, 4.0]]], dtype=torch.float64),
+        torch.tensor([[[1, 0]]]),
+    )
+    assert mixer(values, state).item() == pytest.approx(6, abs=1e-8)  # floors of 1e-10
+    credits = mixer.analytic_credits(values, state)
+    assert credits["exact"].tolist() == [[pytest.approx([2, 0.5])]]
+    assert credits["function"].tolist() == [[pytest.approx([3, 0.5])]]  # w lambda
+    assert differentiate(mixer, values, state).tolist() == [[pytest.approx([2, 0.5])]]  # past the stopped gradient
+
+
+def test_qplex_with_lambda_one_is_a_weighted_vdn():
+    mixer, state = qplex_of_constants(), torch.zeros(4, 5, 1, dtype=torch.float64)
+    mixer.actions.first.weight.data.zero_()
+    qs = inputs(n_agents=2)[0]
+    values = replace(of(qs), greedy=qs + 2)
+    torch.testing.assert_close(mixer(values, state), 2 * qs[..., 0] + 0.5 * qs[..., 1], rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_qplex_of_greedy_actions_has_no_advantage_part(layers):
+    mixer = make("qplex", kernels=10, kernel_layers=layers)
+    qs, state = inputs()
+    w, b = mixer.transformation(state)
+    torch.testing.assert_close(mixer(of(qs), state), (w * qs + b).sum(-1), rtol=1e-12, atol=1e-12)
+
+
+def test_qplex_trains_lambda_by_advantages_alone_and_agents_by_values_alone():
+    mixer, (qs, state) = make("qplex"), inputs()
+    values = replace(of(qs.requires_grad_(True)), greedy=qs.detach() + 1)
+    mixer(values, state).sum().backward()
+    w, _ = mixer.transformation(state)
+    assert torch.equal(qs.grad, w)  # not w lambda
+    alone = make("qplex")
+    w, b = alone.transformation(state)
+    (w * qs.detach() + b).sum().backward()  # the value part without any advantage
+    for name, value in alone.named_parameters():
+        trained = dict(mixer.named_parameters())[name].grad
+        if name.startswith("hyper"):
+            torch.testing.assert_close(trained, value.grad, rtol=1e-12, atol=1e-14)
+        else:
+            assert trained.any(), name
+
+
+def test_qplex_kernels_as_separate_networks():
+    """The parallel networks compute what K separate ones would."""
+    networks = make("qplex", kernels=3, kernel_layers=3, kernel_hidden_dim=5).actions
+    joint = torch.randn(6, 7 + 3 * 4, dtype=torch.float64)
+    outputs = networks(joint)
+    for k in range(3):
+        first = networks.first.weight[5 * k : 5 * k + 5], networks.first.bias[5 * k : 5 * k + 5]
+        hidden = torch.relu(joint @ first[0].T + first[1])
+        for weight, bias in zip(networks.weights, networks.biases, strict=True):
+            out = hidden @ weight[k] + bias[k]
+            hidden = torch.relu(out)
+        torch.testing.assert_close(outputs[k], out, rtol=1e-12, atol=1e-14)
 
 
 def test_gre_is_qmix_plus_a_weighted_entropy():

@@ -294,6 +294,61 @@ def analytic_credits(case: MixerUnderTest) -> None:
             )
 
 
+def function_credits(case: MixerUnderTest) -> None:
+    """`analytic_credits` called function, where there are any, are the slopes of q_tot in the chosen values.
+
+    They differ from the exact ones where q_tot detaches a part of itself.
+    """
+    for mixer, values, state in case.mixers():
+        with torch.no_grad():
+            found = mixer.analytic_credits(values, state).get("function")
+            if found is None:
+                return
+            for agent in range(values.chosen.shape[-1]):
+                step = torch.zeros(values.chosen.shape[-1], dtype=values.chosen.dtype)
+                step[agent] = 1e-5
+                above, below = (mixer(replace(values, chosen=values.chosen + s * step), state) for s in (1, -1))
+                slope = (above - below) / 2e-5  # central differences: in float64 exact to about 1e-9
+                error = (found[..., agent] - slope).abs().max().item()
+                require(
+                    torch.allclose(found[..., agent], slope, rtol=1e-5, atol=1e-6),
+                    f"the analytic credits 'function' differ from the slopes of q_tot by up to {error:.3g} with "
+                    f"{mixer_size(values)}; they are the credits of the function, whatever is detached in it.",
+                )
+
+
+def credits_for_training(case: MixerUnderTest) -> None:
+    """`mix_with_credits` gives q_tot, the regulariser and the measured credits, attached to the parameters alone.
+
+    Gradient entropy regularisation (`gre_lambda`) differentiates these credits.
+    """
+    for mixer, values, state in case.mixers():
+        values.chosen.requires_grad_(True)
+        expected = {**mixer.analytic_credits(values, state), "exact": differentiate(mixer, values, state)}
+        for name, credits in expected.items():
+            try:
+                q_tot, regulariser, found = mixer.mix_with_credits(values, state, name)
+            except Exception as error:
+                raise ConformanceError(f"mix_with_credits of {name!r} raised {one_line(error)}.") from error
+            both = zip((q_tot, regulariser), checked_mix(mixer, values, state), strict=True)
+            require(
+                all(torch.allclose(one, other, rtol=1e-9, atol=1e-9) for one, other in both),
+                "mix_with_credits gives another q_tot or regulariser than mix_and_regularise.",
+            )
+            require(
+                found.shape == credits.shape and torch.allclose(found, credits, rtol=1e-9, atol=1e-12),
+                f"mix_with_credits gives other credits {name!r} than are measured.",
+            )
+            gradient = None
+            if found.requires_grad:
+                (gradient,) = torch.autograd.grad(found.square().sum(), values.chosen, allow_unused=True)
+            require(
+                gradient is None or not gradient.any(),
+                f"the credits {name!r} of mix_with_credits reach the agents' Q values; detach them, or gre_lambda "
+                "would move the agents.",
+            )
+
+
 def regulariser_leaves_agents(case: MixerUnderTest) -> None:
     """The regulariser moves mixer parameters only, where it is declared detached from the agents."""
     for mixer, values, state in case.mixers() if case.regulariser_detached else ():
@@ -391,6 +446,8 @@ MIXER_CHECKS: dict[str, Callable[[MixerUnderTest], None]] = {
         monotonic_in_agents,
         greedy_actions_agree,
         analytic_credits,
+        function_credits,
+        credits_for_training,
         regulariser_leaves_agents,
         state_dict_round_trip,
         copies_are_independent,

@@ -7,6 +7,7 @@ from marl_gre.mixers.qmix import QMIX
 from marl_gre.mixers.qmix_equal import QMIXEqual
 from marl_gre.mixers.qmix_gre import QMIXGRE
 from marl_gre.mixers.qmix_simple import QMIXSimple
+from marl_gre.mixers.qplex import QPLEX
 from marl_gre.mixers.vdn import VDN
 
 MIXERS: dict[str, type[Mixer]] = {
@@ -16,12 +17,14 @@ MIXERS: dict[str, type[Mixer]] = {
     "qmix_equal": QMIXEqual,
     "qmix_gre": QMIXGRE,
     "qatten": Qatten,
+    "qplex": QPLEX,
 }
 
 __all__ = [
     "MIXERS",
     "QMIX",
     "QMIXGRE",
+    "QPLEX",
     "VDN",
     "AgentValues",
     "EnvSizes",

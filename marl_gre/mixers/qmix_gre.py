@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from marl_gre.data import EnvSizes
-from marl_gre.mixers.base import AgentValues
+from marl_gre.mixers.base import AgentValues, Mixer
 from marl_gre.mixers.qmix import QMIX, Derivative, QMIXConfig
 from marl_gre.regularisers import GradientEntropy
 
@@ -33,8 +33,16 @@ class QMIXGRE(QMIX):
             raise ValueError(
                 f"qmix_gre: found {sizes.n_agents} agent; the gradient entropy takes 2 or more: use mixer: qmix."
             )
-        self.regularise = GradientEntropy(**{name: getattr(config, name) for name in GradientEntropy.model_fields})
+        keys = {name: getattr(config, name) for name in GradientEntropy.model_fields}
+        self.gradient_entropy = GradientEntropy(**keys)
 
     def mix_and_regularise(self, values: AgentValues, state: Tensor) -> tuple[Tensor, Tensor]:
         """See `Mixer.mix_and_regularise`; the regulariser is gre_lambda times the gradient entropy."""
-        return self.regularise(self, values, state)
+        q_tot, _, credits = super().mix_with_credits(values, state, self.config.gre_gradient)
+        return q_tot, self.gradient_entropy.of(credits)
+
+    def mix_with_credits(
+        self, values: AgentValues, state: Tensor, gradient: str = "exact"
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Mixer.mix_with_credits`."""
+        return Mixer.mix_with_credits(self, values, state, gradient)

@@ -47,6 +47,22 @@ class WrongCreditsShape(WeightedSum):
         return {"even": self.weights(state).sum(-1)}
 
 
+class WrongFunctionCredits(WeightedSum):
+    def analytic_credits(self, values, state):
+        return {"function": 2 * self.weights(state)}
+
+
+class CreditsReachAgents(WeightedSum):
+    def mix_with_credits(self, values, state, gradient="exact"):
+        q_tot, regulariser = self.mix_and_regularise(values, state)
+        return q_tot, regulariser, self.weights(state) + values.chosen - values.chosen.detach()
+
+
+class OtherCreditsForTraining(WeightedSum):
+    def mix_with_credits(self, values, state, gradient="exact"):
+        return *self.mix_and_regularise(values, state), self.weights(state).square()
+
+
 class KeepsLastAxis(WeightedSum):
     def forward(self, values, state):
         return super().forward(values, state).unsqueeze(-1)
@@ -175,6 +191,9 @@ DEFECTS = {
     "RegularisesAnother": "mix_and_regularise gives another q_tot than forward",
     "WrongCredits": "the analytic credits 'exact' differ from autograd's dq_tot/dq_i",
     "WrongCreditsShape": r"analytic credits 'even' have shape \[3, 4\]",
+    "WrongFunctionCredits": "the analytic credits 'function' differ from the slopes of q_tot",
+    "CreditsReachAgents": "the credits 'exact' of mix_with_credits reach the agents' Q values",
+    "OtherCreditsForTraining": "mix_with_credits gives other credits 'exact' than are measured",
     "KeepsLastAxis": r"wrong shape: q_tot is \[1, 1, 1\]",
     "ScalarRegulariser": r"wrong shape: regulariser is \[\]",
     "TwoOutputs": "wrong shape: q_tot of forward is tuple",
