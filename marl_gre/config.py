@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -76,6 +76,25 @@ class PartConfig(Section):
         return {"name": self.name, **self.options} if self.options else self.name
 
 
+class CentralConfig(BaseModel):
+    """Networks of their own that give the targets (`Networks.central`): a mixer with its keys, over further agents."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    mixer: str
+    mixer_config: MixerConfig
+    loss_weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="weight of their own TD loss")
+
+    @property
+    def mixer_class(self) -> type[Mixer]:
+        """The mixer's class."""
+        return find_mixer(self.mixer)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the entry as plain data, the mixer's defaults filled in."""
+        return {"mixer": self.mixer, "loss_weight": self.loss_weight, **self.mixer_config.model_dump()}
+
+
 class AlgorithmConfig(BaseModel):
     """One entry of `algorithms`: a mixer and the mixer's own keys, and the other parts where they are named.
 
@@ -89,6 +108,7 @@ class AlgorithmConfig(BaseModel):
     agent: PartConfig | None = None
     loss_weights: PartConfig | None = None
     gradient_entropy: GradientEntropy | None = None
+    central: CentralConfig | None = None
 
     @property
     def mixer_class(self) -> type[Mixer]:
@@ -112,7 +132,7 @@ class AlgorithmConfig(BaseModel):
 
     def resolved(self) -> dict[str, Any]:
         """Return the entry as plain data, the mixer's defaults filled in."""
-        parts = {"agent": self.agent, "loss_weights": self.loss_weights}
+        parts = {"agent": self.agent, "loss_weights": self.loss_weights, "central": self.central}
         named: dict[str, Any] = {key: part.resolved() for key, part in parts.items() if part is not None}
         if self.gradient_entropy is not None:
             named |= self.gradient_entropy.model_dump()
@@ -127,18 +147,25 @@ class AlgorithmConfig(BaseModel):
             versions["loss_weights"] = getattr(find_loss_weights(self.loss_weights.name), "results_version", 1)
         if self.gradient_entropy is not None:
             versions["gradient_entropy"] = GradientEntropy.results_version
+        if self.central is not None:
+            versions["central"] = self.central.mixer_class.results_version
         return versions
 
 
 class TrainConfig(Section):
     """The `train` section: everything that all algorithms share; the defaults are PyMARL's."""
 
+    since_later: ClassVar[tuple[str, ...]] = ("optimizer", "td_lambda")
+    """Options that runs of older versions do not have; at their defaults they are left out of what is recorded."""
+
     hidden_dim: int = Field(64, ge=1, description="width of the agents' network")
-    lr: float = Field(5e-4, gt=0, le=1, description="RMSprop step size")
+    optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="adam: with torch's constants")
+    lr: float = Field(5e-4, gt=0, le=1, description="step size")
     rmsprop_alpha: float = Field(0.99, ge=0, lt=1)
     rmsprop_eps: float = Field(1e-5, gt=0, description="outside the root, as in torch")
     grad_norm_clip: float = Field(10.0, gt=0)
     gamma: float = Field(0.99, ge=0, le=1)
+    td_lambda: float = Field(0.0, ge=0, le=1, description="of TD(lambda) targets; 0: one-step targets")
     epsilon_start: float = Field(1.0, ge=0, le=1)
     epsilon_finish: float = Field(0.05, ge=0, le=1)
     epsilon_anneal_steps: int = Field(50_000, ge=1, description="linear from start to finish, environment steps")
@@ -149,6 +176,12 @@ class TrainConfig(Section):
     target_update_episodes: int = Field(200, ge=1)
     timeout_is_terminal: bool = Field(True, description="the time limit ends the TD target, as in PyMARL's configs")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the section as plain data, defaults filled in."""
+        fields = type(self).model_fields
+        later = {name for name in self.since_later if getattr(self, name) == fields[name].default}
+        return self.model_dump(exclude=later)
 
     @model_validator(mode="after")
     def _batch_fits(self) -> "TrainConfig":
@@ -295,7 +328,7 @@ class RunConfig(BaseModel):
         return {
             "env": self.env.model_dump(),
             "algorithm": self.algorithm.resolved(),
-            "train": self.train.model_dump(),
+            "train": self.train.resolved(),
             "seed": self.seed,
         }
 
@@ -406,6 +439,7 @@ def _algorithm(name: str, entry: Any) -> Any:
     parts = {
         "agent": _part(f"{name}.agent", entry.get("agent"), find_agent, n_inputs=2),  # sizes, hidden_dim
         "loss_weights": _part(f"{name}.loss_weights", entry.get("loss_weights"), find_loss_weights, n_inputs=1),
+        "central": _central(f"{name}.central", entry.get("central")),
     }
     shared = [key for key in GradientEntropy.model_fields if key not in mixer.Config.model_fields]
     entropy = {key: entry[key] for key in shared if key in entry}
@@ -419,6 +453,27 @@ def _algorithm(name: str, entry: Any) -> Any:
         allowed = ["mixer", *parts, *shared]
         raise ValueError(f"{name}.{explain(error, model, allowed)}") from error
     return AlgorithmConfig(mixer=entry["mixer"], mixer_config=config, gradient_entropy=gradient_entropy, **parts)
+
+
+def _central(key: str, entry: Any) -> CentralConfig | None:
+    """Return the central networks of an algorithm, given as the name of a mixer or a mapping with its keys."""
+    if entry is None:
+        return None
+    entry = {"mixer": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, dict) or not isinstance(entry.get("mixer"), str):
+        raise ValueError(f"{key}: found {entry!r}; a mixer's name is needed, or a mapping with mixer and its keys")
+    own = {name: value for name, value in entry.items() if name not in ("mixer", "loss_weight")}
+    try:
+        mixer = find_mixer(entry["mixer"])
+    except ValueError as error:
+        raise ValueError(f"{key}.mixer: {error}") from error
+    model: type[BaseModel] = mixer.Config
+    try:
+        config = mixer.Config.model_validate(own)
+        model = CentralConfig
+        return CentralConfig(mixer_config=config, **{name: entry[name] for name in entry if name not in own})
+    except ValidationError as error:
+        raise ValueError(f"{key}.{_explain(error, extra_allowed=['mixer', 'loss_weight'], model=model)}") from error
 
 
 def _part(key: str, entry: Any, find: Callable[[str], Callable[..., Any]], n_inputs: int) -> PartConfig | None:

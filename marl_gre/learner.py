@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 from torch.optim.rmsprop import rmsprop
 
 from marl_gre import losses, regularisers
@@ -16,6 +17,9 @@ from marl_gre.config import TrainConfig
 from marl_gre.data import Batch
 from marl_gre.errors import NonFinite
 from marl_gre.networks import Networks, require_shape
+
+ADAM_BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
+"""Adam's constants: torch's, which PyMARL2 leaves as they are."""
 
 
 @dataclass(frozen=True)
@@ -29,17 +33,19 @@ class Update:
     td_error_abs: Tensor
     q_tot_mean: Tensor
     target_mean: Tensor
+    central_loss: Tensor  # 0 without central networks
 
 
 class Learner:
     """Online and target networks, optimiser and the update rule.
 
     Args:
-        networks: the agent and the mixer.
+        networks: the agent and the mixer, and central networks where the algorithm has them.
         config: the `train` section of params.yaml.
         device: where the networks live.
         loss_weights: the weight of each step's squared TD error.
         regularise: what makes q_tot and the regulariser of a mixer.
+        central_loss_weight: the weight of the central networks' own TD loss.
     """
 
     def __init__(
@@ -49,20 +55,27 @@ class Learner:
         device: torch.device | str = "cpu",
         loss_weights: losses.LossWeights = losses.uniform,
         regularise: regularisers.Regularise = regularisers.own,
+        central_loss_weight: float = 1.0,
     ):
         self.config = config
         self.loss_weights = loss_weights
         self.regularise = regularise
+        self.central_loss_weight = central_loss_weight
         self.networks = networks.to(device)
         self.agent, self.mixer = networks.agent, networks.mixer
-        self.target_agent = copy.deepcopy(self.agent)
-        self.target_mixer = copy.deepcopy(self.mixer)
+        self.judge = networks.central or networks  # whose copy gives the targets
+        self.target_agent = copy.deepcopy(self.judge.agent)
+        self.target_mixer = copy.deepcopy(self.judge.mixer)
         self.parameters = list(self.networks.parameters())
         self.square_avgs = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.avgs = [torch.zeros_like(parameter) for parameter in self.parameters if config.optimizer == "adam"]
+        self.steps = 0
         self.last_target_update = 0  # in episodes
 
     def update(self, batch: Batch) -> Update:
         """Take one gradient step on mean(weight * td_error**2) + mean(regulariser), over all steps of the batch.
+
+        Central networks add their own mean(td_error**2), towards the same targets.
 
         Raises:
             BadInput: the mixer or the loss weights return a wrong shape.
@@ -83,8 +96,14 @@ class Learner:
             next_values = losses.double_q(agent_qs[:, first:], target_qs[:, first:], action_mask[:, first:])
             next_q_tot = self.target_mixer(next_values, state[:, first:]).squeeze(0)  # [Q]
             require_shape("the target mixer's q_tot", next_q_tot, q_tot.shape)
-            target = losses.one_step_target(batch.reward, batch.terminated, next_q_tot, self.config.gamma)
-            steps = losses.Steps(q_tot.detach(), target, values.map(lambda rows: rows[0, batch.now].detach()))
+            target = self._target(batch, next_q_tot)
+
+            def greedy_target() -> Tensor:
+                greedy_values = losses.double_q(agent_qs, target_qs, action_mask)
+                return self.target_mixer(greedy_values, state)[0, batch.now]
+
+            online = values.map(lambda rows: rows[0, batch.now].detach())
+            steps = losses.Steps(q_tot.detach(), target, online, greedy_target)
             weights = self.loss_weights(steps)
             require_shape("loss weights", weights, q_tot.shape)
 
@@ -92,6 +111,10 @@ class Learner:
         td_loss = losses.td_loss(td_error, weights)
         mean_regulariser = regulariser.mean()
         loss = td_loss + mean_regulariser
+        central_loss = torch.zeros_like(td_loss)
+        if self.networks.central is not None:
+            central_loss = self._central_loss(self.networks.central, batch, target)
+            loss = loss + self.central_loss_weight * central_loss
 
         self.networks.zero_grad()
         loss.backward()
@@ -111,12 +134,45 @@ class Learner:
             td_error_abs=td_error.detach().abs().mean(),
             q_tot_mean=q_tot.detach().mean(),
             target_mean=target.mean(),
+            central_loss=central_loss.detach(),
         )
+
+    def _target(self, batch: Batch, next_q_tot: Tensor) -> Tensor:
+        """Return the TD targets [Q]."""
+        gamma, td_lambda = self.config.gamma, self.config.td_lambda
+        if td_lambda == 0:
+            return losses.one_step_target(batch.reward, batch.terminated, next_q_tot, gamma)
+        return losses.lambda_target(batch.reward, batch.terminated, next_q_tot, gamma, td_lambda, batch.episodes)
+
+    def _central_loss(self, central: Networks, batch: Batch, target: Tensor) -> Tensor:
+        """Return the central networks' mean squared TD error."""
+        agent_qs = central.agent(batch.obs, batch.actions, batch.episodes)[None]
+        values = losses.taken(agent_qs, batch.actions_by_row()[None], batch.action_mask[None])
+        q_tot = central.mixer(values, batch.state[None])[0, batch.now]
+        return losses.td_loss(q_tot - target, torch.ones_like(target))
 
     @torch.no_grad()
     def _step(self) -> None:
-        """Take RMSprop's step; by torch's function, since its class takes 70 MB and a second of start-up."""
+        """Take the optimiser's step; by torch's functions, since their classes take 70 MB and a second of start-up."""
+        self.steps += 1
         moved = [index for index, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        if self.config.optimizer == "adam":
+            adam(
+                params=[self.parameters[index] for index in moved],
+                grads=[parameter.grad for parameter in self.parameters if parameter.grad is not None],
+                exp_avgs=[self.avgs[index] for index in moved],
+                exp_avg_sqs=[self.square_avgs[index] for index in moved],
+                max_exp_avg_sqs=[],
+                state_steps=[torch.tensor(float(self.steps - 1)) for _ in moved],  # raised there, by 1
+                amsgrad=False,
+                beta1=ADAM_BETAS[0],
+                beta2=ADAM_BETAS[1],
+                lr=self.config.lr,
+                weight_decay=0.0,
+                eps=ADAM_EPS,
+                maximize=False,
+            )
+            return
         rmsprop(
             params=[self.parameters[index] for index in moved],
             grads=[parameter.grad for parameter in self.parameters if parameter.grad is not None],
@@ -140,6 +196,6 @@ class Learner:
                 after the update that follows episode 200).
         """
         if episode - self.last_target_update >= self.config.target_update_episodes:
-            self.target_agent.load_state_dict(self.agent.state_dict())
-            self.target_mixer.load_state_dict(self.mixer.state_dict())
+            self.target_agent.load_state_dict(self.judge.agent.state_dict())
+            self.target_mixer.load_state_dict(self.judge.mixer.state_dict())
             self.last_target_update = episode

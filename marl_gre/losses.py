@@ -1,6 +1,6 @@
 """The parts of the loss as pure functions: the agents' values, TD targets, weights of the steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +54,36 @@ def one_step_target(reward: Tensor, terminated: Tensor, next_q_tot: Tensor, gamm
     return reward + gamma * (1 - terminated) * next_q_tot
 
 
+def lambda_target(
+    reward: Tensor,
+    terminated: Tensor,
+    next_q_tot: Tensor,
+    gamma: float,
+    td_lambda: float,
+    episodes: Sequence[int],
+) -> Tensor:
+    """Return r + gamma * (1 - terminated) * ((1 - lambda) * Q_tot'(s', u') + lambda * y'), with y' the next step's.
+
+    TD(lambda) without a correction for exploration, as in PyMARL; y' is Q_tot'(s', u') at an episode's last step. With
+    lambda = 0 it is `one_step_target`.
+
+    Args:
+        reward, terminated, next_q_tot: of the actions, packed as in `data.Batch` [Q].
+        gamma: discount, 0 to 1.
+        td_lambda: 0 to 1.
+        episodes: how many episodes have a row at each time [T+1].
+    """
+    counts = list(episodes[1:])  # of actions at each time
+    targets: list[Tensor] = []
+    following = reward.new_empty(0)  # y' of the episodes that go on, which are the first ones
+    blocks = (values.split(counts) for values in (reward, terminated, next_q_tot))
+    for r, end, value in reversed(list(zip(*blocks, strict=True))):
+        beyond = torch.cat((following, value[len(following) :]))
+        following = r + gamma * (1 - end) * ((1 - td_lambda) * value + td_lambda * beyond)
+        targets.append(following)
+    return torch.cat(targets[::-1])
+
+
 @dataclass(frozen=True)
 class Steps:
     """The steps of a batch as the weights of the loss see them; nothing here carries a gradient."""
@@ -61,6 +91,7 @@ class Steps:
     q_tot: Tensor  # [Q]
     target: Tensor  # [Q]
     values: AgentValues  # of the online network, each [Q, N]; chosen == greedy where the action is a greedy one
+    greedy_target: Callable[[], Tensor]  # what the target networks give for the agents' greedy actions [Q]; on demand
 
 
 LossWeights = Callable[[Steps], Tensor]
@@ -72,7 +103,22 @@ def uniform(steps: Steps) -> Tensor:
     return torch.ones_like(steps.q_tot)
 
 
-LOSS_WEIGHTS: dict[str, Callable[..., Tensor]] = {"uniform": uniform}
+def optimistic(steps: Steps, alpha: float = 0.1) -> Tensor:
+    """Return OW-QMIX's weights [Q]: 1 where q_tot is below its target, else alpha (https://arxiv.org/abs/2006.10800)."""
+    return torch.where(steps.q_tot < steps.target, torch.ones_like(steps.q_tot), alpha)
+
+
+def central(steps: Steps, alpha: float = 0.1) -> Tensor:
+    """Return CW-QMIX's weights [Q] (https://arxiv.org/abs/2006.10800).
+
+    1 where all actions are the agents' greedy ones, or the target is above what the target networks give for these;
+    else alpha. An action whose value ties with the greedy one counts as greedy.
+    """
+    greedy = (steps.values.chosen == steps.values.greedy).all(-1)
+    return torch.where(greedy | (steps.target > steps.greedy_target()), torch.ones_like(steps.q_tot), alpha)
+
+
+LOSS_WEIGHTS: dict[str, Callable[..., Tensor]] = {"uniform": uniform, "ow": optimistic, "cw": central}
 """Names that `loss_weights` in params.yaml takes besides package.module:function."""
 
 

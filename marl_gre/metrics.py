@@ -40,6 +40,9 @@ class Metric:
     nullable: bool = False  # its cells may be empty
 
 
+CENTRAL_LOSS = "central_loss"
+"""A column for algorithms with central networks only."""
+
 COUNTERS = ("due_steps", "env_steps", "episodes", "updates")
 """When a row was written."""
 
@@ -106,6 +109,7 @@ METRICS: tuple[Metric, ...] = (
     *_counters(ENTROPY, "due_steps", "env_steps", "updates"),
     *_entropies("", "credits by automatic differentiation"),
     *_entropies("released_", "with the ELU derivative of the paper's released code; for QMIX and its variants only"),
+    *_entropies("function_", "with the credits of the function, whatever q_tot detaches of it; for QPLEX only"),
     *_counters(TRAINING, *COUNTERS),
     Metric(
         TRAINING,
@@ -121,6 +125,14 @@ METRICS: tuple[Metric, ...] = (
         "What the mixer adds to the loss, its weight (`gre_lambda`) included; 0 for most.",
         "reward²",
         r"\frac{1}{Q} \sum_q \Omega_q",
+        nullable=True,
+    ),
+    Metric(
+        TRAINING,
+        CENTRAL_LOSS,
+        "Mean squared TD error of the central networks, for algorithms that have them; its weight is not included.",
+        "reward²",
+        r"\frac{1}{Q} \sum_q (q^*_q - y_q)^2",
         nullable=True,
     ),
     Metric(

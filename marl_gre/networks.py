@@ -25,12 +25,15 @@ class Networks(nn.Module):
     Args:
         agent: the agents' shared network.
         mixer: any `Mixer`.
+        central: further networks that are trained beside these, whose values are the targets of both; nobody acts by
+            them, so their mixer need not be monotonic.
     """
 
-    def __init__(self, agent: Agent, mixer: Mixer):
+    def __init__(self, agent: Agent, mixer: Mixer, central: "Networks | None" = None):
         super().__init__()
         self.agent = agent
         self.mixer = mixer
+        self.central = central
 
     @torch.no_grad()
     def values(self, batch: Batch) -> tuple[AgentValues, Tensor]:
@@ -51,8 +54,13 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "cuda" else "cpu")
 
 
-def build(config: RunConfig, env: VectorEnv) -> Networks:
+def build(config: RunConfig, env: VectorEnv, training: bool = True) -> Networks:
     """Return networks with the initial weights of the run's seed; torch's global generator is left alone.
+
+    Args:
+        config: the run.
+        env: its environment.
+        training: with the central networks, where the algorithm has any; acting does without.
 
     Raises:
         BadInput: agent or mixer cannot work with this environment.
@@ -63,6 +71,11 @@ def build(config: RunConfig, env: VectorEnv) -> Networks:
             torch.manual_seed(int(rng(config.seed, Purpose.INIT, 0).integers(2**63)))
             agent = algorithm.make_agent(sizes, config.train.hidden_dim)
             mixer = algorithm.mixer_class(sizes, algorithm.mixer_config)
+            central = None
+            if training and algorithm.central is not None:
+                central_mixer = algorithm.central.mixer_class(sizes, algorithm.central.mixer_config)
+                try_mixer(central_mixer, sizes)
+                central = Networks(algorithm.make_agent(sizes, config.train.hidden_dim), central_mixer)
             if algorithm.gradient_entropy is not None and sizes.n_agents < 2:
                 raise ValueError(f"gre_lambda: found {sizes.n_agents} agent; it takes 2 or more: remove gre_lambda.")
             try_mixer(mixer, sizes, algorithm.regularise)
@@ -70,7 +83,7 @@ def build(config: RunConfig, env: VectorEnv) -> Networks:
                 try_agent(agent, sizes)
     except (ValueError, BadInput) as error:
         raise BadInput(f"algorithms.{config.algorithm_key} on envs.{config.env_key}: {error}") from error
-    return Networks(agent, mixer)
+    return Networks(agent, mixer, central)
 
 
 def restore(run: FinishedRun, env: VectorEnv) -> Networks:
@@ -79,7 +92,7 @@ def restore(run: FinishedRun, env: VectorEnv) -> Networks:
     Raises:
         BadInput: the weights do not fit the run's config.
     """
-    networks = build(run.config, env)
+    networks = build(run.config, env, training=False)
     run.load_into(networks.agent, networks.mixer)
     return networks.to(pick_device(run.config.train.device))
 

@@ -43,7 +43,14 @@ class Trainer:
         self.test_env = make_env(config.env_key, config.env, copies)
         networks = build(config, self.env)
         algorithm = config.algorithm
-        self.learner = Learner(networks, config.train, self.device, algorithm.make_loss_weights(), algorithm.regularise)
+        self.learner = Learner(
+            networks,
+            config.train,
+            self.device,
+            algorithm.make_loss_weights(),
+            algorithm.regularise,
+            1.0 if algorithm.central is None else algorithm.central.loss_weight,
+        )
         self.policy = Policy(networks.agent)
         self.replay = Replay(config.train.replay_episodes)
         self.env_steps = self.episodes = self.updates = 0
@@ -97,6 +104,8 @@ class Trainer:
         self.learner.maybe_update_targets(self.episodes)
         self.updates += 1
         self.means.add(of_update(update))
+        if self.config.algorithm.central is not None:
+            self.means.add({metrics.CENTRAL_LOSS: update.central_loss})
         self.means.add(metrics.measure(self.more_metrics, update, batch))
         interval = self.config.env.entropy_interval_steps
         if self.env_steps >= self.entropy_due:
@@ -125,6 +134,8 @@ class Trainer:
         self.tests.append(counters | greedy_test(self.config, self.test_env, self.policy))
         if self.episodes:
             names = [*metrics.columns(TRAINING), *self.more_metrics]
+            if self.config.algorithm.central is None:
+                names.remove(metrics.CENTRAL_LOSS)
             self.training.append(dict.fromkeys(names, math.nan) | counters | self.means.take())
 
     def state_dict(self) -> dict[str, Any]:
@@ -141,6 +152,10 @@ class Trainer:
             "target_mixer": learner.target_mixer.state_dict(),
             "square_avgs": {str(index): average for index, average in enumerate(learner.square_avgs)},
         }
+        if learner.networks.central is not None:
+            parts["central"] = learner.networks.central.state_dict()
+        if learner.avgs:
+            parts["avgs"] = {str(index): average for index, average in enumerate(learner.avgs)}
         numbers = {
             "env_steps": self.env_steps,
             "episodes": self.episodes,
@@ -168,9 +183,13 @@ class Trainer:
         learner.target_mixer.load_state_dict(parts.get("target_mixer", {}))
         for index, average in enumerate(learner.square_avgs):
             average.copy_(parts["square_avgs"][str(index)])
+        for index, average in enumerate(learner.avgs):
+            average.copy_(parts["avgs"][str(index)])
+        if learner.networks.central is not None:
+            learner.networks.central.load_state_dict(parts["central"])
         numbers = state["numbers"]
         self.env_steps, self.episodes = int(numbers["env_steps"]), int(numbers["episodes"])
-        self.updates = int(numbers["updates"])
+        self.updates = learner.steps = int(numbers["updates"])
         self.test_due, self.entropy_due = int(numbers["test_due"]), int(numbers["entropy_due"])
         learner.last_target_update = int(numbers["last_target_update"])
         self.tests = [dict(row) for row in numbers["tests"]]

@@ -39,7 +39,11 @@ def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int
         quantiles = [min(1.0, low + (1 - low) * q) for q in QUANTILES]
         released = [""] * 22 if spread == 0 else [np.mean(quantiles) + 0.001, *quantiles]
         rows.append([due, due, due // 100, np.mean(quantiles), *quantiles, *released])
-    write_csv(folder / "entropy.csv", metrics.columns("entropy.csv"), rows)
+    write_csv(
+        folder / "entropy.csv",
+        [name for name in metrics.columns("entropy.csv") if not name.startswith("function_")],
+        rows,
+    )
     returns = [row[4] for row in tests]
     write_json(
         folder / "train.json",

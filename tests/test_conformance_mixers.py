@@ -3,6 +3,7 @@
 import pytest
 
 from marl_gre.mixers import MIXERS
+from marl_gre.mixers.feed_forward import FeedForwardConfig
 from marl_gre.mixers.qatten import QattenConfig
 from marl_gre.mixers.qmix import QMIXConfig
 from marl_gre.mixers.qmix_gre import QMIXGREConfig
@@ -20,6 +21,7 @@ VARIANTS = [
     ("qmix_gre", QMIXGREConfig(gre_lambda=0.0)),
     ("qatten", QattenConfig(attention="frozen", unit_dim=1)),
     ("qplex", QPLEXConfig(kernels=10, kernel_layers=3)),
+    ("feed_forward", FeedForwardConfig(hidden_layers=1, hidden_dim=8)),
     ("qplex", QPLEXConfig(kernels=1, kernel_layers=2)),
     ("qatten", QattenConfig(head_weights="none", heads=1)),
 ]
@@ -27,4 +29,4 @@ VARIANTS = [
 
 @pytest.mark.parametrize(("name", "config"), VARIANTS, ids=str)
 def test_check_mixer(name, config):
-    check_mixer(MIXERS[name], config)
+    check_mixer(MIXERS[name], config, monotonic=name != "feed_forward")

@@ -294,6 +294,43 @@ def test_double_q_and_td_target_by_hand():
     assert losses.one_step_target(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(10.0), 0.9) == 1.0
 
 
+def test_lambda_target_by_hand():
+    """Two episodes of three and one steps, gamma = 0.5, lambda = 0.5; the first ends truly, the second does not.
+
+    First: rewards 1, 2, 4, values that follow 10, 20, 30: y2 = 4; y1 = 2 + 0.5 (0.5 * 20 + 0.5 * 4) = 8;
+    y0 = 1 + 0.5 (0.5 * 10 + 0.5 * 8) = 5.5. Second: reward 3, value 8: y0 = 3 + 0.5 * 8 = 7.
+    """
+    reward, value = torch.tensor([1.0, 3.0, 2.0, 4.0]), torch.tensor([10.0, 8.0, 20.0, 30.0])  # packed by time
+    terminated = torch.tensor([0.0, 0.0, 0.0, 1.0])
+    episodes = (2, 2, 1, 1)
+    target = losses.lambda_target(reward, terminated, value, 0.5, 0.5, episodes)
+    assert target.tolist() == [5.5, 7.0, 8.0, 4.0]
+    one_step = losses.lambda_target(reward, terminated, value, 0.5, 0.0, episodes)
+    assert one_step.equal(losses.one_step_target(reward, terminated, value, 0.5))
+    monte_carlo = losses.lambda_target(reward, terminated, value, 0.5, 1.0, episodes)
+    assert monte_carlo.tolist() == [1 + 0.5 * (2 + 0.5 * 4), 7.0, 2 + 0.5 * 4, 4.0]
+
+
+def test_the_learner_takes_lambda_targets():
+    """The three steps above with lambda = 0.5: y2 = 4, y1 = 2 + 0.5 (0.5 * 4 + 0.5 * 4) = 4, y0 = 1 + 0.5 * 3.5."""
+    learner, batch = three_steps(terminated_at_end=True)
+    learner.config = TrainConfig(gamma=0.5, td_lambda=0.5)
+    assert learner.update(batch).target_mean.item() == pytest.approx((4 + 4 + 2.75) / 3, rel=1e-14)
+
+
+def test_adam_is_torchs():
+    ours, theirs = make_learner(), make_learner()
+    ours = Learner(ours.networks, TrainConfig(optimizer="adam", lr=1e-3))
+    optimizer = torch.optim.Adam(theirs.parameters, lr=1e-3)
+    theirs._step = optimizer.step
+    for update in range(5):
+        batch = make_batch(seed=update)
+        ours.update(batch)
+        theirs.update(batch)
+    for key, value in weights(ours).items():
+        torch.testing.assert_close(value, weights(theirs)[key], rtol=1e-12, atol=1e-14)
+
+
 def test_weighted_loss_by_hand():
     # (1 * 2**2 + 0.5 * 4**2 + 0 * 1**2) / 3 steps, not / 1.5
     loss = losses.td_loss(torch.tensor([2.0, -4.0, 1.0]), torch.tensor([1.0, 0.5, 0.0]))

@@ -18,7 +18,7 @@ from marl_gre.storage.files import csv_text, json_text, publishing, sync_folder,
 from marl_gre.storage.provenance import provenance
 from marl_gre.storage.resume import Keeper
 from marl_gre.storage.run_dir import PROVENANCE, RECORD, lock, prepare, work_folder, write_run
-from marl_gre.storage.weights import WEIGHTS, tensors_of, weights_bytes
+from marl_gre.storage.weights import WEIGHTS, on_cpu, weights_bytes
 from marl_gre.trainer import Trainer, entropy_row
 
 CHECKPOINT_STEPS = 10_000
@@ -78,7 +78,7 @@ def _contents(trainer: Trainer, started: float) -> Mapping[str, bytes]:
         TESTS: csv_text(trainer.tests).encode(),
         RECORD: json_text(trainer.record()).encode(),
         TRAINING: csv_text(trainer.training).encode(),
-        WEIGHTS: weights_bytes(trainer.learner.agent, trainer.learner.mixer),
+        WEIGHTS: weights_bytes(trainer.learner.networks),
     }
 
 
@@ -101,8 +101,7 @@ def _keep_failure(folder: Path, trainer: Trainer) -> str:
     batch = trainer.failed_batch
     tensors = {f"batch.{name}": value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
     tensors["batch.episodes"] = torch.tensor(batch.episodes)
-    weights = {"agent": trainer.learner.agent.state_dict(), "mixer": trainer.learner.mixer.state_dict()}
-    content = safetensors.torch.save({name: v.cpu().contiguous() for name, v in tensors.items()} | tensors_of(weights))
+    content = safetensors.torch.save(on_cpu(tensors | trainer.learner.networks.state_dict()))
     path = folder / "failure" / f"update-{trainer.updates:07d}.safetensors"
     try:
         path.parent.mkdir(exist_ok=True)

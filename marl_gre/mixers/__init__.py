@@ -2,6 +2,7 @@
 
 from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig
+from marl_gre.mixers.feed_forward import FeedForward
 from marl_gre.mixers.qatten import Qatten
 from marl_gre.mixers.qmix import QMIX
 from marl_gre.mixers.qmix_equal import QMIXEqual
@@ -18,6 +19,7 @@ MIXERS: dict[str, type[Mixer]] = {
     "qmix_gre": QMIXGRE,
     "qatten": Qatten,
     "qplex": QPLEX,
+    "feed_forward": FeedForward,
 }
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "VDN",
     "AgentValues",
     "EnvSizes",
+    "FeedForward",
     "Mixer",
     "MixerConfig",
     "QMIXEqual",

@@ -11,18 +11,19 @@ from marl_gre.errors import BadInput
 WEIGHTS = "weights.safetensors"
 
 
-def weights_bytes(agent: nn.Module, mixer: nn.Module) -> bytes:
-    """Return the weights of agent and mixer as a safetensors file, names prefixed with `agent.` and `mixer.`."""
-    return safetensors.torch.save(tensors_of({"agent": agent.state_dict(), "mixer": mixer.state_dict()}))
+def weights_bytes(networks: nn.Module) -> bytes:
+    """Return a run's weights as a safetensors file, names prefixed with `agent.`, `mixer.` and maybe `central.`."""
+    return safetensors.torch.save(on_cpu(networks.state_dict()))
 
 
 def tensors_of(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Return the tensors of all parts as "part.name", ready for safetensors: on the CPU, contiguous."""
-    return {
-        f"{part}.{name}": value.detach().cpu().contiguous()
-        for part, tensors in parts.items()
-        for name, value in tensors.items()
-    }
+    """Return the tensors of all parts as "part.name", ready for safetensors."""
+    return on_cpu({f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()})
+
+
+def on_cpu(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors as safetensors takes them: on the CPU, contiguous."""
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
 def read_weights(data: bytes) -> dict[str, torch.Tensor]:
@@ -39,7 +40,7 @@ def read_weights(data: bytes) -> dict[str, torch.Tensor]:
 
 
 def load_weights(weights: Mapping[str, torch.Tensor], agent: nn.Module, mixer: nn.Module) -> None:
-    """Load weights into the networks.
+    """Load weights into the networks that act and mix; central ones are for training alone.
 
     Raises:
         BadInput: they do not fit, for example because the environment changed its sizes.

@@ -95,7 +95,7 @@ def run(config: RunConfig) -> dict:
     contents = {
         "tests": csv_text(trainer.tests).encode(),
         "entropy": csv_text([dict.fromkeys(ENTROPY_COLUMNS, math.nan) | row for row in trainer.entropies]).encode(),
-        "weights": weights_bytes(trainer.learner.agent, trainer.learner.mixer),
+        "weights": weights_bytes(trainer.learner.networks),
     }
     return {
         "versions": config.results_versions(),
