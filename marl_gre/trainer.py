@@ -19,7 +19,7 @@ from marl_gre.data import Batch, Episode, collate
 from marl_gre.errors import NonFinite
 from marl_gre.learner import Learner, Update
 from marl_gre.metrics import QUANTILES, TRAINING, Means, Row
-from marl_gre.networks import build, pick_device
+from marl_gre.networks import Networks, build, pick_device
 from marl_gre.policy import Policy, epsilon_at
 from marl_gre.replay import Replay
 from marl_gre.rollout import make_env, play, play_greedily, win_rate
@@ -42,15 +42,7 @@ class Trainer:
         copies = min(config.env.test_episodes, config.env.test_copies)
         self.test_env = make_env(config.env_key, config.env, copies)
         networks = build(config, self.env)
-        algorithm = config.algorithm
-        self.learner = Learner(
-            networks,
-            config.train,
-            self.device,
-            algorithm.make_loss_weights(),
-            algorithm.regularise,
-            1.0 if algorithm.central is None else algorithm.central.loss_weight,
-        )
+        self.learner = make_learner(config, networks, self.device)
         self.policy = Policy(networks.agent)
         self.replay = Replay(config.train.replay_episodes)
         self.env_steps = self.episodes = self.updates = 0
@@ -221,6 +213,19 @@ class Trainer:
             "config_hash": self.config.identity(),
             "results_versions": self.config.results_versions(),
         }
+
+
+def make_learner(config: RunConfig, networks: Networks, device: torch.device) -> Learner:
+    """Return the learner of a run."""
+    algorithm = config.algorithm
+    return Learner(
+        networks,
+        config.train,
+        device,
+        algorithm.make_loss_weights(),
+        algorithm.regularise,
+        1.0 if algorithm.central is None else algorithm.central.loss_weight,
+    )
 
 
 def greedy_test(config: RunConfig, env: VectorEnv, policy: Policy) -> dict[str, float]:

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from marl_gre.agents.base import random_available
-from marl_gre.config import AlgorithmConfig, EnvConfig, RunConfig, TrainConfig
+from marl_gre.config import AlgorithmConfig, CentralConfig, EnvConfig, PartConfig, RunConfig, TrainConfig
 from marl_gre.data import collate
-from marl_gre.mixers import MIXERS
+from marl_gre.mixers import MIXERS, QMIX, FeedForward
 from marl_gre.policy import epsilon_at
 from marl_gre.rollout import play_greedily
 from marl_gre.seeding import Purpose, rng
@@ -24,6 +24,17 @@ PROBES = {
 }
 
 
+def algorithm(name):
+    if name not in ("ow_qmix", "cw_qmix"):
+        return AlgorithmConfig(mixer=name, mixer_config=MIXERS[name].Config())
+    return AlgorithmConfig(
+        mixer="qmix",
+        mixer_config=QMIX.Config(),
+        loss_weights=PartConfig(name=name.removesuffix("_qmix"), options={"alpha": 0.5}),
+        central=CentralConfig(mixer="feed_forward", mixer_config=FeedForward.Config(hidden_dim=32)),
+    )
+
+
 def trained(probe, mixer):
     config = RunConfig(
         env_key="probe",
@@ -37,7 +48,7 @@ def trained(probe, mixer):
             test_episodes=10,
             entropy_interval_steps=10**6,
         ),
-        algorithm=AlgorithmConfig(mixer=mixer, mixer_config=MIXERS[mixer].Config()),
+        algorithm=algorithm(mixer),
         train=TrainConfig(
             gamma=0.9, lr=5e-3, epsilon_anneal_steps=10, epsilon_finish=0.5, target_update_episodes=25, hidden_dim=16
         ),
@@ -55,7 +66,10 @@ def trained(probe, mixer):
 
 # QMIX-GRE is QMIX with one more term: it stands for both on the probes that the mixer does not decide
 CASES = [(probe, mixer) for probe in PROBES for mixer in ("vdn", "qmix_gre")]
-CASES += [(probe, mixer) for probe in ("Delay", "Choice") for mixer in ("qmix", "qmix_simple")]
+CASES += [(probe, mixer) for probe in ("Delay", "Choice") for mixer in ("qmix", "qmix_simple", "qmix_equal")]
+CASES += [(probe, mixer) for probe in ("Delay", "Choice") for mixer in ("qatten", "qplex", "ow_qmix")]
+# the other weights, where central networks need their own memory and see no unavailable action
+CASES += [(probe, "cw_qmix") for probe in ("Memory", "Masked", "Choice")]
 
 
 @pytest.mark.parametrize(("probe", "mixer"), CASES)

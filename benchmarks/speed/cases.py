@@ -1,6 +1,7 @@
 """What speed.py measures and beside which numbers of others, as data."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from marl_gre.config import EnvConfig
 
@@ -31,6 +32,21 @@ OTHERS = {
     "bane_vs_bane": 32.0,
 }
 
+# One update of each algorithm beside QMIX's; Qatten's features of an agent are those of its own row of the state.
+UPDATES: dict[str, dict[str, Any]] = {
+    "vdn": {"mixer": "vdn"},
+    "qmix": {"mixer": "qmix"},
+    "qmix_simple": {"mixer": "qmix_simple"},
+    "qmix_equal": {"mixer": "qmix_equal"},
+    "qmix_gre": {"mixer": "qmix_gre"},
+    "qatten": {"mixer": "qatten", "unit_dim": 8},
+    "qatten, gre_lambda": {"mixer": "qatten", "unit_dim": 8, "gre_lambda": 1e-3},
+    "qplex, 4 kernels, 1 layer": {"mixer": "qplex"},
+    "qplex, 10 kernels, 3 layers": {"mixer": "qplex", "kernels": 10, "kernel_layers": 3},
+    "ow_qmix": {"mixer": "qmix", "central": "feed_forward", "loss_weights": "ow"},
+    "cw_qmix": {"mixer": "qmix", "central": "feed_forward", "loss_weights": "cw"},
+}
+
 BASE = {"agents": 10, "steps": 100, "episodes": 32}
 GROWTH = (
     BASE,
@@ -54,6 +70,7 @@ class Effort:
     block_steps: int  # steps from a reset
     block_seconds: float  # blocks are repeated for so long
     replays: tuple[tuple[str, int, int], ...]  # shape, episodes, steps of each
+    mixers: tuple[str, ...]  # shapes
     growth: tuple[dict[str, int], ...]
     compiling: bool  # whether to start without compiled kernels, too
 
@@ -74,6 +91,7 @@ FULL = Effort(
         ("27m_vs_30m", 5000, 80),
         ("27m_vs_30m", 5000, 180),
     ),
+    mixers=("3s5z",),
     growth=GROWTH,
     compiling=True,
 )
@@ -88,6 +106,7 @@ QUICK = Effort(
     block_steps=3,
     block_seconds=0.0,
     replays=(("lumberjacks", 40, 20),),
+    mixers=("lumberjacks",),
     growth=({"agents": 2, "steps": 3, "episodes": 2},),
     compiling=False,
 )

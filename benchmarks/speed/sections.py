@@ -25,6 +25,7 @@ from benchmarks.speed.cases import (
     RELEASED_GFLOPS,
     RELEASED_TRAINING,
     RELEASED_UPDATE_MS,
+    UPDATES,
     Effort,
 )
 from benchmarks.speed.reference import (
@@ -53,14 +54,14 @@ from benchmarks.speed.tools import (
 )
 from marl_gre.agents.base import random_available
 from marl_gre.agents.gru import RecurrentAgent
-from marl_gre.config import AlgorithmConfig, EnvConfig, RunConfig, TrainConfig
+from marl_gre.config import AlgorithmConfig, EnvConfig, Params, RunConfig, TrainConfig
 from marl_gre.data import Batch, Episode, collate
 from marl_gre.learner import Learner
 from marl_gre.mixers import QMIX, EnvSizes
-from marl_gre.networks import Networks
+from marl_gre.networks import Networks, build
 from marl_gre.policy import Policy
 from marl_gre.rollout import make_env, play, play_greedily
-from marl_gre.trainer import Trainer
+from marl_gre.trainer import Trainer, make_learner
 from marl_gre_envs.vector import VectorEnv
 
 Row = dict[str, Any]
@@ -122,6 +123,44 @@ def learner_row(shape: str, effort: Effort) -> Row:
         "released code, scaled, ms": released,
         "reference / released": ms["reference"] / released,
     }
+
+
+def mixers(effort: Effort) -> list[Row]:
+    """One update of each algorithm, on one batch of 32 episodes of random play, taking turns."""
+    return [row for shape in effort.mixers for row in mixers_rows(shape, effort)]
+
+
+def mixers_rows(shape: str, effort: Effort) -> list[Row]:
+    """Return the lines of `mixers` for one environment."""
+    entry = ENTRIES[shape]
+    env = make_env(shape, entry, TRAIN.batch_episodes)
+    batch = collate(random_episodes(env), env, TRAIN.timeout_is_terminal)
+    learners = {}
+    for name, algorithm in UPDATES.items():
+        params = Params.model_validate(
+            {
+                "run": {"envs": [shape], "algorithms": ["a"], "seeds": [0]},
+                "envs": {shape: entry},
+                "algorithms": {"a": algorithm},
+                "train": TRAIN,
+            }
+        )
+        config = params.run_config(shape, "a", 0)
+        learners[name] = make_learner(config, build(config, env), torch.device("cpu"))
+    seconds = medians(
+        {name: lambda learner=learner: learner.update(batch) for name, learner in learners.items()},  # type: ignore[misc]
+        effort.repetitions,
+    )
+    return [
+        {
+            "shape": shape,
+            "algorithm": name,
+            "update, ms": 1e3 * taken,
+            "update / QMIX's": taken / seconds["qmix"],
+            "parameters": sum(parameter.numel() for parameter in learners[name].parameters),
+        }
+        for name, taken in seconds.items()
+    ]
 
 
 def training(effort: Effort) -> list[Row]:
@@ -464,5 +503,6 @@ def dense_bytes(env: VectorEnv) -> int:
 
 
 SECTIONS: dict[str, Callable[[Effort], list[Row]]] = {
-    section.__name__: section for section in (learner, training, jobs, environments, acting, memory, growth, start)
+    section.__name__: section
+    for section in (learner, mixers, training, jobs, environments, acting, memory, growth, start)
 }

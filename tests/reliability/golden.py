@@ -1,7 +1,8 @@
 """D7: short runs of every algorithm on every kind of environment, and what they came to when they were recorded.
 
-`make golden` records them anew (tests/data/golden_runs.json), `make golden ENVS="smac smacv2"` those environments only.
-Do that only together with a raised results version, or on a change of the recording itself.
+`make golden` records them anew (tests/data/golden_runs.json), `make golden ENVS="smac smacv2"` those environments only,
+`make golden ENVS=smac/qplex` one algorithm there. Do that only together with a raised results version, with a new
+algorithm, or on a change of the recording itself.
 """
 
 import hashlib
@@ -39,6 +40,16 @@ ALGORITHMS = {
     "qmix_gre": "mixer: qmix_gre, gre_lambda: 1e-3",
     "qmix_gre_released": "mixer: qmix_gre, gre_lambda: 1e-3, gre_gradient: released",
 }
+ALGORITHMS_OF_SMAC = {
+    "qmix_equal": "mixer: qmix_equal",
+    "qmix_regularised": "mixer: qmix, gre_lambda: 1e-3",
+    "qatten": "mixer: qatten, unit_dim: 8",
+    "qplex": "mixer: qplex",
+    "qplex_10_kernels": "mixer: qplex, kernels: 10, kernel_layers: 3",
+    "ow_qmix": "mixer: qmix, central: {mixer: feed_forward, hidden_dim: 16}, loss_weights: ow",
+    "cw_qmix": "mixer: qmix, central: {mixer: feed_forward, hidden_dim: 16}, loss_weights: cw",
+}
+"""Later ones, each for a mixer or loss weight alone: one environment shows whether its numbers moved."""
 ENTROPY_COLUMNS = (
     *("due_steps", "env_steps", "updates"),
     *(f"{prefix}{name}" for prefix in ("", "released_") for name in ("mean", *map(quantile_name, QUANTILES))),
@@ -50,14 +61,20 @@ TRAIN = "{hidden_dim: 16, batch_episodes: 4, replay_episodes: 8, target_update_e
 
 def configs() -> dict[str, dict[str, RunConfig]]:
     """Return the configs of all runs by environment and algorithm."""
-    text = f"run: {{envs: [{', '.join(ENVS)}], algorithms: [{', '.join(ALGORITHMS)}], seeds: [0]}}\nenvs:\n"
+    algorithms = ALGORITHMS | ALGORITHMS_OF_SMAC
+    text = f"run: {{envs: [{', '.join(ENVS)}], algorithms: [{', '.join(algorithms)}], seeds: [0]}}\nenvs:\n"
     text += "".join(f"  {name}: {{{entry}, {PROTOCOL}}}\n" for name, entry in ENVS.items())
-    text += "algorithms:\n" + "".join(f"  {name}: {{{entry}}}\n" for name, entry in ALGORITHMS.items())
+    text += "algorithms:\n" + "".join(f"  {name}: {{{entry}}}\n" for name, entry in algorithms.items())
     text += f"train: {TRAIN}\n"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "params.yaml").write_text(text)
         params = load_params(Path(folder) / "params.yaml")
-    return {env: {name: params.run_config(env, name, 0) for name in ALGORITHMS} for env in ENVS}
+    return {env: {name: params.run_config(env, name, 0) for name in names_on(env)} for env in ENVS}
+
+
+def names_on(env: str) -> list[str]:
+    """Return the algorithms that run on an environment."""
+    return [*ALGORITHMS, *(ALGORITHMS_OF_SMAC if env == "smac" else ())]
 
 
 def play(config: RunConfig) -> dict:
@@ -105,13 +122,24 @@ def run(config: RunConfig) -> dict:
     }
 
 
-def record(envs: list[str], into: dict) -> dict:
-    """Return what was recorded with the runs of these environments recorded anew, on this machine."""
+def record(parts: list[str], into: dict) -> dict:
+    """Return what was recorded with the runs of these environments, or of env/algorithm, recorded on this machine.
+
+    Raises:
+        ValueError: the other runs of an environment were recorded on another type of machine.
+    """
     torch.set_num_threads(1)
     all_configs = configs()
-    for env in envs:
+    here = machine(torch.device("cpu"))
+    for part in parts:
+        env, _, algorithm = part.partition("/")
         own = all_configs[env]
-        into["machines"][env] = machine(torch.device("cpu"))
+        if algorithm:
+            if into["machines"][env] != here:
+                raise ValueError(f"{part}: {env} was recorded on {into['machines'][env]}: record all of it.")
+            into["runs"][env][algorithm] = run(own[algorithm])
+            continue
+        into["machines"][env] = here
         into["envs"][env] = play(own["vdn"])
         into["runs"][env] = {name: run(config) for name, config in own.items()}
     return into
@@ -121,4 +149,4 @@ if __name__ == "__main__":
     chosen = sys.argv[1:] or list(ENVS)
     recorded = json.loads(PATH.read_text()) if sys.argv[1:] else {"machines": {}, "envs": {}, "runs": {}}
     PATH.write_text(json.dumps(record(chosen, recorded), indent=1, sort_keys=True) + "\n")
-    print(f"{PATH}: {', '.join(chosen)} x {len(ALGORITHMS)} algorithms.")
+    print(f"{PATH}: {', '.join(chosen)}.")

@@ -33,6 +33,8 @@ ALLOWED = {
     ("envs", "e", "env"): ("one of", {"lumberjacks_v0", "lumberjacks_v1", "traffic_junction_v0", "traffic_junction_v1",
                                       "smac_v0"}),
     ("train", "hidden_dim"): (WHOLE, 1, None),
+    ("train", "optimizer"): ("one of", {"rmsprop", "adam"}),
+    ("train", "td_lambda"): (NUMBER, 0, 1),
     ("train", "lr"): (NUMBER, 0, 1, "above 0"),
     ("train", "rmsprop_alpha"): (NUMBER, 0, 1, "below 1"),
     ("train", "rmsprop_eps"): (NUMBER, 0, None, "above 0"),
@@ -60,7 +62,7 @@ ALLOWED = {
     ("algorithms", "a", "hypernet_dim"): (WHOLE, 1, None),
     ("algorithms", "a", "hypernet_layers"): ("one of", {1, 2}),
     ("algorithms", "a", "gre_gradient"): ("one of", {"exact", "released"}),
-    ("algorithms", "a", "mixer"): ("one of", {"qmix_gre"}),  # the others lack gre_lambda, which the entry has
+    ("algorithms", "a", "mixer"): ("one of", set(MIXERS)),
 }  # fmt: skip
 
 
@@ -311,7 +313,7 @@ def test_texts(tmp_path, tally):
             same = same and params.envs[name].total_steps == given and not isinstance(given, bool | float)
         for name, entry in (content or {}).get("algorithms", {}).items():
             given = entry.get("gre_lambda")
-            config = params.algorithms[name].mixer_config.model_dump()
+            config = params.algorithms[name].resolved()
             same = same and (given is None or (config["gre_lambda"] == given and not isinstance(given, bool)))
         for env in params.run.envs:
             for algorithm in params.run.algorithms:
