@@ -32,15 +32,15 @@ OTHERS = {
     "bane_vs_bane": 32.0,
 }
 
-# One update of each algorithm beside QMIX's; Qatten's features of an agent are those of its own row of the state.
+# One update of each algorithm beside QMIX's. An ally has 7 features in the state of 3s5z.
 UPDATES: dict[str, dict[str, Any]] = {
     "vdn": {"mixer": "vdn"},
     "qmix": {"mixer": "qmix"},
     "qmix_simple": {"mixer": "qmix_simple"},
     "qmix_equal": {"mixer": "qmix_equal"},
     "qmix_gre": {"mixer": "qmix_gre"},
-    "qatten": {"mixer": "qatten", "unit_dim": 8},
-    "qatten, gre_lambda": {"mixer": "qatten", "unit_dim": 8, "gre_lambda": 1e-3},
+    "qatten": {"mixer": "qatten", "unit_dim": 7},
+    "qatten, gre_lambda": {"mixer": "qatten", "unit_dim": 7, "gre_lambda": 1e-3},
     "qplex, 4 kernels, 1 layer": {"mixer": "qplex"},
     "qplex, 10 kernels, 3 layers": {"mixer": "qplex", "kernels": 10, "kernel_layers": 3},
     "ow_qmix": {"mixer": "qmix", "central": "feed_forward", "loss_weights": "ow"},

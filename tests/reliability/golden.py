@@ -43,7 +43,7 @@ ALGORITHMS = {
 ALGORITHMS_OF_SMAC = {
     "qmix_equal": "mixer: qmix_equal",
     "qmix_regularised": "mixer: qmix, gre_lambda: 1e-3",
-    "qatten": "mixer: qatten, unit_dim: 8",
+    "qatten": "mixer: qatten, unit_dim: 7",
     "qplex": "mixer: qplex",
     "qplex_10_kernels": "mixer: qplex, kernels: 10, kernel_layers: 3",
     "ow_qmix": "mixer: qmix, central: {mixer: feed_forward, hidden_dim: 16}, loss_weights: ow",
