@@ -15,12 +15,13 @@ from marl_gre.config import EvaluateConfig, TrainConfig, load_params
 from marl_gre.errors import BadInput
 from marl_gre.jobs.evaluate import evaluate_run
 from marl_gre.jobs.train import train
+from marl_gre.jobs.verify import verify
 from marl_gre.learner import Learner
 from marl_gre.mixers import QMIX, VDN, AgentValues, EnvSizes, FeedForward
 from marl_gre.networks import Networks
 from marl_gre.storage.run_dir import load_run
 from packing import packed
-from test_learner import SIZES, Table, make_batch, make_learner, weights
+from test_learner import SIZES, Table, make_batch, make_learner, make_padded, weights
 from test_resume import trained_for
 from test_train import PARAMS, digest
 
@@ -135,6 +136,21 @@ def test_everything_learns_under_one_clip():
         assert not torch.equal(value, parameters[name]), name
 
 
+@pytest.mark.parametrize("loss_weights", [losses.optimistic, losses.central])
+@pytest.mark.parametrize("td_lambda", [0.0, 0.6])
+def test_a_batch_is_its_episodes(loss_weights, td_lambda):
+    """Nothing is padded, nothing leaks between episodes: the loss is the mean over the steps of all of them."""
+    padded = make_padded((5, 3, 3, 1))
+
+    def loss(which):
+        learner = central_learner(loss_weights=loss_weights)
+        learner.config = TrainConfig(td_lambda=td_lambda)
+        return learner.update(packed(**{name: values[which] for name, values in padded.items()})).loss
+
+    alone = sum(length * loss(slice(i, i + 1)) for i, length in enumerate((5, 3, 3, 1)))
+    torch.testing.assert_close(loss(slice(None)), alone / 12, rtol=1e-12, atol=0)  # 5 + 3 + 3 + 1 = 12 steps
+
+
 def test_targets_follow_the_central_networks():
     learner = central_learner()
     learner.update(make_batch())
@@ -184,6 +200,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits_and_plays_without_its_central_ne
     assert names == {"agent", "mixer"} | ({"central"} if config.algorithm.central else set())
     assert load_run(tmp_path / "whole").config == config
     evaluate_run(load_run(tmp_path / "whole"), EvaluateConfig(episodes=2))
+    assert any("trained again" in line for line in verify(tmp_path / "whole", retrain=True, work=tmp_path / "again"))
     header = (tmp_path / "whole" / "training.csv").read_text().splitlines()[0].split(",")
     assert ("central_loss" in header) == (config.algorithm.central is not None)
     entropy = (tmp_path / "whole" / "entropy.csv").read_text().splitlines()[0].split(",")

@@ -61,7 +61,7 @@ def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
         entropy_mean, values = entropy_statistics(gradient_entropy(gradient))
         entropy_quantiles = {f"{q:g}": value for q, value in zip(QUANTILES, values, strict=True)}
         # What the entropy is without training, and without the state that belongs to the step.
-        untrained = build(run.config, env).to(device)
+        untrained = build(run.config, env, training=False).to(device)
         untrained_mean, _ = entropy_statistics(gradient_entropy(credits(untrained, batch).double()))
         order = rng(run.config.seed, Purpose.EVAL, config.episodes).permutation(len(batch.now))
         shuffled = credits(networks, _with_states(batch, order)).double()
