@@ -78,9 +78,18 @@ class Qatten(Mixer):
 
     def forward(self, values: AgentValues, state: Tensor) -> Tensor:
         """See `Mixer.forward`."""
-        weights, constant = self.weights(state)
-        return (weights * values.chosen).sum(-1) + constant
+        return self.mix_with_credits(values, state)[0]
 
     def analytic_credits(self, values: AgentValues, state: Tensor) -> dict[str, Tensor]:
         """See `Mixer.analytic_credits`: the weights, whatever the values."""
         return {"exact": self.weights(state)[0]}
+
+    def mix_with_credits(
+        self, values: AgentValues, state: Tensor, gradient: str = "exact"
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Mixer.mix_with_credits`; q_tot and credits share the weights."""
+        if gradient != "exact":
+            return super().mix_with_credits(values, state, gradient)
+        weights, constant = self.weights(state)
+        q_tot = (weights * values.chosen).sum(-1) + constant
+        return q_tot, q_tot.new_zeros(q_tot.shape), weights
