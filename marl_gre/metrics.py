@@ -71,7 +71,7 @@ def _entropies(prefix: str, derivative: str) -> tuple[Metric, ...]:
         f"Mean over the steps of the batch of the normalised gradient entropy (Eq. 7), {derivative}.",
         "0 to 1, 1 = even credits",
         r"\bar H = \frac{1}{Q} \sum_q H_q,\quad H_q = -\frac{1}{\ln N} \sum_i p_{q,i} \ln p_{q,i},\quad "
-        r"p_{q,i} = \frac{g_{q,i} + \epsilon}{\sum_j (g_{q,j} + \epsilon)},\quad "
+        r"p_{q,i} = \frac{\lvert g_{q,i} \rvert + \epsilon}{\sum_j (\lvert g_{q,j} \rvert + \epsilon)},\quad "
         r"g_{q,i} = \frac{\partial q_{tot,q}}{\partial q_i},\quad \epsilon = 10^{-8}",
         nullable=True,
     )

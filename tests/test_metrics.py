@@ -22,7 +22,7 @@ from marl_gre.metrics import Means
 from marl_gre.policy import epsilon_at
 from marl_gre.storage.files import csv_text
 from marl_gre.storage.resume import Keeper
-from marl_gre.trainer import Trainer
+from marl_gre.trainer import Trainer, entropy_row
 
 PARAMS = """
 run: {envs: [lumber], algorithms: [vdn, qmix, gre], seeds: [0]}
@@ -72,6 +72,13 @@ def test_algorithms_without_a_released_gradient_have_no_columns_of_it(tmp_path):
     assert not any(name.startswith("released") for row in rows for name in row)
     # 3 counters, the mean and 21 quantiles
     assert len(csv_text(rows).splitlines()[0].split(",")) == 25
+
+
+def test_credits_that_a_mixer_names_have_columns_of_their_own():
+    statistics = {"mine": (0.25, [0.0] * 21), "exact": (0.5, [1.0] * 21)}
+    row = entropy_row(100, 110, 3, statistics)
+    assert (row["mean"], row["q000"], row["mine_mean"], row["mine_q100"]) == (0.5, 1.0, 0.25, 0.0)
+    assert list(row)[:4] == ["due_steps", "env_steps", "updates", "mean"]
 
 
 def test_means_by_hand():
