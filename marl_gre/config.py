@@ -473,7 +473,7 @@ def _central(key: str, entry: Any) -> CentralConfig | None:
         model = CentralConfig
         return CentralConfig(mixer_config=config, **{name: entry[name] for name in entry if name not in own})
     except ValidationError as error:
-        raise ValueError(f"{key}.{_explain(error, extra_allowed=['mixer', 'loss_weight'], model=model)}") from error
+        raise ValueError(f"{key}.{explain(error, model, ['mixer', 'loss_weight'])}") from error
 
 
 def _part(key: str, entry: Any, find: Callable[[str], Callable[..., Any]], n_inputs: int) -> PartConfig | None:
