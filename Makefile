@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo repro study report test check slow faults reliability golden speed validate-smac clean distclean
+.PHONY: help setup demo repro study report docs test check slow faults reliability golden speed validate-smac clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make repro JOBS=N   set-up, then the pipeline on params.yaml, N runs at once (default: one per core)"
 	@echo "make study STUDY=readings JOBS=N   a side study (studies/README.md)"
 	@echo "make report         tables, figures and README's claims again, from the runs that are there, studies too"
+	@echo "make docs           the documentation into site/, warnings as errors"
 	@echo "make test           set-up, then linters, types and tests"
 	@echo "make slow           the slow tests"
 	@echo "make faults         kills, damage and fuzzed input at nightly counts (40 minutes)"
@@ -43,7 +44,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 # The tests also compare with other packages. ma-gym asks for an old Python and an old gym; the tests need neither.
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) -e '.[dev,interop]'
+	$(PIP) -e '.[dev,docs,interop]'
 	$(PIP) --no-deps --ignore-requires-python ma-gym
 	@touch $@
 
@@ -62,6 +63,12 @@ report: $(VENV)/.installed
 	  (cd $$folder && python -m dvc repro --force --single-item aggregate) || exit; \
 	done
 	$(BIN)/python -m benchmarks.report.readme
+	$(BIN)/python -m benchmarks.site
+
+# Everything comes from the repository: neither the build nor the pages need a network.
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "site/index.html; its search needs a server: python -m http.server -d site"
 
 check: $(VENV)/.installed
 	$(BIN)/python -m ruff check
@@ -92,7 +99,7 @@ validate-smac: $(VENV)/.installed
 clean:
 	rm -rf work demo/work demo/results demo/dvc.lock demo/results_versions.yaml demo/.dvc/tmp .dvc/tmp
 	rm -rf studies/*/work studies/*/.dvc/tmp
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 distclean: clean
 	rm -rf $(VENV)

@@ -55,7 +55,7 @@ class Row:
 ROWS = (
     Row(
         "resume",
-        "A killed run goes on to the same bits",
+        "A killed run resumes and ends with the same bits",
         ("kills", "kills"),
         (("lost", "runs lost"), ("different", "not bit-identical")),
         (
@@ -65,7 +65,7 @@ ROWS = (
     ),
     Row(
         "crash points",
-        "So does one that dies, or whose disk fills up, at any call that writes",
+        "So does a run that dies, or whose disk fills up, at any call that writes",
         ("points", "calls"),
         (("unsafe", "unsafe"),),
         (
@@ -94,14 +94,14 @@ ROWS = (
     ),
     Row(
         "truncations",
-        "A cut file is detected",
+        "A truncated file is detected",
         ("cuts", "cuts"),
         (("undetected", "undetected"), ("tracebacks", "tracebacks")),
         ("test_damage.py::test_every_cut_is_detected",),
     ),
     Row(
         "configs",
-        "A wrong config ends in one line, a right one is accepted",
+        "An invalid config ends in one line, a valid one is accepted",
         ("configs", "configs"),
         (("tracebacks", "tracebacks"), ("wrong", "wrong acceptances")),
         ("test_fuzz_config.py::test_values", "test_fuzz_config.py::test_texts"),
@@ -116,7 +116,7 @@ ROWS = (
     ),
     Row(
         "forged files",
-        "Damage behind hashes that fit ends in one line",
+        "Damage behind matching hashes ends in one line",
         ("files", "files"),
         (("tracebacks", "tracebacks"),),
         ("test_damage.py::test_damage_behind_fitting_hashes_ends_in_one_line",),
@@ -130,7 +130,7 @@ ROWS = (
     ),
     Row(
         "pipeline",
-        "`dvc repro` twice at once, or killed and repeated: whole results",
+        "`dvc repro` run twice at once, or killed and repeated, leaves complete results",
         ("disturbed", "cases"),
         (("corrupted", "corrupted"),),
         ("test_pipeline_faults.py::test_disturbed_pipelines_end_with_the_same_results",),

@@ -17,7 +17,7 @@ def main() -> NoReturn:
 
 
 def one_thread() -> None:
-    """Let torch compute on one thread: two on two busy cores are several times slower. For programs, not libraries."""
+    """Limit torch to one thread: two on two busy cores are several times slower. For programs, not libraries."""
     import torch
 
     torch.set_num_threads(1)
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, help="JSON file for the full result")
     evaluate.set_defaults(command=_evaluate)
 
-    verify = commands.add_parser("verify", help="check a finished run's files, and that its numbers come out again")
+    verify = commands.add_parser("verify", help="check a finished run's files and reproduce its numbers")
     verify.add_argument("run", type=Path, help="folder of a finished run")
     verify.add_argument("--evaluation", type=Path, help="its evaluation (default: where the pipeline puts it)")
     verify.add_argument("--retrain", action="store_true", help="also train it again: as long as the run took")
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--seed", type=_natural, default=0, help="seed of the first episode")
     play.set_defaults(command=_play)
 
-    credits = commands.add_parser("credits", help="show whom a trained mixer gives credit within an episode")
+    credits = commands.add_parser("credits", help="show how a trained mixer assigns credit within an episode")
     credits.add_argument("run", type=Path, help="folder of a finished run")
     credits.add_argument("--out", type=Path, help="folder of the files (default: credits/ENV/ALGORITHM/SEED)")
     credits.add_argument("--episodes", type=_positive, default=20, help="episodes in the numbers; the first is drawn")
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--params", type=Path, default=Path("params.yaml"))
     check.set_defaults(command=_check)
 
-    doctor = commands.add_parser("doctor", help="say what this installation can do")
+    doctor = commands.add_parser("doctor", help="report what this installation can do")
     doctor.set_defaults(command=_doctor)
     return parser
 

@@ -169,11 +169,11 @@ class TrainConfig(Section):
     epsilon_start: float = Field(1.0, ge=0, le=1)
     epsilon_finish: float = Field(0.05, ge=0, le=1)
     epsilon_anneal_steps: int = Field(50_000, ge=1, description="linear from start to finish, environment steps")
-    replay_episodes: int = Field(5_000, ge=1)
-    batch_episodes: int = Field(32, ge=1)
+    replay_episodes: int = Field(5_000, ge=1, description="episodes that the replay holds")
+    batch_episodes: int = Field(32, ge=1, description="episodes in a batch")
     episodes_per_round: int = Field(1, ge=1, le=1024, description="episodes played at once, with the same weights")
     updates_per_round: int = Field(1, ge=1, description="gradient steps after them")
-    target_update_episodes: int = Field(200, ge=1)
+    target_update_episodes: int = Field(200, ge=1, description="episodes between copies to the target networks")
     timeout_is_terminal: bool = Field(True, description="the time limit ends the TD target, as in PyMARL's configs")
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -201,8 +201,8 @@ class EvaluateConfig(Section):
 class ReportConfig(Section):
     """The `report` section: nothing here makes a run train again."""
 
-    bootstrap_resamples: int = Field(10_000, ge=100, le=1_000_000)
-    confidence: float = Field(0.95, gt=0, lt=1)
+    bootstrap_resamples: int = Field(10_000, ge=100, le=1_000_000, description="of bootstrap intervals")
+    confidence: float = Field(0.95, gt=0, lt=1, description="of all intervals")
     note: str = Field("", description="a sentence that every table and figure shows, as for a side study")
     titles: dict[str, str] = Field({}, description="how figures and tables call an env or algorithm")
 
@@ -214,9 +214,11 @@ class ReportConfig(Section):
 class RunSelection(Section):
     """The `run` section: what the pipeline runs, all combinations."""
 
-    envs: Annotated[list[str], Field(min_length=1)]
-    algorithms: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)]
+    envs: Annotated[list[str], Field(min_length=1, description="keys of `envs`")]
+    algorithms: Annotated[list[str], Field(min_length=1, description="keys of `algorithms`")]
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, description="0 or more each; one run for each")
+    ]
 
     @field_validator("envs", "algorithms", "seeds")
     @classmethod

@@ -1,4 +1,4 @@
-"""Episodes as they are played and kept, the packed batch that the learner reads, and the sizes of both."""
+"""Episodes, the packed batches that the learner reads, and the sizes of an environment."""
 
 from dataclasses import dataclass
 
@@ -82,8 +82,8 @@ def collate(episodes: list[Episode], env: VectorEnv, timeout_is_terminal: bool) 
 
     Args:
         episodes: B of them.
-        env: whose `observe` turns their worlds into observations.
-        timeout_is_terminal: whether the time limit ends the TD target like a true end.
+        env: the environment, whose `observe` turns worlds into observations.
+        timeout_is_terminal: whether the time limit ends the TD target as a termination does.
     """
     episodes = sorted(episodes, key=lambda episode: -episode.length)  # stable
     lengths = np.array([episode.length for episode in episodes])

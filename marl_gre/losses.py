@@ -11,7 +11,7 @@ from marl_gre.mixers.base import AgentValues
 
 
 def taken(agent_qs: Tensor, actions: Tensor, action_mask: Tensor) -> AgentValues:
-    """Return the values of the actions taken, with the greedy ones beside them.
+    """Return the values of the actions taken and of the greedy actions.
 
     Args:
         agent_qs: values of all actions [...,N,A].
@@ -86,7 +86,7 @@ def lambda_target(
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of a batch as the weights of the loss see them; nothing here carries a gradient."""
+    """The steps of a batch, as a function of loss weights receives them; nothing here carries a gradient."""
 
     q_tot: Tensor  # [Q]
     target: Tensor  # [Q]

@@ -1,4 +1,4 @@
-"""Acting during episodes: who plays, and the schedule of epsilon."""
+"""Epsilon-greedy acting, and the schedule of epsilon."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Policy:
         self.agent = agent
 
     def begin(self, num_envs: int) -> None:
-        """Forget: E new episodes begin, with the network's present weights."""
+        """Begin E new episodes with the network's current weights and an empty memory."""
         self.actor = self.agent.actor(num_envs)
 
     def act(

@@ -34,7 +34,7 @@ class Replay:
         return len(self.kept)
 
     def add(self, episode: Episode) -> None:
-        """Keep an episode, in place of the oldest one if full."""
+        """Add an episode; it replaces the oldest one when the replay is full."""
         self.kept[self.added] = replace(
             episode,
             world={name: self._kept(values) for name, values in episode.world.items()},

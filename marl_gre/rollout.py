@@ -1,4 +1,4 @@
-"""policy x VectorEnv -> episodes."""
+"""Play episodes: a policy and a VectorEnv in, episodes out."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ def play(
 
     Args:
         env: E environments, made with autoreset=False.
-        policy: who plays.
+        policy: chooses the actions.
         seeds: one per environment [E].
         epsilon: probability of a random action.
         noise: uniform numbers for exploration [L,2,E,N] with L the episode limit; None is greedy.
@@ -93,7 +93,7 @@ def play(
 
 
 def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int], record: bool = True) -> list[Episode]:
-    """Play one greedy episode for each seed, as many at once as there are copies; `record` as for `play`."""
+    """Play one greedy episode for each seed, as many at once as there are environments; `record` as for `play`."""
     episodes: list[Episode] = []
     for start in range(0, len(seeds), env.num_envs):
         chunk = list(seeds[start : start + env.num_envs])

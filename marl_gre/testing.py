@@ -1,4 +1,4 @@
-"""The conformance kit for one's own tests: `check_env`, `check_mixer` and `check_agent`, for our parts and anyone's.
+"""The conformance kit: check an environment, a mixer or an agent of your own from your tests.
 
 Each raises a ConformanceError at the first broken promise; the checks themselves are in `marl_gre.conformance`, which
 also runs as a pytest suite.
@@ -38,8 +38,8 @@ def check_env(
     Args:
         make_env: builds the env without arguments; a partial for keywords.
         ends: the ends that random play must reach: "terminated" (goal, loss), "truncated" (time limit) or both.
-        shared_reward: every agent gets the same reward.
-        stochastic: the seed decides something; False for an env without chance.
+        shared_reward: whether every agent receives the same reward.
+        stochastic: whether the seed matters; False for a deterministic env.
         seeds: seeds 0 to seeds - 1 are played.
         episodes: whole episodes per seed.
         max_steps: an episode that runs longer counts as endless.
@@ -70,8 +70,8 @@ def check_mixer(
     Args:
         mixer_class: a subclass of `marl_gre.mixers.Mixer`.
         config: what to build it with; its `Config()` if None.
-        monotonic: dq_tot/dq_i >= 0 is promised, and with it that the agents' own best actions are a best joint action.
-        regulariser_detached: the regulariser moves mixer parameters only.
+        monotonic: whether dq_tot/dq_i >= 0, so that the agents' greedy actions are a greedy joint action.
+        regulariser_detached: whether the regulariser has gradients for the mixer's parameters only.
         max_agents: largest team that is tried.
 
     Raises:

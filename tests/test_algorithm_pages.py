@@ -13,7 +13,7 @@ from marl_gre.regularisers import GradientEntropy
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "algorithms"
 PAGE_OF = {"feed_forward": "weighted_qmix"}
-SAME_OPTIONS = {"qmix_simple": "qmix", "qmix_equal": "qmix", "qmix_gre": "qmix"}
+SAME_OPTIONS = {"qmix_equal": "qmix"}
 
 
 def page(name):

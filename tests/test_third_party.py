@@ -1,4 +1,7 @@
-"""What a user brings from outside, from params.yaml to published files, through the real command line."""
+"""What a user brings from outside, from params.yaml to published files, through the real command line.
+
+The examples of docs/how-to are run by test_docs.py.
+"""
 
 import json
 import os
@@ -17,7 +20,6 @@ from marl_gre.errors import BadInput
 from marl_gre.jobs.check import check_params
 from marl_gre.testing import check_agent, check_mixer
 
-ROOT = Path(__file__).parents[1]
 THIRD_PARTY = Path(__file__).parent / "third_party"
 
 PARAMS = """
@@ -106,26 +108,6 @@ def test_loss_weights_of_a_wrong_shape_end_in_one_line(tmp_path):
     assert done.returncode == 2
     assert "found loss weights of shape []; [" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_the_readmes_mixer_runs(tmp_path):
-    readme = (ROOT / "README.md").read_text()
-    (code,) = re.findall(r"```python\n# my_package/my_mixer.py\n(.*?)```", readme, re.DOTALL)
-    (entry,) = re.findall(r'scaled: (\{mixer: "my_package.my_mixer:Scaled".*\})', readme)
-    (tmp_path / "my_package").mkdir()
-    (tmp_path / "my_package" / "my_mixer.py").write_text(code)
-    (tmp_path / "params.yaml").write_text(PARAMS.format(theirs=entry))
-    assert (train(tmp_path, "theirs") / "train.json").is_file()
-
-
-def test_the_readmes_agent_runs(tmp_path):
-    readme = (ROOT / "README.md").read_text()
-    (code,) = re.findall(r"```python\n# my_package/my_agent.py\n(.*?)```", readme, re.DOTALL)
-    (entry,) = re.findall(r'lstm: (\{mixer: .*agent: "my_package.my_agent:.*\})', readme)
-    (tmp_path / "my_package").mkdir()
-    (tmp_path / "my_package" / "my_agent.py").write_text(code)
-    (tmp_path / "params.yaml").write_text(PARAMS.format(theirs=entry))
-    assert (train(tmp_path, "theirs") / "train.json").is_file()
 
 
 def test_sound_parts_pass_the_conformance_kit():

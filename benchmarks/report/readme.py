@@ -1,7 +1,7 @@
-"""The parts of README.md and studies/README.md that results fill: each stands between two marker lines.
+"""The parts of README.md, docs/results.md and studies/README.md that results fill, each between two marker lines.
 
-`python -m benchmarks.report.readme` fills them: the answers with one row per environment, and each side study beside
-the main results.
+`python -m benchmarks.report.readme` fills them: the answers in short, the answers with one row per environment, and
+each side study beside the main results.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from marl_gre.config import load_params
 from marl_gre.errors import BadInput, run_cli
 
 README = Path("README.md")
+ANSWERS = Path("docs/results.md")
 STUDIES = Path("studies")
 
 COMPARED_ENVS = {
@@ -33,10 +34,12 @@ COMPARED_ALGORITHMS = ("qmix", "qmix_simple", "qmix_gre_1e-3")
 
 
 def main() -> None:
-    """Put what came out into the two files."""
-    argparse.ArgumentParser(description=f"Fill the results of {README} and {STUDIES / README}.").parse_args()
+    """Put what came out into the three files."""
+    files = f"{README}, {ANSWERS} and {STUDIES / README}"
+    argparse.ArgumentParser(description=f"Fill the results of {files}.").parse_args()
     results = gathered(Path())
-    put("claims", answered(results), README)
+    put("claims", in_short(results), README)
+    put("claims", answered(results), ANSWERS)
     for study, envs in COMPARED_ENVS.items():
         put(study, markdown_table(study_rows(results, gathered(STUDIES / study), envs)), STUDIES / README)
 
@@ -45,6 +48,12 @@ def gathered(folder: Path) -> Results:
     """Return the runs of the params.yaml in a folder."""
     with contextlib.chdir(folder):
         return gather(load_params(Path("params.yaml")))
+
+
+def in_short(results: Results) -> str:
+    """Return the paper's questions with their answers in a few words, as Markdown."""
+    found = answers(results, judge(results))
+    return "\n".join(f"- {one.question} **{one.short}.**" for one in found)
 
 
 def answered(results: Results) -> str:

@@ -53,8 +53,8 @@ def make_vec(name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: 
 
     Args:
         name: an id of ENVS, or "package.module:factory" of any PettingZoo parallel environment with discrete actions.
-        num_envs: number of copies, 1 or more.
-        autoreset: whether finished copies restart by themselves.
+        num_envs: number of parallel environments, 1 or more.
+        autoreset: whether an environment restarts by itself when its episode ends.
         kwargs: keywords of the environment.
 
     Raises:

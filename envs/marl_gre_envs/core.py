@@ -1,8 +1,8 @@
-"""What all compiled environments share: stepping, restarts, frozen copies, illegal actions, seeds and given worlds.
+"""The base class of the compiled environments: stepping, restarts, illegal actions, seeds and given worlds.
 
 An environment (lumberjacks.py, traffic_junction.py, ...) adds its world's fields, how an episode starts, what one step
-does, and what agents observe, each as a kernel over all copies. The struct-of-arrays `world` is the whole truth:
-everything else is computed from it.
+does, and what agents observe, each as a kernel over all environments. The struct-of-arrays `world` is the complete
+state: everything else is computed from it.
 """
 
 import abc
@@ -23,7 +23,7 @@ LARGEST_RETURN = float(np.finfo(np.float64).max)
 
 
 class Field(NamedTuple):
-    """One field of the world: the shape of one copy, its dtype, and the least and greatest values allowed."""
+    """One field of the world: its shape per environment, its dtype, and the least and greatest values allowed."""
 
     shape: tuple[int, ...]
     dtype: type
@@ -54,8 +54,8 @@ class CoreEnv(VectorEnv):
         """Allocate world and outputs; the subclass has set all sizes before.
 
         Args:
-            num_envs: number of copies.
-            autoreset: whether finished copies restart by themselves.
+            num_envs: number of parallel environments.
+            autoreset: whether an environment restarts by itself when its episode ends.
             fields: the fields of the environment's own world.
             max_steps: time limit of an episode.
             team_reward: "sum" or "mean" of the agents' rewards; without effect where they share one.
@@ -98,15 +98,15 @@ class CoreEnv(VectorEnv):
         return self.obs_low, self.obs_high
 
     def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
-        """Restart all copies, as VectorEnv.reset describes.
+        """Restart all environments, as VectorEnv.reset describes.
 
         Args:
             seed: as in VectorEnv.reset; seeds are whole numbers of 0 or more.
-            options: None, or a world to start from, with the fields named in `given`: each in the shape of one copy
-                (then used for all of them) or with a leading axis [E].
+            options: None, or a world to start from, with the fields named in `given`: each in the shape of one
+                environment (then used for all of them) or with a leading axis [E].
 
         Raises:
-            ValueError: a seed or an option cannot be used; nothing has changed then.
+            ValueError: a seed or an option cannot be used; nothing is changed in that case.
         """
         seeds = None if seed is None else self._seeds(seed)
         start = self._check_options(options or {})
@@ -122,7 +122,7 @@ class CoreEnv(VectorEnv):
         self._output_fresh()
 
     def step(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
-        """Play one step in every running copy, as VectorEnv.step describes."""
+        """Take one step in every running environment, as VectorEnv.step describes."""
         if not self._started:
             raise RuntimeError("step() before reset(): call reset() first.")
         self._take(actions)
@@ -164,13 +164,14 @@ class CoreEnv(VectorEnv):
         return buffers
 
     def set_world(self, world: World) -> None:
-        """Go on from a complete world, in mid-episode if it was taken there.
+        """Restore a complete world; an episode in progress continues where it was.
 
         Args:
-            world: all fields of get_world, of an environment with the same settings and number of copies.
+            world: all fields of get_world, of environments with the same settings and the same number of them.
 
         Raises:
-            ValueError: a field is missing, unknown, or has values that no world can have; nothing has changed then.
+            ValueError: a field is missing, unknown, or has values that no world can have; nothing is changed in that
+                case.
         """
         if missing := [name for name in self.fields if name not in world]:
             raise ValueError(f"the world lacks {missing[0]!r}; it needs {', '.join(self.fields)}.")

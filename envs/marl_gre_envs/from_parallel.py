@@ -3,7 +3,7 @@
 What third-party envs leave open is decided here, once:
 - Masks come from `info[agent]["action_mask"]` or from dict observations; without one every own action is available.
 - Different observation or action sizes are padded (SuperSuit); padded actions are masked out.
-- An agent that ends before the others keeps its place until the common end: zero observations and only action 0
+- An agent that ends before the others keeps its place until the episode ends: zero observations and only action 0
   available, which is not sent to the env. A single available action leaves nothing to explore or to maximise over.
 - The episode ends when no agent is left: `truncated` if the time limit cut any of those that were left, `terminated`
   otherwise. An env that runs past `episode_limit` steps is truncated there.
@@ -33,17 +33,17 @@ def from_parallel_env(
     strict: bool = False,
     **kwargs: Any,
 ) -> VectorEnv:
-    """Return copies of any PettingZoo parallel env with discrete actions, stepped one after the other.
+    """Return a batch of any PettingZoo parallel env with discrete actions, stepped one after the other.
 
     Args:
         factory: makes one env.
-        num_envs: number of copies, 1 or more.
-        autoreset: whether finished copies restart by themselves.
-        team_reward: how agents' rewards become the team's. "sum" (default) adds them up, right where each agent
-            is paid for itself; "mean" divides that by the number of agents; "shared" takes the one reward
+        num_envs: number of environments, 1 or more.
+        autoreset: whether an environment restarts by itself when its episode ends.
+        team_reward: how agents' rewards become the team's. "sum" (default) adds them up, right where rewards are
+            individual; "mean" divides that by the number of agents; "shared" takes the one reward
             that all agents get, and raises if they ever differ. With a shared reward "sum" counts it once per agent:
             the same task with all returns N times as large.
-        episode_limit: most steps of an episode; by default the keyword or attribute max_cycles of the env.
+        episode_limit: maximum number of steps in an episode; by default the env's keyword or attribute max_cycles.
         strict: raise on illegal actions instead of replacing them by the lowest legal one.
         kwargs: keywords of the factory.
 

@@ -1,4 +1,4 @@
-"""What the gridworlds share: own observations laid side by side, state = all observations, every action available."""
+"""The base class of the gridworlds: the state is all observations side by side, every action is available."""
 
 import abc
 from typing import Any

@@ -1,7 +1,7 @@
-"""The Gymnasium face of a compiled environment, in the joint form that EPyMARL-style trainers read.
+"""The Gymnasium form of a compiled environment, with all agents in one tuple, as EPyMARL-style trainers read it.
 
-Spaces are Tuples over the agents, the reward is a list with each agent's own reward (such trainers add them up
-themselves), and the end is common. Gymnasium's vector wrappers and scalar-reward wrappers do not apply to this form.
+Spaces are Tuples over the agents, the reward is a list of individual rewards (such trainers sum them themselves),
+and the episode ends for all agents at once. Gymnasium's vector and scalar-reward wrappers do not apply to this form.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from marl_gre_envs.parallel import FRAMES_PER_SECOND, RENDER_MODES
 
 
 class JointEnv(gymnasium.Env):
-    """One copy of a compiled environment as a Gymnasium environment."""
+    """A compiled environment as a Gymnasium environment."""
 
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": FRAMES_PER_SECOND}  # noqa: RUF012  (Gymnasium's own form)
 
@@ -53,7 +53,7 @@ class JointEnv(gymnasium.Env):
             action: one action for each agent, in their order.
 
         Returns:
-            Each agent's observation, each agent's own reward (an equal part of it where they share one), terminated,
+            Each agent's observation, each agent's individual reward (an equal part where they share one), terminated,
             truncated, info.
         """
         agents = self._env.possible_agents

@@ -1,6 +1,6 @@
 """Lumberjacks: agents walk on a grid; a tree falls when as many agents as its strength stand in its cell.
 
-The rules are ma-gym's (https://github.com/koulanurag/ma-gym, 0.0.14), written anew for many copies at once.
+The rules are ma-gym's (https://github.com/koulanurag/ma-gym, 0.0.14), implemented anew for many environments at once.
 `lumberjacks_v0` keeps its border quirk, `lumberjacks_v1` does not.
 """
 
@@ -20,10 +20,10 @@ LARGEST = 127  # positions, trees and numbers of agents are int8
 
 
 class Lumberjacks(GridWorld):
-    """E copies of Lumberjacks.
+    """E parallel Lumberjacks environments.
 
     Every agent gets step_cost + tree_cutdown_reward for each tree that falls. The episode terminates when no tree
-    stands and is truncated after max_steps. Trees have strengths 1..n_agents; nobody starts on a tree; agents are
+    stands and is truncated after max_steps. Trees have strengths 1..n_agents; no agent starts on a tree; agents are
     numbered in row-major order of their start cells.
 
     An agent observes [its index / n_agents, row / (rows - 1), column / (columns - 1), step / max_steps], then for
@@ -55,20 +55,20 @@ class Lumberjacks(GridWorld):
         team_reward: str = "sum",
         strict: bool = False,
     ):
-        """Make the copies; call reset() next.
+        """Make the environments; call reset() next.
 
         Args:
-            num_envs: number of copies.
-            autoreset: whether finished copies restart by themselves.
+            num_envs: number of parallel environments.
+            autoreset: whether an environment restarts by itself when its episode ends.
             grid_shape: rows and columns, 1 to 127 each.
             n_agents: 1 to 127; agents and trees must fit into different cells.
             n_trees: 0 or more.
             agent_view: cells an agent sees up and down, left and right.
-            full_observable: whether every agent gets the observations of all, side by side.
+            full_observable: whether every agent receives the observations of all agents, side by side.
             step_cost: reward of every agent in every step.
             tree_cutdown_reward: reward of every agent for every tree that falls.
             max_steps: time limit, 1 to 32767 steps.
-            border: "open" or "clipped"; with "clipped" every action, the no-op included, ends in a position cut to
+            border: "open" or "clipped"; with "clipped" every action, the no-op included, ends in a position clipped to
                 rows 0..H-1-view_rows and columns 0..W-1-view_columns, so the last ones can never be entered
                 (ma-gym clips padded coordinates with the unpadded size).
             team_reward: "sum" or "mean" of the agents' rewards.
@@ -101,7 +101,7 @@ class Lumberjacks(GridWorld):
         super().__init__(num_envs, autoreset, fields, max_steps, team_reward, strict)
 
     def render(self, index: int = 0) -> np.ndarray:
-        """Return a picture of copy `index`, [height, width, 3] uint8."""
+        """Return a picture of environment `index`, [height, width, 3] uint8."""
         from marl_gre_envs.rendering import draw_lumberjacks
 
         return draw_lumberjacks(self, index)

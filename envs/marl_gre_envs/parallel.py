@@ -1,7 +1,7 @@
-"""The PettingZoo face of a compiled environment: a view of one copy.
+"""The PettingZoo form of a compiled environment: a view of a batch of one.
 
-All agents stay in `agents` until the common end. Every agent gets the team reward; the environment's own reward of the
-agent, whether it has finished, its action mask (int8, at reset too) and the step's counters are in its info.
+All agents stay in `agents` until the episode ends for everybody. Every agent receives the team reward; its individual
+reward, whether it has finished, its action mask (int8, at reset too) and the step's counters are in its info.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ FRAMES_PER_SECOND = 5  # of the window
 
 
 class CoreParallelEnv(ParallelEnv):
-    """A PettingZoo parallel environment over one copy of a compiled one; subclasses name it.
+    """A PettingZoo parallel environment over a compiled one; subclasses name it.
 
     Attributes:
         core: the compiled environment, num_envs = 1 (its world can be read, and set with set_world).
@@ -37,7 +37,7 @@ class CoreParallelEnv(ParallelEnv):
 
         Args:
             render_mode: None, "rgb_array" (render() returns a picture) or "human" (a window follows the episode).
-            max_cycles: PettingZoo's usual name of max_steps.
+            max_cycles: PettingZoo's usual name for max_steps.
             kwargs: keywords of the compiled environment.
 
         Raises:
@@ -76,7 +76,8 @@ class CoreParallelEnv(ParallelEnv):
         """Start an episode.
 
         Args:
-            seed: the episode is a function of it and the actions; None goes on to the next episode of the same seed.
+            seed: the episode is a function of it and the actions; None continues with the next
+                episode of the same seed.
             options: None, or a world to start from (see the compiled environment).
 
         Returns:

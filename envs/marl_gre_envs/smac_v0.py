@@ -42,11 +42,11 @@ BOTH = {"map_name", "move_amount", "strict", *Flags._fields, *Rewards._fields} -
 def vector_env(
     num_envs: int = 1, *, autoreset: bool = True, map_name: str = "8m", backend: str = "embedded", **kwargs: Any
 ) -> VectorEnv:
-    """Return copies of a map.
+    """Return a batch of battles on a map.
 
     Args:
-        num_envs: number of copies, 1 or more.
-        autoreset: whether finished copies restart by themselves.
+        num_envs: number of parallel environments, 1 or more.
+        autoreset: whether an environment restarts by itself when its episode ends.
         map_name: one of SMAC's maps ("3s5z", ...) or a scenario ("terran_5_vs_5", ...; smac/scenarios.py).
         backend: "embedded", or "starcraft" for the real game.
         kwargs: keywords of the backend; those of SMAC's own environment (obs_last_action, reward_sparse, ...) are

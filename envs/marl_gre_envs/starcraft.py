@@ -86,14 +86,14 @@ def vector_env(
     start_timeout_s: float = 300.0,
     **smac_options: Any,
 ) -> "StarCraft":
-    """Return copies of a SMAC map or SMACv2 scenario, each a StarCraft II of its own, stepped at the same time.
+    """Return a batch of games on a SMAC map or SMACv2 scenario, each a StarCraft II process, stepped at the same time.
 
     The games start at the first reset.
 
     Args:
         map_name: one of SMAC's 23 maps or of SCENARIOS.
         num_envs: number of games, 1 or more; each needs about 1 GB of memory.
-        autoreset: whether finished copies restart by themselves.
+        autoreset: whether an environment restarts by itself when its episode ends.
         env_class: "package.module:Class" with the interface of SMAC's StarCraft2Env, instead of the installed
             package's.
         strict: raise on illegal actions instead of replacing them by no-op or stop.

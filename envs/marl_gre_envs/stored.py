@@ -1,4 +1,4 @@
-"""What environments share whose world is what they output: seeds, restarts, illegal actions, frozen copies, finals.
+"""The base class of environments whose world is their output: seeds, restarts, illegal actions, final outputs.
 
 Any PettingZoo env (from_parallel.py) and the real StarCraft II (starcraft.py) keep their true world to themselves, so
 what a replay can store is observations, states and masks. How one episode begins and one step is played is left to

@@ -1,6 +1,6 @@
 """TrafficJunction: cars follow their routes over a crossing and choose between gas and brake.
 
-The rules are ma-gym's (https://github.com/koulanurag/ma-gym, 0.0.14), written anew for many copies at once.
+The rules are ma-gym's (https://github.com/koulanurag/ma-gym, 0.0.14), implemented anew for many environments at once.
 `traffic_junction_v0` behaves as ma-gym does, `traffic_junction_v1` as the papers describe the environment
 (Sukhbaatar et al., https://arxiv.org/abs/1605.07736); `collision`, `arrivals` and `off_road` are what differs.
 """
@@ -18,7 +18,7 @@ LARGEST = 127  # positions and numbers of cars are int8
 
 
 class TrafficJunction(GridWorld):
-    """E copies of TrafficJunction.
+    """E parallel TrafficJunction environments.
 
     Two two-lane roads, at rows and columns H/2-1 and H/2, cross; traffic keeps to the right. The episode starts with a
     car at each of the four gates (fewer if n_max < 4), gates and routes drawn uniformly; the other cars wait and enter
@@ -36,9 +36,10 @@ class TrafficJunction(GridWorld):
     [E,N], age [E,N] (steps on the road), corner_car [E] (the car seen in cell (0, 0), -1 none), and arrivals
     [E,max_steps,G,4] with scripted [E]: whether cars arrive as listed there instead of by chance.
 
-    reset(options=...) takes pos, on_road, route, direction (in the shape of one copy or with a leading [E]) and, if
-    arrivals shall not be drawn, arrivals [T,4], [E,T,4] or [E,T,G,4], T at most max_steps: the car that enters at the
-    end of each step as (car, row, column, route), or -1s. An arrival of a car that has entered before is left out.
+    reset(options=...) takes pos, on_road, route, direction (in the shape of one environment or with a leading [E])
+    and, if arrivals are not to be drawn, arrivals [T,4], [E,T,4] or [E,T,G,4], T at most max_steps: the car that
+    enters at the end of each step as (car, row, column, route), or -1s. An arrival of a car that has already entered is
+    ignored.
     """
 
     action_names = ["gas", "brake"]  # noqa: RUF012  (part of the VectorEnv contract)
@@ -66,17 +67,17 @@ class TrafficJunction(GridWorld):
         team_reward: str = "sum",
         strict: bool = False,
     ):
-        """Make the copies; call reset() next.
+        """Make the environments; call reset() next.
 
         Args:
-            num_envs: number of copies.
-            autoreset: whether finished copies restart by themselves.
+            num_envs: number of parallel environments.
+            autoreset: whether an environment restarts by itself when its episode ends.
             grid_shape: rows and columns, equal, 4 to 127.
             step_cost: reward of a car in its k-th step on the road is k times this.
             n_max: number of cars, 1 to 127.
             collision_reward: reward of a collision.
             arrive_prob: probability of an arrival per step, or per step and gate.
-            full_observable: whether every car gets the observations of all, side by side.
+            full_observable: whether every car receives the observations of all cars, side by side.
             max_steps: time limit, 1 to 32767 steps.
             collision: "block": a car whose next cell is taken stays, and it gets collision_reward (ma-gym).
                 "overlap": cars may share a cell, which changes nothing but the reward: each two cars that share a cell
@@ -141,7 +142,7 @@ class TrafficJunction(GridWorld):
         )
 
     def render(self, index: int = 0) -> np.ndarray:
-        """Return a picture of copy `index`, [height, width, 3] uint8."""
+        """Return a picture of environment `index`, [height, width, 3] uint8."""
         from marl_gre_envs.rendering import draw_traffic_junction
 
         return draw_traffic_junction(self, index)

@@ -1,6 +1,6 @@
-"""The VectorEnv contract: E copies of one cooperative environment, stepped together.
+"""The VectorEnv interface: E parallel environments of one kind, stepped together.
 
-Owns the names and shapes that trainers, replay and evaluation rely on. The compiled environments fulfil it through
+Owns the names and shapes that trainers, replay and evaluation rely on. The compiled environments implement it through
 core.py, any PettingZoo parallel environment through from_parallel.py.
 """
 
@@ -14,30 +14,31 @@ World = dict[str, np.ndarray]
 
 
 class VectorEnv(abc.ABC):
-    """E copies of one cooperative environment with N agents, stepped together.
+    """E parallel environments of one cooperative task with N agents, stepped together.
 
-    An episode is a pure function of (seed, episode counter, actions), and copy i of a batch gives the same bits as a
-    single environment with that seed. Axis letters: E copies, N agents, A actions, O observation, S state.
+    An episode is a pure function of (seed, episode counter, actions), and environment i of a batch gives the same bits
+    as a single environment with that seed. Axis letters: E environments, N agents, A actions, O observation, S state.
 
     Attributes:
         num_envs, n_agents, n_actions, obs_dim, state_dim: the sizes E, N, A, O, S.
-        episode_limit: most steps an episode can have.
+        episode_limit: maximum number of steps in an episode.
         agents: PettingZoo names of the agents, in the order of axis N.
         action_names: names of the actions, in the order of axis A.
-        autoreset: whether finished copies restart by themselves.
-        backend: what plays: "native" for environments as such, "embedded" for this package's engine in place of a
-            game, "starcraft" for the game. Results carry it.
-        obs, state, action_mask: [E,N,O] float32, [E,S] float32 and [E,N,A] int8 (1 = available), what the agents
-            face now. These and all outputs below are preallocated and overwritten by reset and step: copy what
+        autoreset: whether an environment restarts by itself when its episode ends.
+        backend: what runs the episodes: "native" for ordinary environments, "embedded" for this package's engine in
+            place of a game, "starcraft" for the game itself. It is recorded with every result.
+        obs, state, action_mask: [E,N,O] float32, [E,S] float32 and [E,N,A] int8 (1 = available), the
+            current outputs. These and all arrays below are preallocated and overwritten by reset and step: copy what
             you keep, and do not write into them (`state` may share memory with `obs`).
         reward: [E] float64, team reward of the last step.
-        agent_reward: [E,N] float64, the environment's own reward of each agent in the last step.
-        shared_reward: whether every agent's reward is the team's already, so that they must not be added up.
-        terminated, truncated: [E] bool, whether the last step ended the episode truly or by the time limit, never both.
+        agent_reward: [E,N] float64, each agent's individual reward in the last step.
+        shared_reward: whether every agent already receives the team reward, so that rewards must not be summed.
+        terminated, truncated: [E] bool, whether the last step ended the episode, by its own rules or by the time limit;
+            never both.
         info: numeric diagnostics of the last step, each [E,...]; "illegal_actions" always, "battle_won" where there is
             something to win (1 in the step that wins).
-        final_obs, final_state, final_action_mask: with autoreset, the outputs after the last step of the episode, for
-            the copies whose last step ended one; other rows hold older values.
+        final_obs, final_state, final_action_mask: with autoreset, the outputs after the last step of an episode, for
+            the environments whose last step ended one; other rows hold older values.
         world: the live complete world, each field [E,...]; write to it through set_world only.
         observed: the fields of world that observe() reads.
     """
@@ -69,11 +70,11 @@ class VectorEnv(abc.ABC):
 
     @abc.abstractmethod
     def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
-        """Restart all copies.
+        """Restart all environments.
 
         Args:
-            seed: an int s gives copy i the seed s + i; a sequence [E] gives one per copy; None goes on to the next
-                episode of the same seeds (the first call without a seed uses 0).
+            seed: an int s gives environment i the seed s + i; a sequence [E] gives one to each; None continues with the
+                next episode of the same seeds (the first call without a seed uses 0).
             options: where supported, a world to start from.
 
         Raises:
@@ -82,9 +83,9 @@ class VectorEnv(abc.ABC):
 
     @abc.abstractmethod
     def step(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
-        """Play one step in every copy whose episode runs.
+        """Take one step in every environment whose episode is running.
 
-        A finished copy restarts at once with its next episode if autoreset is on, and otherwise stays frozen
+        A finished environment restarts at once with its next episode if autoreset is on, and otherwise stays frozen
         (world, outputs and flags unchanged, reward 0) until reset.
 
         Args:
@@ -100,7 +101,7 @@ class VectorEnv(abc.ABC):
         """Return (obs, state, action_mask) of a world, bit-identical to what was output there.
 
         Args:
-            world: at least the fields of `observed`, each [..., shape of one copy's field], any leading axes.
+            world: at least the fields of `observed`, each [..., shape of one environment's field], any leading axes.
 
         Returns:
             Fresh arrays [...,N,O], [...,S] and [...,N,A].
@@ -111,11 +112,11 @@ class VectorEnv(abc.ABC):
         return {name: field.copy() for name, field in self.world.items()}
 
     def set_world(self, world: World) -> None:
-        """Go on from a world of get_world, in mid-episode if it was taken there."""
+        """Restore a world saved by get_world; an episode in progress continues where it was."""
         raise NotImplementedError(f"{type(self).__name__} cannot be set to a given world.")
 
     def render(self, index: int = 0) -> np.ndarray:
-        """Return a picture of copy `index`, [height, width, 3] uint8."""
+        """Return a picture of environment `index`, [height, width, 3] uint8."""
         raise NotImplementedError(f"{type(self).__name__} draws no pictures.")
 
     def close(self) -> None:  # noqa: B027  (most environments hold nothing to release)

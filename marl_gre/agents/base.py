@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from marl_gre.data import EnvSizes, mask_unavailable
 
 Memory = tuple[Tensor, ...]
-"""What an agent remembers of the episodes it plays: any number of tensors, the first axis of each is E."""
+"""An agent's memory of the episodes it plays: any number of tensors, the first axis of each is E."""
 
 
 class Actor(Protocol):
-    """Plays E episodes side by side with the weights that the agent had when they began."""
+    """Plays E episodes in parallel, with the weights that the agent had when they began."""
 
     def act(
         self,
@@ -36,7 +36,7 @@ class Actor(Protocol):
             action_mask: 1 = available [E,N,A].
             epsilon: probability of a random available action, per agent.
             noise: uniform numbers in [0, 1) [2,E,N]: whether to explore, and what; None is greedy.
-            playing: the environments [E] whose actions are wanted, any others are ignored; None for all.
+            playing: which environments [E] need actions, the others are ignored; None for all.
 
         Returns:
             actions, int64 [E,N].
@@ -67,12 +67,12 @@ class Agent(nn.Module):
         raise NotImplementedError
 
     def step(self, obs: Tensor, previous: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """Return the values of all actions at one step, and the memory for the next; each of the E is on its own.
+        """Return the values of all actions at one step, and the memory for the next step; environments are independent.
 
         Args:
             obs: [E,N,O].
             previous: the previous actions as one-hot vectors, zeros at the first step [E,N,A].
-            memory: what the step before returned, or `initial_memory`.
+            memory: from the previous step, or `initial_memory`.
 
         Returns:
             agent_qs [E,N,A] and the next memory.
@@ -104,7 +104,7 @@ class Agent(nn.Module):
         return torch.cat(agent_qs)
 
     def actor(self, num_envs: int) -> Actor:
-        """Return who plays E new episodes with the present weights."""
+        """Return an actor that plays E new episodes with the current weights."""
         return TorchActor(self, num_envs)
 
 

@@ -1,1 +1,1 @@
-"""What the command line does, one file each."""
+"""The commands of `marl-gre`, one file each."""

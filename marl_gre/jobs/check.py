@@ -1,4 +1,4 @@
-"""Whether a params file can be run: everything that can go wrong before training, found before anything is touched."""
+"""Check that a params file can be run: find everything that can go wrong before anything is run or deleted."""
 
 from pathlib import Path
 

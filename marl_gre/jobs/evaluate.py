@@ -1,4 +1,4 @@
-"""The evaluation job: the final policy of a run, played greedily on episodes that training never saw."""
+"""Evaluate a run: play its final policy greedily on episodes that training never saw."""
 
 import dataclasses
 from pathlib import Path

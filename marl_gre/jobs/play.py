@@ -1,4 +1,4 @@
-"""Watching a trained policy: in a window, or saved as a GIF."""
+"""Watch a trained policy in a window, or save it as a GIF."""
 
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def drawing(config: EnvConfig) -> EnvConfig:
 
 
 def render(env: VectorEnv, key: str) -> np.ndarray:
-    """Return the picture of the first copy, [height, width, 3] uint8.
+    """Return the picture of the first environment, [height, width, 3] uint8.
 
     Raises:
         BadInput: the environment draws none.

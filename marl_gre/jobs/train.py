@@ -1,4 +1,4 @@
-"""The training job: a trainer with its checkpoints, from a config to published files."""
+"""Train a run, from its config to published files, with checkpoints on the way."""
 
 import sys
 import time
@@ -26,7 +26,7 @@ CHECKPOINT_STEPS = 10_000
 
 
 def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True) -> None:
-    """Train one run and publish its files; go on from its newest checkpoint if it was stopped.
+    """Train one run and publish its files; resume from its newest checkpoint if it was stopped.
 
     Args:
         config: what to train.

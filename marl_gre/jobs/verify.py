@@ -1,4 +1,4 @@
-"""Whether a published run is what it was: its files by their hashes, its identity, and its numbers by playing again.
+"""Verify a published run: its files by their hashes, its identity, and its numbers by playing them again.
 
 The last test of a run is played by its weights, and so is its evaluation: both are played again on the same episodes
 and must come out bit for bit; if asked for, the whole run is trained again too, which also proves a run whose weights
@@ -47,7 +47,7 @@ def verify(run: Path, evaluation: Path | None = None, retrain: bool = False, wor
 
     Raises:
         BadInput: there is no run, or not one that this version can read.
-        NotVerified: a file changed, or numbers do not come out although they should.
+        NotVerified: a file changed, or numbers are not reproduced although they should be.
     """
     yield _check_hashes(run)
     finished = load_run(run, work)

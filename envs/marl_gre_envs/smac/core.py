@@ -30,11 +30,11 @@ OPTIONS: dict[str, Any] = Flags._field_defaults | Rewards._field_defaults | engi
 
 
 class SMAC(CoreEnv):
-    """E copies of one SMAC map.
+    """E parallel battles on one SMAC map.
 
     Agents and enemies are numbered as in SMAC. The episode terminates when a side is dead (with Medivacs: when it has
-    nothing else left; info "battle_won" tells a victory) and is truncated after the map's limit (info
-    "episode_limit"). Every agent gets the team's reward.
+    nothing else left; info "battle_won" marks a victory) and is truncated after the map's limit (info
+    "episode_limit"). Every agent receives the team reward.
 
     World: `unit_type`, `seen`, `last_actions` and `step` are what observations are made of; engine.Units describes all
     fields. reset() accepts a world of "ally" [A, 8] and "enemy" [N, 8], whose rows are interface.FIELDS (hp 0 = dead),
@@ -65,21 +65,21 @@ class SMAC(CoreEnv):
         strict: bool = False,
         **options: Any,
     ):
-        """Make the copies; call reset() next.
+        """Make the environments; call reset() next.
 
         Args:
-            num_envs: number of copies.
-            autoreset: whether finished copies restart by themselves.
+            num_envs: number of parallel environments.
+            autoreset: whether an environment restarts by itself when its episode ends.
             map_name: one of maps.MAPS.
             max_steps: time limit, 1 to 32767 steps; the map's if None.
             move_amount: how far a move goes; SMAC's is 2.
             spawn_layout: "rings", always the same start, or "rings_jitter", with shifts of up to 0.1 in x and y.
             fresh_game: whether every episode starts as the first of a game does: enemies at rest and numbered as they
                 were created; otherwise as the later ones, one loop into the enemies' walk, their numbers permuted.
-            threads: how many threads share the copies; results do not depend on it.
+            threads: how many threads share the environments; results do not depend on it.
             strict: whether an illegal action raises instead of being replaced by stop (no-op for the dead).
-            options: what is observed (interface.Flags), how the team is paid (rewards.Rewards), and the rules of the
-                engine (engine.Knobs), by the names of their fields.
+            options: what is observed (interface.Flags), how the team is rewarded (rewards.Rewards), and the rules of
+                the engine (engine.Knobs), by the names of their fields.
 
         Raises:
             ValueError: a value cannot be used.
@@ -126,7 +126,7 @@ class SMAC(CoreEnv):
         return self.obs_low, LONGEST_COOLDOWN / UNIT_TABLE[self.map.unit_type[: self.n_agents], MAX_COOLDOWN].min()
 
     def render(self, index: int = 0, agent: int | None = None) -> np.ndarray:
-        """Return a picture of copy `index`, [height, width, 3] uint8, with the sight of an agent if one is given."""
+        """Return a picture of environment `index`, [height, width, 3] uint8, with the sight of `agent` if given."""
         from marl_gre_envs.smac.rendering import draw_smac
 
         if agent is not None:

@@ -52,16 +52,16 @@ class Flags(NamedTuple):
     """What observations and state contain, with SMAC's names and defaults.
 
     Attributes:
-        obs_all_health: hp and shields of everybody in sight, and the agent's own.
+        obs_all_health: health and shields of all units in sight, and the agent's own.
         obs_own_health: the agent's own; implied by obs_all_health.
         obs_last_action: the last actions of agents in sight.
-        obs_pathing_grid: whether 8 cells around can be walked.
-        obs_terrain_height: height of 9 cells around and below.
+        obs_pathing_grid: which of 8 surrounding cells are walkable.
+        obs_terrain_height: the height of the agent's cell and of 8 around it.
         obs_timestep_number: steps played / episode_limit, also for the dead.
         obs_instead_of_state: the state is all observations side by side.
-        state_last_action: the state ends with everybody's last action.
-        state_timestep_number: then with steps played / episode_limit.
-        obs_own_pos: the agent's own place, x / 32 and y / 32 (SMACv2).
+        state_last_action: the state ends with every agent's last action.
+        state_timestep_number: after that come steps played / episode_limit.
+        obs_own_pos: the agent's own position, x / 32 and y / 32 (SMACv2).
         use_unit_ranges: how far an agent may attack and how far it sees depend on its kind, SHOOT_RANGES and
             SIGHT_RANGES, instead of 6 and 9 for all (SMACv2).
     """

@@ -14,17 +14,17 @@ from marl_gre_envs.smac.interface import FIELDS
 
 
 class Rewards(NamedTuple):
-    """How the team is paid, with SMAC's names and defaults.
+    """How the team is rewarded, with SMAC's names and defaults.
 
     Attributes:
         reward_sparse: 1 for a victory, -1 for a defeat, else 0; the other options do not matter then.
-        reward_only_positive: losses of one's own cost nothing, and the sum's absolute value is paid: enemies that
-            regenerate pay the agents.
+        reward_only_positive: the team's own losses cost nothing, and the reward is the absolute value of the sum, so
+            enemies that regenerate are rewarded as well.
         reward_death_value: for each enemy killed (and, scaled, against each agent killed).
         reward_win, reward_defeat: at the end.
-        reward_negative_scale: weight of one's own losses.
+        reward_negative_scale: weight of the team's own losses.
         reward_scale, reward_scale_rate: divide by (greatest reward of an episode / rate).
-        reward_clamp: with reward_only_positive, pay max(sum, 0) instead of the absolute value.
+        reward_clamp: with reward_only_positive, the reward is max(sum, 0) instead of the absolute value.
     """
 
     reward_sparse: bool = False

@@ -42,18 +42,18 @@ PASSES = 200  # over all pairs when pushing apart; 43 units need fewer
 
 
 class SMACScenario(SMAC):
-    """E copies of one scenario of maps.SCENARIOS; keywords as SMAC's, and start_positions.
+    """E parallel battles of one scenario of maps.SCENARIOS; keywords as SMAC's, and start_positions.
 
     Its battles begin as the first of a game (fresh_game): random starts are no places to have walked from.
     A world given to reset() tells each unit's kind by its hp_max and shield_max.
     """
 
     def __init__(self, num_envs: int = 1, *, start_positions: str = "surrounded_and_reflect", **kwargs: Any):
-        """Make the copies; call reset() next.
+        """Make the environments; call reset() next.
 
         Args:
-            num_envs: number of copies.
-            start_positions: "surrounded_and_reflect" (as likely the one as the other), "reflect" or "surrounded".
+            num_envs: number of parallel environments.
+            start_positions: "surrounded_and_reflect" (either, with equal probability), "reflect" or "surrounded".
             kwargs: see SMAC.
 
         Raises:

@@ -1,0 +1,1 @@
+"""The documentation site: generated tables, animations, and what MkDocs is told besides mkdocs.yml."""
