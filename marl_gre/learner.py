@@ -64,7 +64,8 @@ class Learner:
         self.networks = networks.to(device)
         self.agent, self.mixer = networks.agent, networks.mixer
         self.judge = networks.central or networks  # whose copy gives the targets
-        self.target_agent = copy.deepcopy(self.judge.agent)
+        # `to` once more: on CUDA it lays the copy's GRU weights in one piece, which cuDNN else does at every call.
+        self.target_agent = copy.deepcopy(self.judge.agent).to(device)
         self.target_mixer = copy.deepcopy(self.judge.mixer)
         self.parameters = list(self.networks.parameters())
         self.square_avgs = [torch.zeros_like(parameter) for parameter in self.parameters]
