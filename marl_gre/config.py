@@ -47,15 +47,17 @@ class Section(BaseModel):
 class EnvConfig(Section):
     """One entry of `envs`: an environment with its protocol."""
 
-    env: str = Field(description="an id of marl_gre_envs.ENVS, or package.module:factory of a PettingZoo parallel env")
-    kwargs: dict[str, Any] = Field({}, description="passed to the environment's constructor")
-    total_steps: int = Field(ge=1, description="environment steps of a training run")
-    test_interval_steps: int = Field(ge=1, description="steps between greedy tests")
-    test_episodes: int = Field(100, ge=1, description="episodes of one test")
-    test_copies: int = Field(
-        100, ge=1, description="copies that play tests and evaluations at once; lower it where a copy is a whole game"
+    env: str = Field(
+        description="an environment of this package, or package.module:factory of any PettingZoo parallel environment"
     )
-    entropy_interval_steps: int = Field(1000, ge=1, description="steps between entropy measurements")
+    kwargs: dict[str, Any] = Field({}, description="keyword arguments of the environment's constructor")
+    total_steps: int = Field(ge=1, description="environment steps of a training run")
+    test_interval_steps: int = Field(ge=1, description="environment steps between greedy tests")
+    test_episodes: int = Field(100, ge=1, description="greedy episodes per test")
+    test_copies: int = Field(
+        100, ge=1, description="parallel environments in tests and evaluations; lower it where each is a whole game"
+    )
+    entropy_interval_steps: int = Field(1000, ge=1, description="environment steps between entropy measurements")
 
     @field_validator("env")
     @classmethod
@@ -83,7 +85,7 @@ class CentralConfig(BaseModel):
 
     mixer: str
     mixer_config: MixerConfig
-    loss_weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="weight of their own TD loss")
+    loss_weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="weight of the central networks' TD loss")
 
     @property
     def mixer_class(self) -> type[Mixer]:
@@ -158,24 +160,30 @@ class TrainConfig(Section):
     since_later: ClassVar[tuple[str, ...]] = ("optimizer", "td_lambda")
     """Options that runs of older versions do not have; at their defaults they are left out of what is recorded."""
 
-    hidden_dim: int = Field(64, ge=1, description="width of the agents' network")
-    optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="adam: with torch's constants")
+    hidden_dim: int = Field(64, ge=1, description="hidden width of the agents' network")
+    optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="Adam has torch's default constants")
     lr: float = Field(5e-4, gt=0, le=1, description="step size")
-    rmsprop_alpha: float = Field(0.99, ge=0, lt=1)
-    rmsprop_eps: float = Field(1e-5, gt=0, description="outside the root, as in torch")
-    grad_norm_clip: float = Field(10.0, gt=0)
-    gamma: float = Field(0.99, ge=0, le=1)
-    td_lambda: float = Field(0.0, ge=0, le=1, description="of TD(lambda) targets; 0: one-step targets")
-    epsilon_start: float = Field(1.0, ge=0, le=1)
-    epsilon_finish: float = Field(0.05, ge=0, le=1)
-    epsilon_anneal_steps: int = Field(50_000, ge=1, description="linear from start to finish, environment steps")
-    replay_episodes: int = Field(5_000, ge=1, description="episodes that the replay holds")
-    batch_episodes: int = Field(32, ge=1, description="episodes in a batch")
-    episodes_per_round: int = Field(1, ge=1, le=1024, description="episodes played at once, with the same weights")
-    updates_per_round: int = Field(1, ge=1, description="gradient steps after them")
-    target_update_episodes: int = Field(200, ge=1, description="episodes between copies to the target networks")
-    timeout_is_terminal: bool = Field(True, description="the time limit ends the TD target, as in PyMARL's configs")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    rmsprop_alpha: float = Field(0.99, ge=0, lt=1, description="decay of RMSprop's average of squared gradients")
+    rmsprop_eps: float = Field(1e-5, gt=0, description="added to the root of that average, as in torch")
+    grad_norm_clip: float = Field(10.0, gt=0, description="greatest norm of the gradient of all parameters together")
+    gamma: float = Field(0.99, ge=0, le=1, description="discount factor per environment step")
+    td_lambda: float = Field(0.0, ge=0, le=1, description="lambda of TD(lambda) targets; 0 gives one-step targets")
+    epsilon_start: float = Field(1.0, ge=0, le=1, description="probability of a random action at the first step")
+    epsilon_finish: float = Field(0.05, ge=0, le=1, description="probability of a random action after annealing")
+    epsilon_anneal_steps: int = Field(50_000, ge=1, description="environment steps from start to finish, linearly")
+    replay_episodes: int = Field(5_000, ge=1, description="capacity of the replay; the oldest episode goes first")
+    batch_episodes: int = Field(32, ge=1, description="episodes in a batch; the first update waits for as many")
+    episodes_per_round: int = Field(
+        1, ge=1, le=1024, description="episodes played in parallel, with the same weights, between updates"
+    )
+    updates_per_round: int = Field(1, ge=1, description="gradient steps after each round of episodes")
+    target_update_episodes: int = Field(200, ge=1, description="episodes between updates of the target networks")
+    timeout_is_terminal: bool = Field(
+        True, description="no bootstrapping at the time limit, as in PyMARL's configurations; false: bootstrap there"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where training runs; auto is the CPU, and cuda is untested"
+    )
 
     def resolved(self) -> dict[str, Any]:
         """Return the section as plain data, defaults filled in."""
@@ -201,10 +209,10 @@ class EvaluateConfig(Section):
 class ReportConfig(Section):
     """The `report` section: nothing here makes a run train again."""
 
-    bootstrap_resamples: int = Field(10_000, ge=100, le=1_000_000, description="of bootstrap intervals")
-    confidence: float = Field(0.95, gt=0, lt=1, description="of all intervals")
-    note: str = Field("", description="a sentence that every table and figure shows, as for a side study")
-    titles: dict[str, str] = Field({}, description="how figures and tables call an env or algorithm")
+    bootstrap_resamples: int = Field(10_000, ge=100, le=1_000_000, description="resamples of each bootstrap interval")
+    confidence: float = Field(0.95, gt=0, lt=1, description="coverage of all intervals")
+    note: str = Field("", description="a sentence printed on every table and figure, for instance on a side study's")
+    titles: dict[str, str] = Field({}, description="names of environments and algorithms in tables and figures, by key")
 
     def title(self, key: str) -> str:
         """Return how figures and tables call an entry of `envs` or `algorithms`."""
@@ -212,12 +220,12 @@ class ReportConfig(Section):
 
 
 class RunSelection(Section):
-    """The `run` section: what the pipeline runs, all combinations."""
+    """The `run` section: the pipeline runs every combination of these."""
 
     envs: Annotated[list[str], Field(min_length=1, description="keys of `envs`")]
     algorithms: Annotated[list[str], Field(min_length=1, description="keys of `algorithms`")]
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, description="0 or more each; one run for each")
+        list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, description="each 0 or more, and one run each")
     ]
 
     @field_validator("envs", "algorithms", "seeds")
@@ -238,7 +246,7 @@ class Params(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
-    metrics: list[str] = Field([], description="package.module:name of further columns of training.csv")
+    metrics: list[str] = Field([], description="package.module:function of each further column of training.csv")
 
     @field_validator("metrics")
     @classmethod

@@ -32,7 +32,7 @@ class GradientEntropy(BaseModel):
     results_version: ClassVar[int] = 1
 
     gre_lambda: float = Field(ge=0, description="weight of the entropy term")
-    gre_gradient: str = Field("exact", description="which of the mixer's credits: exact, or one that it names")
+    gre_gradient: str = Field("exact", description="which of the mixer's credits: `exact`, or another that it names")
     gre_eps: float = Field(1e-8, gt=0, description="added to each credit before normalising")
 
     def __call__(self, mixer: "Mixer", values: "AgentValues", state: Tensor) -> tuple[Tensor, Tensor]:

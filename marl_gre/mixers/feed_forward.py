@@ -16,7 +16,7 @@ class FeedForwardConfig(MixerConfig):
     """Keys of the unrestricted mixer in params.yaml."""
 
     hidden_dim: int = Field(256, ge=1, description="width of all hidden layers")
-    hidden_layers: int = Field(3, ge=1, description="of the network of state and values; V has one")
+    hidden_layers: int = Field(3, ge=1, description="hidden layers of the network of state and values; V has one")
 
 
 class FeedForward(Mixer):

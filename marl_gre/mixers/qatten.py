@@ -27,14 +27,14 @@ class QattenConfig(MixerConfig):
     unit_dim: int | None = Field(
         None,
         ge=1,
-        description="features of each agent at the start of the state, one agent after the other; None: all of the "
-        "state, in equal parts",
+        description="features of each agent, which the state begins with, agent by agent; null: the whole state in "
+        "equal parts",
     )
     attention: Literal["trained", "frozen"] = Field(
         "trained",
-        description="frozen: queries and keys stay as initialised, as in the first public code",
+        description="`frozen` leaves queries and keys as initialised, as in the first public code",
     )
-    head_weights: Literal["state", "none"] = Field("state", description="none: q_tot is the plain sum over the heads")
+    head_weights: Literal["state", "none"] = Field("state", description="`none` sums the heads without weights")
 
 
 class Qatten(Mixer):

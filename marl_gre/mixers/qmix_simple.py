@@ -20,7 +20,7 @@ class QMIXSimpleConfig(QMIXConfig):
     """QMIX's keys; `embed_dim` is the hidden width of v alone."""
 
     hypernet_dim: int | Literal["as_qmix"] = Field(  # type: ignore[assignment]
-        64, description="hidden width of two-layer hypernetworks; as_qmix: as many parameters as QMIX's default has"
+        64, description="hidden width of two-layer hypernetworks; `as_qmix` gives as many parameters as QMIX's default"
     )
 
     @field_validator("hypernet_dim", mode="before")
