@@ -1,4 +1,4 @@
-"""params.yaml as frozen models, and what a run's identity is made of; params_file.py reads the file."""
+"""The frozen models of params.yaml and the identity of a run; params_file.py reads the file."""
 
 import functools
 import hashlib
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from marl_gre.agents.base import Agent
 
 TRAINER_RESULTS_VERSION = 1
-"""Raised whenever a change of code changes what training computes; every run becomes stale."""
+"""Raised whenever a code change alters training results; every run then becomes stale."""
 
 TESTING_RESULTS_VERSION = 1
-"""The same for tests.csv, entropy.csv and training.csv; every run becomes stale."""
+"""Raised whenever a code change alters tests.csv, entropy.csv or training.csv; every run then becomes stale."""
 
 EVALUATION_RESULTS_VERSION = 1
-"""The same for the evaluation of final policies; evaluations become stale, no run does."""
+"""Raised whenever a code change alters the evaluation of final policies; only evaluations then become stale."""
 
 THIRD_PARTY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """package.module:name"""
@@ -68,18 +68,18 @@ class EnvConfig(Section):
 
 
 class PartConfig(Section):
-    """A part of an algorithm by name, with keyword arguments of its own; without any, its name alone stands for it."""
+    """A part of an algorithm: its name, and keyword arguments if it has any."""
 
     name: str
     options: dict[str, Any] = {}
 
     def resolved(self) -> str | dict[str, Any]:
-        """Return it as params.yaml has it."""
+        """Return the part as params.yaml writes it."""
         return {"name": self.name, **self.options} if self.options else self.name
 
 
 class CentralConfig(BaseModel):
-    """Networks of their own that give the targets (`Networks.central`): a mixer with its keys, over further agents."""
+    """Central networks that provide the targets (`Networks.central`): a mixer with its keys, over its own agents."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -98,9 +98,9 @@ class CentralConfig(BaseModel):
 
 
 class AlgorithmConfig(BaseModel):
-    """One entry of `algorithms`: a mixer and the mixer's own keys, and the other parts where they are named.
+    """One entry of `algorithms`: a mixer with its own keys, and other parts where they are named.
 
-    A part that is absent is left out of everything that is recorded, so that entries without it stay what they were.
+    Absent parts are left out of every record, so adding a kind of part does not alter existing entries.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -123,13 +123,13 @@ class AlgorithmConfig(BaseModel):
         return find_agent(part.name)(sizes, hidden_dim, **part.options)
 
     def make_loss_weights(self) -> losses.LossWeights:
-        """Return the function that weighs the steps of the loss."""
+        """Return the function that weights the steps of the loss."""
         part = self.loss_weights or PartConfig(name="uniform")
         return functools.partial(find_loss_weights(part.name), **part.options)
 
     @property
     def regularise(self) -> regularisers.Regularise:
-        """What mixes and regularises: the mixer alone, or with the gradient entropy of `gre_lambda`."""
+        """The function that mixes and regularises: the mixer's own, or one with gradient entropy regularisation."""
         return self.gradient_entropy or regularisers.own
 
     def resolved(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class AlgorithmConfig(BaseModel):
         return {"mixer": self.mixer, **named, **self.mixer_config.model_dump()}
 
     def results_versions(self) -> dict[str, int]:
-        """Return the version of the mixer, and of the other parts where they are named."""
+        """Return the results version of the mixer and of every other named part."""
         versions = {"mixer": self.mixer_class.results_version}
         if self.agent is not None:
             versions["agent"] = find_agent(self.agent.name).results_version
@@ -158,7 +158,7 @@ class TrainConfig(Section):
     """The `train` section: everything that all algorithms share; the defaults are PyMARL's."""
 
     since_later: ClassVar[tuple[str, ...]] = ("optimizer", "td_lambda")
-    """Options that runs of older versions do not have; at their defaults they are left out of what is recorded."""
+    """Options that older runs lack; at their defaults they are left out of every record."""
 
     hidden_dim: int = Field(64, ge=1, description="hidden width of the agents' network")
     optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="Adam has torch's default constants")
@@ -207,7 +207,7 @@ class EvaluateConfig(Section):
 
 
 class ReportConfig(Section):
-    """The `report` section: nothing here makes a run train again."""
+    """The `report` section: no key here makes a run stale."""
 
     bootstrap_resamples: int = Field(10_000, ge=100, le=1_000_000, description="resamples of each bootstrap interval")
     confidence: float = Field(0.95, gt=0, lt=1, description="coverage of all intervals")
@@ -215,7 +215,7 @@ class ReportConfig(Section):
     titles: dict[str, str] = Field({}, description="names of environments and algorithms in tables and figures, by key")
 
     def title(self, key: str) -> str:
-        """Return how figures and tables call an entry of `envs` or `algorithms`."""
+        """Return the name of an entry of `envs` or `algorithms` in figures and tables."""
         return self.titles.get(key, key)
 
 
@@ -301,7 +301,7 @@ class Params(Section):
 
 
 class RunConfig(BaseModel):
-    """Everything that decides the numbers of one training run, and what else it records."""
+    """Everything that determines the numbers of one training run, and the further metrics that it records."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -318,7 +318,7 @@ class RunConfig(BaseModel):
         """Return the config that a run's train.json recorded.
 
         Raises:
-            BadInput: the record is not one that this version can run.
+            BadInput: this version cannot run that record.
         """
         try:
             config = record["config"]
@@ -343,7 +343,7 @@ class RunConfig(BaseModel):
         }
 
     def results_versions(self) -> dict[str, int]:
-        """Return the version of each part that shapes this run's numbers.
+        """Return the results version of each part that affects this run's numbers.
 
         Raises:
             BadInput: a third party's environment cannot be imported.
@@ -362,7 +362,7 @@ class RunConfig(BaseModel):
         return versions
 
     def identity(self) -> str:
-        """Return the run's identity: a hash of the resolved config and the results versions; no time, no host."""
+        """Return the run's identity: a hash of the resolved config and the results versions, not of time or host."""
         content = {"config": self.resolved(), "results_versions": self.results_versions()}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -372,7 +372,7 @@ def find_mixer(name: str) -> type[Mixer]:
     """Return the mixer class of that name: a key of MIXERS or package.module:Class.
 
     Raises:
-        ValueError: there is none; the message names the nearest.
+        ValueError: there is none; the message suggests the nearest name.
     """
     found = _find("mixer", name, MIXERS, "package.module:Class")
     if not (isinstance(found, type) and issubclass(found, Mixer)):
@@ -384,7 +384,7 @@ def find_agent(name: str) -> "type[Agent]":
     """Return the agent class of that name: a key of AGENTS or package.module:Class.
 
     Raises:
-        ValueError: there is none; the message names the nearest.
+        ValueError: there is none; the message suggests the nearest name.
     """
     from marl_gre.agents.base import Agent  # with it comes compiled code, which most commands do without
 
@@ -400,7 +400,7 @@ def find_loss_weights(name: str) -> Callable[..., Any]:
     """Return the function of that name: a key of LOSS_WEIGHTS or package.module:function.
 
     Raises:
-        ValueError: there is none; the message names the nearest.
+        ValueError: there is none; the message suggests the nearest name.
     """
     found = _find("loss weight", name, losses.LOSS_WEIGHTS, "package.module:function")
     if not callable(found):

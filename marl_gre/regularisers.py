@@ -1,7 +1,7 @@
-"""Gradient entropy regularisation as a part of its own, for any mixer: `gre_lambda` in an `algorithms` entry.
+"""Gradient entropy regularisation for any mixer: `gre_lambda` in an `algorithms` entry.
 
 Eq. 10 of https://arxiv.org/abs/2202.04427 adds lambda times the mean normalised entropy of dq_tot/dq to the loss. The
-credits come from the mixer's closed form where it has one, and are differentiated twice where it has none.
+credits come from the mixer's closed form where it has one, and from double differentiation where it has none.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def own(mixer: "Mixer", values: "AgentValues", state: Tensor) -> tuple[Tensor, T
 
 
 class GradientEntropy(BaseModel):
-    """The regulariser with its keys in params.yaml; it moves the mixer's parameters only and takes 2 agents or more."""
+    """The regulariser with its keys in params.yaml; it trains the mixer only and needs at least two agents."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

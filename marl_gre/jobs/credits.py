@@ -1,6 +1,6 @@
-"""What a trained mixer does with credit within an episode: numbers, a picture and an animation of any finished run.
+"""A trained mixer's credits within episodes of any finished run: numbers, a picture and an animation.
 
-Drawn with Pillow, which rendering needs anyway, so the library does without matplotlib (credit_drawing.py).
+They are drawn with Pillow, which rendering needs anyway, so the library needs no matplotlib (credits_drawing.py).
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from marl_gre.storage.files import csv_text
 from marl_gre.storage.run_dir import FinishedRun, load_run
 
 PHASES = 4
-"""Parts of an episode, equal shares of its steps."""
+"""Number of equal parts of an episode."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class EpisodeCredits:
 
     @property
     def shares(self) -> np.ndarray:
-        """Each agent's share of the size of the credits [L, N]; even where all credits are 0."""
+        """Each agent's share of the absolute credits [L,N]; equal shares where all credits are 0."""
         sizes = np.abs(self.credits)
         total = sizes.sum(-1, keepdims=True)
         even = np.full_like(sizes, 1 / sizes.shape[-1])
@@ -43,24 +43,24 @@ class EpisodeCredits:
 
     @property
     def phase(self) -> np.ndarray:
-        """The part of the episode that each step belongs to [L], 0 to `PHASES` - 1."""
+        """The part of the episode of each step [L], 0 to `PHASES` - 1."""
         return np.arange(self.episode.length) * PHASES // self.episode.length
 
 
 def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int) -> None:
-    """Play greedy episodes of a finished run and write what its mixer does with credit.
+    """Play greedy episodes of a finished run and write its mixer's credits.
 
-    Writes credits.csv (every step), phases.csv (entropy by phase of the episode), credits.png and credits.gif (the
-    first episode).
+    The files are credits.csv (every step), phases.csv (entropy by phase of the episode), and credits.png and
+    credits.gif (the first episode).
 
     Args:
         run: folder of the run.
-        out: folder of the files; None: credits/ENV/ALGORITHM/SEED.
-        seed: seed of the first episode; the following ones count up.
-        episodes: how many.
+        out: folder of the files; credits/ENV/ALGORITHM/SEED if None.
+        seed: seed of the first episode; further episodes count up from it.
+        episodes: number of episodes.
 
     Raises:
-        BadInput: the folder holds no sound run.
+        BadInput: the folder holds no intact run.
         StorageFailed: the files cannot be written.
     """
     finished = load_run(run)
@@ -118,7 +118,7 @@ def step_rows(found: list[EpisodeCredits]) -> list[Row]:
 
 
 def phase_rows(found: list[EpisodeCredits]) -> list[Row]:
-    """Return the entropy of all steps by phase of the episode; a phase without steps, or one agent, gives NaN."""
+    """Return the entropy of all steps by phase of the episode; NaN for a phase without steps or a single agent."""
     rows: list[Row] = []
     for phase in range(PHASES):
         chosen = [one.entropy[one.phase == phase] for one in found if one.entropy is not None]

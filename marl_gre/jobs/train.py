@@ -1,4 +1,4 @@
-"""Train a run, from its config to published files, with checkpoints on the way."""
+"""Train a run, from its config to its published files, with checkpoints on the way."""
 
 import sys
 import time
@@ -22,17 +22,17 @@ from marl_gre.storage.weights import WEIGHTS, on_cpu, weights_bytes
 from marl_gre.trainer import Trainer, entropy_row
 
 CHECKPOINT_STEPS = 10_000
-"""Environment steps between checkpoints; no result depends on it."""
+"""Environment steps between checkpoints; results do not depend on it."""
 
 
 def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True) -> None:
-    """Train one run and publish its files; resume from its newest checkpoint if it was stopped.
+    """Train one run and publish its files, resuming from its newest checkpoint if there is one.
 
     Args:
-        config: what to train.
+        config: the run's config.
         out: folder of the published files (storage/run_dir.py lists them).
-        work: where runs keep lock and checkpoints, in a folder named by the run's identity.
-        publish_weights: False publishes their hash only, and leaves them in the run's folder of `work`.
+        work: parent of the folders, named by identity, in which runs keep their lock and checkpoints.
+        publish_weights: False publishes only their hash and leaves them in the run's folder in `work`.
 
     Raises:
         BadInput: the environment, mixer or a metric cannot be made from the config.

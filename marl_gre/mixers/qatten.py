@@ -1,8 +1,8 @@
-"""Qatten: q_tot = sum_h w_h(s) sum_i a_ih(s) q_i + c(s), with attention a_h of a query of the state over the agents.
+"""Qatten: q_tot = sum_h w_h(s) sum_i a_ih(s) q_i + c(s), with attention a_h over the agents.
 
-https://arxiv.org/abs/2002.03939. Head h has a query z_h(s) and keys k_h(u_i) of the agents' own features u_i, and
-a_ih = softmax_i(z_h . k_h(u_i) / sqrt(32)). Constants and layers are those of the published code. docs/algorithms has
-what its versions differ in.
+https://arxiv.org/abs/2002.03939. Head h has a query z_h(s) and keys k_h(u_i) of the agents' own features u_i, and a_ih
+= softmax_i(z_h . k_h(u_i) / sqrt(32)). Constants and layers are those of the published code; docs/algorithms/qatten.md
+lists the differences between its versions.
 """
 
 import math
@@ -81,7 +81,7 @@ class Qatten(Mixer):
         return self.mix_with_credits(values, state)[0]
 
     def analytic_credits(self, values: AgentValues, state: Tensor) -> dict[str, Tensor]:
-        """See `Mixer.analytic_credits`: the weights, whatever the values."""
+        """See `Mixer.analytic_credits`: the weights, which do not depend on the values."""
         return {"exact": self.weights(state)[0]}
 
     def mix_with_credits(

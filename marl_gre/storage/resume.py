@@ -1,7 +1,7 @@
-"""A training run in files and back: what a checkpoint of it holds.
+"""Saves a training run to checkpoints and restores it.
 
-All randomness is counted, not carried, so networks, optimiser, replay, counters and measurements are everything: a run
-that goes on from a checkpoint gives the same bits as one that was never stopped.
+Random draws are functions of counters, so a checkpoint needs networks, optimiser, replay, counters and measurements
+only: a run that resumes from one is bit-identical to one that was never stopped.
 """
 
 import math
@@ -21,9 +21,9 @@ STATE = "state.safetensors"
 
 
 class Keeper:
-    """Saves a trainer's checkpoints to its work folder, and takes a trainer back to the newest one.
+    """Saves a trainer's checkpoints to its work folder and restores the newest one.
 
-    Replay episodes go into segments that are written once, so that a checkpoint costs the new episodes only.
+    Replay episodes go into segments that are written once, so a checkpoint costs only the new episodes.
 
     Args:
         work: the run's work folder, which exists.
@@ -42,7 +42,7 @@ class Keeper:
 
         Raises:
             NonFinite: a weight is NaN or infinite; checkpoints hold finite numbers only.
-            StorageFailed: it cannot be written.
+            StorageFailed: the checkpoint cannot be written.
         """
         trained = trainer.state_dict()
         tensors = trained["tensors"]
@@ -61,7 +61,7 @@ class Keeper:
         checkpoint.save(self.work, self.run, self.number, {STATE: state}, self.segments, _to_json(trained["numbers"]))
 
     def resume(self, trainer: "Trainer") -> bool:
-        """Take a fresh trainer to the newest sound checkpoint; return whether there was one.
+        """Restore the newest intact checkpoint into a new trainer; return whether there was one.
 
         Raises:
             StorageFailed: all checkpoints are damaged.
