@@ -1,8 +1,8 @@
 """The base class of the compiled environments: stepping, restarts, illegal actions, seeds and given worlds.
 
-An environment (lumberjacks.py, traffic_junction.py, ...) adds its world's fields, how an episode starts, what one step
-does, and what agents observe, each as a kernel over all environments. The struct-of-arrays `world` is the complete
-state: everything else is computed from it.
+An environment (lumberjacks.py, traffic_junction.py, ...) adds the fields of its world and three kernels over all
+environments: start an episode, take a step, observe. The struct-of-arrays `world` is the complete state: everything
+else is computed from it.
 """
 
 import abc
@@ -23,7 +23,7 @@ LARGEST_RETURN = float(np.finfo(np.float64).max)
 
 
 class Field(NamedTuple):
-    """One field of the world: its shape per environment, its dtype, and the least and greatest values allowed."""
+    """One field of the world: its shape per environment, its dtype, and the lowest and highest values allowed."""
 
     shape: tuple[int, ...]
     dtype: type
@@ -51,14 +51,14 @@ class CoreEnv(VectorEnv):
         team_reward: str,
         strict: bool,
     ):
-        """Allocate world and outputs; the subclass has set all sizes before.
+        """Allocate the world and the outputs; the subclass must have set all sizes.
 
         Args:
             num_envs: number of parallel environments.
             autoreset: whether an environment restarts by itself when its episode ends.
             fields: the fields of the environment's own world.
             max_steps: time limit of an episode.
-            team_reward: "sum" or "mean" of the agents' rewards; without effect where they share one.
+            team_reward: "sum" or "mean" of the agents' rewards; no effect where they share one reward.
             strict: whether an illegal action raises.
         """
         self.num_envs = whole("num_envs", num_envs, 1, 2**24)
@@ -94,7 +94,7 @@ class CoreEnv(VectorEnv):
 
     @property
     def state_bounds(self) -> tuple[float, float]:
-        """The least and the greatest number a state can have."""
+        """Lower and upper bound of the numbers in a state."""
         return self.obs_low, self.obs_high
 
     def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
@@ -106,7 +106,7 @@ class CoreEnv(VectorEnv):
                 environment (then used for all of them) or with a leading axis [E].
 
         Raises:
-            ValueError: a seed or an option cannot be used; nothing is changed in that case.
+            ValueError: a seed or an option cannot be used; the environments are then unchanged.
         """
         seeds = None if seed is None else self._seeds(seed)
         start = self._check_options(options or {})
@@ -167,11 +167,10 @@ class CoreEnv(VectorEnv):
         """Restore a complete world; an episode in progress continues where it was.
 
         Args:
-            world: all fields of get_world, of environments with the same settings and the same number of them.
+            world: all fields of get_world, from equally many environments with the same options.
 
         Raises:
-            ValueError: a field is missing, unknown, or has values that no world can have; nothing is changed in that
-                case.
+            ValueError: a field is missing or unknown, or has impossible values; the environments are then unchanged.
         """
         if missing := [name for name in self.fields if name not in world]:
             raise ValueError(f"the world lacks {missing[0]!r}; it needs {', '.join(self.fields)}.")
@@ -311,7 +310,7 @@ class CoreEnv(VectorEnv):
 def make_core(
     core: Callable[..., CoreEnv], name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: Any
 ) -> CoreEnv:
-    """Return core(num_envs, ...) after checking the keywords, with an error that names the nearest valid one."""
+    """Return core(num_envs, ...) after checking the keywords; an error names the nearest valid one."""
     allowed = [key for key in keywords_of(core) if key not in ("num_envs", "autoreset")]
     check_keywords(name, kwargs, allowed)
     return core(num_envs, autoreset=autoreset, **kwargs)

@@ -1,8 +1,8 @@
-"""Walking: who stands, who walks where, how walkers get around others, and how units push each other aside.
+"""Walking: which units stand, where others walk, how they get around each other, and how units push each other aside.
 
-A unit whose target is in reach stands still and starts to attack; any other walks straight (or along way points)
-to its goal, around those who stand and fight. Units in contact are pushed apart: idle ones give way most easily, and of
-two that walk the one that runs into the other yields. Flyers touch only each other, and so do Colossi, who walk over
+A unit whose target is in reach stands still and starts to attack; any other walks straight (or along way points) to its
+goal, around those who stand and fight. Units in contact are pushed apart: idle ones give way most easily, and of two
+that walk the one that runs into the other yields. Flyers touch only each other, and so do Colossi, who walk over
 everybody else.
 """
 
@@ -39,7 +39,7 @@ SETTLED = 2.0**-10  # overlap of a pair that needs no other pass
 
 
 class Lists(NamedTuple):
-    """Who is near to whom.
+    """Neighbours of units.
 
     Attributes:
         near, nears: [U, U], [U]: the neighbours of each unit, and how many.
@@ -60,7 +60,7 @@ GOAL_X, GOAL_Y, X, Y, R, W = range(6)
 
 @inner_kernel
 def walk(u, n_agents, table, sent, terrain, mode, scratch, lists):
-    """Start attacks and move everybody by one loop; mode [U] tells push_apart what each unit is doing."""
+    """Start attacks and move all units by one loop; mode [U] tells push_apart what each unit is doing."""
     units = u.hp.size
     for i in range(units):
         if u.hp[i] <= 0.0:
@@ -256,16 +256,16 @@ def _free(scratch, others, x, y, goal):
 
 @inner_kernel
 def push_apart(u, table, knobs, terrain, mode, scratch, lists):
-    """Push units in contact apart, then everybody out of the walls.
+    """Push units in contact apart, then all units out of walls.
 
     Args:
         u: the units.
         table: UNIT_TABLE.
-        knobs: the settings.
+        knobs: the engine's options.
         terrain: its tables.
-        mode: what each unit does, [U].
+        mode: what each unit is doing, [U].
         scratch: [6, U] float64, overwritten.
-        lists: who is near to whom, from walk().
+        lists: the neighbours, from walk().
     """
     if lists.n_pairs[0] > 0:
         for i in range(u.hp.size):
