@@ -75,6 +75,14 @@ def test_the_code_on_a_page_runs(path, tmp_path, monkeypatch):
             del sys.modules[module]
 
 
+def test_scripts_for_other_libraries_are_short():
+    lengths = [
+        len(code.splitlines()) for _, language, code in blocks(DOCS / "how-to/interop.md") if language == "python"
+    ]
+    assert len(lengths) == 5  # SuperSuit, TorchRL, third parties, EPyMARL, BenchMARL
+    assert max(lengths) <= 40
+
+
 def shell(line, folder, monkeypatch):
     """Run a command of this package or pytest; anything else cannot be marked to run."""
     program, *arguments = shlex.split(line)
