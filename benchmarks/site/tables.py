@@ -54,6 +54,7 @@ ALGORITHMS: dict[str, Belongs] = {
 """Which entries of `algorithms` a page of docs/algorithms shows results of."""
 
 PLURALS = {"colossus": "Colossi", "spine_crawler": "Spine Crawlers"}
+NBSP = "\N{NO-BREAK SPACE}"
 KEYS = ("key", "type", "default", "meaning")
 BATCHED_ONLY = ("num_envs", "autoreset")
 """Arguments of the batched form that the PettingZoo form does not take."""
@@ -296,7 +297,7 @@ def _type(field: FieldInfo) -> str:
     kind = _kind(field.annotation)
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     bounds = [
-        f"{sign} {getattr(bound, name):g}"
+        f"{sign}{NBSP}{getattr(bound, name):g}"
         for bound in field.metadata
         for name, sign in signs.items()
         if hasattr(bound, name)
@@ -349,7 +350,15 @@ def algorithm_results(belongs: Belongs) -> str:
             rows += [(where, *_result(row)) for row in found]
     if not rows:
         return f"No run of this algorithm is published yet. It is declared in {' and '.join(declared_in)}."
-    columns = ["where", "environment", "algorithm", "seeds", "mean final return", "least to greatest", "IQM [95 %]"]
+    columns = [
+        "where",
+        "environment",
+        "algorithm",
+        "seeds",
+        "mean final return",
+        "least to greatest",
+        f"IQM [95{NBSP}%]",
+    ]
     return table(columns, rows)
 
 
@@ -359,4 +368,4 @@ def _result(row: Mapping[str, str]) -> tuple[str, ...]:
         f"{float(row[key]):.1f}" for key in ("Mean", "Min", "Max", "IQM", "IQM 95% CI low", "IQM 95% CI high")
     )
     seeds = row["Seeds"]
-    return row["Environment"], row["Algorithm"], seeds, mean, f"{least} to {greatest}", f"{iqm} [{low}, {high}]"
+    return row["Environment"], row["Algorithm"], seeds, mean, f"{least} to {greatest}", f"{iqm} [{low},{NBSP}{high}]"
