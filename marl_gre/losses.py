@@ -31,7 +31,8 @@ def double_q(online_qs: Tensor, target_qs: Tensor, action_mask: Tensor) -> Agent
     Double Q-learning, https://arxiv.org/abs/1509.06461, per agent; both networks see only available actions.
 
     Args:
-        online_qs, target_qs: values of all actions [...,N,A].
+        online_qs: the online network's values of all actions [...,N,A].
+        target_qs: the target network's [...,N,A].
         action_mask: 1 = available [...,N,A].
 
     Returns:
@@ -68,7 +69,9 @@ def lambda_target(
     lambda = 0 it is `one_step_target`.
 
     Args:
-        reward, terminated, next_q_tot: see `one_step_target`, packed as in `data.Batch` [Q].
+        reward: team reward, packed as in `data.Batch` [Q].
+        terminated: 1 where the episode ends and nothing is bootstrapped [Q].
+        next_q_tot: mixed value of the next step [Q].
         gamma: discount, 0 to 1.
         td_lambda: 0 to 1.
         episodes: number of episodes that reach each time step [T+1].

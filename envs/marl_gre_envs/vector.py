@@ -20,25 +20,32 @@ class VectorEnv(abc.ABC):
     a single environment with the same seed. Axis letters: E environments, N agents, A actions, O observation, S state.
 
     Attributes:
-        num_envs, n_agents, n_actions, obs_dim, state_dim: the sizes E, N, A, O, S.
+        num_envs: E, the number of environments.
+        n_agents: N, the number of agents.
+        n_actions: A, the number of actions of each agent.
+        obs_dim: O, the length of an agent's observation.
+        state_dim: S, the length of the global state.
         episode_limit: maximum number of steps in an episode.
         agents: PettingZoo names of the agents, in the order of axis N.
         action_names: names of the actions, in the order of axis A.
         autoreset: whether an environment restarts by itself when its episode ends.
         backend: what runs the episodes: "native" for ordinary environments, "embedded" for this package's engine in
             place of a game, "starcraft" for the game itself. It is recorded with every result.
-        obs, state, action_mask: [E,N,O] float32, [E,S] float32 and [E,N,A] int8 (1 = available), the
-            current outputs. These and all arrays below are preallocated and overwritten by reset and step: copy what
-            you keep, and do not write into them (`state` may share memory with `obs`).
+        obs: [E,N,O] float32, the current observations. This and all arrays below are preallocated and overwritten by
+            reset and step: copy what you keep, and do not write into them.
+        state: [E,S] float32, the current global state; it may share memory with `obs`.
+        action_mask: [E,N,A] int8, 1 where an action is available now.
         reward: [E] float64, team reward of the last step.
         agent_reward: [E,N] float64, each agent's individual reward in the last step.
         shared_reward: whether every agent already receives the team reward, so that rewards must not be summed.
-        terminated, truncated: [E] bool, whether the last step ended the episode, by its own rules or by the time limit;
-            never by both.
+        terminated: [E] bool, whether the last step ended the episode by its own rules.
+        truncated: [E] bool, whether the time limit ended it; never both.
         info: numeric diagnostics of the last step, each [E,...]; "illegal_actions" always, "battle_won" where there is
             something to win (1 in the step that wins).
-        final_obs, final_state, final_action_mask: with autoreset, the outputs after the last step of an episode, for
-            the environments whose last step ended one; other rows hold older values.
+        final_obs: with autoreset, the observations after the last step of an episode, for the environments whose last
+            step ended one; other rows hold older values.
+        final_state: the states at the same moments.
+        final_action_mask: the action masks at the same moments.
         world: the live complete world, each field [E,...]; write to it through set_world only.
         observed: the fields of world that observe() reads.
     """
