@@ -49,7 +49,7 @@ COUNTERS = ("due_steps", "env_steps", "episodes", "updates")
 
 def _counters(file: str, *names: str) -> tuple[Metric, ...]:
     meanings = {
-        "due_steps": "The multiple of the interval that this row is for; of a last test the end of training.",
+        "due_steps": "The multiple of the interval at which this row was due; the end of training for the last test.",
         "env_steps": "Environment steps of training so far.",
         "episodes": "Training episodes so far.",
         "updates": "Gradient steps so far.",
@@ -109,7 +109,7 @@ METRICS: tuple[Metric, ...] = (
     *_counters(ENTROPY, "due_steps", "env_steps", "updates"),
     *_entropies("", "credits by automatic differentiation"),
     *_entropies("released_", "with the ELU derivative of the paper's released code; for QMIX and its variants only"),
-    *_entropies("function_", "with the credits of the function, whatever q_tot detaches of it; for QPLEX only"),
+    *_entropies("function_", "with the credits of the function, including what q_tot detaches; for QPLEX only"),
     *_counters(TRAINING, *COUNTERS),
     Metric(
         TRAINING,
@@ -122,7 +122,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         TRAINING,
         "regulariser",
-        "What the mixer adds to the loss, its weight (`gre_lambda`) included; 0 for most.",
+        "The regulariser as added to the loss, including its weight (`gre_lambda`); 0 for most mixers.",
         "reward²",
         r"\frac{1}{Q} \sum_q \Omega_q",
         nullable=True,
@@ -146,7 +146,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         TRAINING,
         "td_error_abs",
-        "Mean size of the TD error.",
+        "Mean absolute TD error.",
         "reward",
         r"\frac{1}{Q} \sum_q \lvert \delta_q \rvert",
         nullable=True,
@@ -266,9 +266,9 @@ def measure(metrics: Mapping[str, UpdateMetric], update: Any, batch: Any) -> dic
             raise BadInput(f"metrics: {name} failed: {type(error).__name__}: {error}") from error
         if isinstance(value, Tensor) and value.ndim:
             raise BadInput(
-                f"metrics: {name} gave a tensor of shape {list(value.shape)}; a number or 0-dim tensor is needed."
+                f"metrics: {name} returned a tensor of shape {list(value.shape)}; a number or 0-dim tensor is needed."
             )
         if not isinstance(value, Tensor | int | float):
-            raise BadInput(f"metrics: {name} gave a {type(value).__name__}; a number or 0-dim tensor is needed.")
+            raise BadInput(f"metrics: {name} returned a {type(value).__name__}; a number or 0-dim tensor is needed.")
         values[name] = value
     return values

@@ -87,7 +87,7 @@ def play(
     for episode in episodes:
         if not np.isfinite(episode.reward).all():
             raise NonFinite(
-                f"the environment gave a reward that is not finite in the episode with seed {episode.seed}."
+                f"the environment returned a reward that is not finite in the episode with seed {episode.seed}."
             )
     return episodes
 

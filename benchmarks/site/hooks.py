@@ -46,7 +46,7 @@ LONG_CELL = 120
 """Characters beyond which a cell needs a wide column (site.css)."""
 
 WIDE = ("deviations.md", "smac-engine.md", "studies.md")
-"""Pages whose tables need the room of the table of contents."""
+"""Pages whose tables need the room of the side bars."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -66,10 +66,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn relative links between files of the repository into links between pages of the site, and lay out the page."""
+    """Turn relative links between files of the repository into links between pages, and choose the page's layout."""
     site = page.file.src_uri
     if site in WIDE:
-        page.meta["hide"] = ["toc"]
+        page.meta["hide"] = ["toc", "navigation"]
     source = next((path for path, target in MOUNTED.items() if target == site), f"docs/{site}")
 
     def turned(match: re.Match[str]) -> str:

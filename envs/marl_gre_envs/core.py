@@ -189,7 +189,7 @@ class CoreEnv(VectorEnv):
             first = whole("seed", seed, 0, 2**63 - self.num_envs)
             return first + np.arange(self.num_envs)
         if isinstance(seed, str) or np.shape(seed) != (self.num_envs,) or not isinstance(seed, Iterable):
-            raise ValueError(f"seed must be a whole number or one per copy ({self.num_envs}), found {seed!r}.")
+            raise ValueError(f"seed must be a whole number or one per environment ({self.num_envs}), found {seed!r}.")
         return np.array([whole(f"seed[{i}]", s, 0, 2**63 - 1) for i, s in enumerate(seed)])
 
     def _take(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
@@ -207,7 +207,7 @@ class CoreEnv(VectorEnv):
             copy, agent = divmod(first, self.n_agents)
             legal = np.flatnonzero(self.action_mask[copy, agent]).tolist()
             raise ValueError(
-                f"illegal action {asked[copy, agent]} of {self.agents[agent]} in copy {copy}; legal are {legal}."
+                f"illegal action {asked[copy, agent]} of {self.agents[agent]} in environment {copy}; legal are {legal}."
             )
 
     def _restart(self, which: np.ndarray) -> None:

@@ -211,11 +211,11 @@ class FromParallel(StoredOutputs):
         own = self.agent_reward[index]  # [N]
         own[:] = [rewards.get(agent, 0.0) if agent in agents else 0.0 for agent in self.agents]
         if not np.isfinite(own).all():
-            raise FloatingPointError(f"the env gave rewards that are not finite: {own.tolist()}.")
+            raise FloatingPointError(f"the env returned rewards that are not finite: {own.tolist()}.")
         if self.team_reward == "shared":
             paid = sorted({float(rewards[agent]) for agent in agents})
             if len(paid) != 1:
-                raise ValueError(f'team_reward="shared", but the agents got different rewards {paid}: use "sum".')
+                raise ValueError(f'team_reward="shared", but the agents received different rewards {paid}: use "sum".')
             self.reward[index] = paid[0]
         else:
             self.reward[index] = own.sum() / (self.n_agents if self.team_reward == "mean" else 1)
@@ -236,7 +236,7 @@ class FromParallel(StoredOutputs):
         state = own_state(self._copies[index].env) if self._has_state else None
         self.state[index] = (obs if state is None else state).ravel()
         if not (np.isfinite(obs).all() and np.isfinite(self.state[index]).all()):
-            raise FloatingPointError(f"the env gave an observation or state that is not finite (copy {index}).")
+            raise FloatingPointError(f"the env returned an observation or state that is not finite (number {index}).")
 
     def _padded_mask(self, i: int, mask: Any) -> np.ndarray:
         """Return an agent's mask [A], padded actions unavailable."""

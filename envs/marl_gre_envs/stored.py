@@ -95,7 +95,7 @@ class StoredOutputs(VectorEnv):
             return {index: (base + index, 0) for index in range(self.num_envs)}
         if not isinstance(seed, str) and np.shape(seed) == (self.num_envs,):
             return {i: (whole(f"seed[{i}]", one, 0, MAX_SEED), 0) for i, one in enumerate(np.asarray(seed).tolist())}
-        raise ValueError(f"seed must be a whole number or one per copy ({self.num_envs}), found {seed!r}.")
+        raise ValueError(f"seed must be a whole number or one per environment ({self.num_envs}), found {seed!r}.")
 
     def _legal(self, chosen: np.ndarray) -> np.ndarray:
         """Return the actions with every illegal one replaced by the lowest legal one, and count them."""
@@ -108,7 +108,7 @@ class StoredOutputs(VectorEnv):
         if self.strict and not legal.all():
             copy, agent = np.argwhere(~legal)[0]
             raise ValueError(
-                f"illegal action {chosen[copy, agent]} of {self.agents[agent]} in copy {copy}; "
+                f"illegal action {chosen[copy, agent]} of {self.agents[agent]} in environment {copy}; "
                 f"legal are {np.flatnonzero(self.action_mask[copy, agent]).tolist()}."
             )
         return np.where(legal, chosen, self.action_mask.argmax(-1))

@@ -203,7 +203,7 @@ class TrafficJunction(GridWorld):
         ):
             if wrong.any():
                 copy, car = np.argwhere(wrong)[0]
-                raise ValueError(f"{rule}; car {car} of copy {copy} breaks this.")
+                raise ValueError(f"{rule}; car {car} of environment {copy} breaks this.")
         if "arrivals" in world:
             arrivals = world["arrivals"]
             at_gate = (arrivals[..., None, 1:3] == self._gates[:, :2]).all(axis=-1).any(axis=-1)

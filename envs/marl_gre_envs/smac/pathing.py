@@ -108,7 +108,7 @@ def _first_steps(pathable: np.ndarray, cells: np.ndarray, number: np.ndarray) ->
         if (before == distance).all():
             break
     if (distance >= FAR).any():
-        raise ValueError("the terrain falls into parts.")
+        raise ValueError("the terrain is not connected.")
     onward = np.full((len(STEPS), count, count), FAR)
     for k, cost in enumerate(COSTS):
         free = neighbours[k] >= 0
