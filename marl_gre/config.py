@@ -182,7 +182,7 @@ class TrainConfig(Section):
         True, description="no bootstrapping at the time limit, as in PyMARL's configurations; false: bootstrap there"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where training runs; auto is the CPU, and cuda is untested"
+        "auto", description="where updates are computed; auto is the CPU"
     )
 
     def resolved(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class Networks(nn.Module):
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of a `train.device` option; auto is the CPU until CUDA has been measured.
+    """Return the device of a `train.device` option; auto is the CPU, on which more runs fit at once.
 
     Raises:
         BadInput: cuda is asked for and not available.
