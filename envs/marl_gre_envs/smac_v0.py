@@ -16,7 +16,7 @@ from marl_gre_envs.smac.rewards import Rewards
 from marl_gre_envs.smac.scenarios import SMACScenario
 from marl_gre_envs.vector import VectorEnv
 
-RESULTS_VERSION = 2  # raised whenever results of the embedded engine change
+RESULTS_VERSION = 3  # raised whenever results of the embedded engine change
 
 BACKENDS = ("embedded", "starcraft")
 # Keywords of SMAC's StarCraft2Env and of starcraft.py that mean nothing without the game.

@@ -144,7 +144,7 @@ class Map:
     @property
     def pathable(self) -> np.ndarray:
         """Which cells can be walked, [x, y]."""
-        return TERRAINS[self.terrain]
+        return ground_of(self.terrain)
 
     @cached_property
     def height(self) -> np.ndarray:
