@@ -218,8 +218,8 @@ def test_sight_ends_before_nine(distance, visible):
 
 @pytest.mark.parametrize(
     ("place", "moves"),
-    [  # north, south, east, west; a move is legal if the cell 1 away can be walked. In the game (1,000 episodes of 3m) a
-        # move south is illegal in the 968 cases where this cell is in row 6, and in no other.
+    [  # north, south, east, west; a move is legal if the cell 1 away can be walked. In the game (1,000 episodes of 3m)
+        # a move south is illegal in the 968 cases where this cell is in row 6, and in no other.
         ((16.0, 16.0), (1, 1, 1, 1)),
         ((16.0, 8.0), (1, 1, 1, 1)),
         ((16.0, 7.99), (1, 0, 1, 1)),  # int(6.99) = 6

@@ -256,7 +256,7 @@ def _head_on(velocity_x, velocity_y, way_x, way_y):
 
 @inner_kernel
 def _free(scratch, others, x, y, goal):
-    """Return whether a walker can go in direction (x, y) without coming too near to one of the others before its goal."""
+    """Return whether a walker can go in direction (x, y) to its goal without coming too near to one of the others."""
     for k in range(others):
         dx, dy, room = scratch[X, k], scratch[Y, k], scratch[R, k]
         along = dx * x + dy * y
