@@ -530,7 +530,8 @@ def test_colossi_step_over_cliffs_and_others_do_not():
 
 def test_walkers_whose_ways_cross_leave_each_other_alone():
     # As recorded on 3m: two go north, the third west behind them, and nobody turns (1,037 cases).
-    walk = Skirmish([("marine", 10.125, 15.31), ("marine", 9.255, 15.53), ("marine", 8.675, 16.22)], [("zealot", 30, 30)])
+    marines = [("marine", 10.125, 15.31), ("marine", 9.255, 15.53), ("marine", 8.675, 16.22)]
+    walk = Skirmish(marines, [("zealot", 30, 30)])
     start = walk.units.pos[0, :3].copy()
     walk.step([WEST, NORTH, NORTH])
     moved = walk.units.pos[0, :3] - start
