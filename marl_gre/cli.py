@@ -65,7 +65,7 @@ def _play(arguments: argparse.Namespace) -> None:
 def _credits(arguments: argparse.Namespace) -> None:
     from marl_gre.jobs.credits import diagnose_run
 
-    diagnose_run(arguments.run, arguments.out, arguments.seed, arguments.episodes)
+    diagnose_run(arguments.run, arguments.out, arguments.seed, arguments.episodes, arguments.shapley)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -153,6 +153,13 @@ def _parser() -> argparse.ArgumentParser:
         "--episodes", type=_positive, default=20, help="number of episodes, of which the first is drawn"
     )
     credits.add_argument("--seed", type=_natural, default=0, help="seed of the first episode (default: %(default)s)")
+    credits.add_argument(
+        "--shapley",
+        type=_natural,
+        default=0,
+        metavar="N",
+        help="also the agents' Shapley values, from N orders of the agents (even, 4 or more) in replayed episodes",
+    )
     credits.set_defaults(command=_credits)
 
     check = command("check", "validate a params file without running anything")

@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     REPLAY = 3  # sampled batches; index = update number
     TEST = 4  # greedy tests during training; index = test episode
     EVAL = 5  # the evaluation of the final policy; index = evaluation episode
+    SHAPLEY = 6  # orders of agents whose contributions are measured; index = game
 
 
 def rng(seed: int, purpose: Purpose, index: int) -> np.random.Generator:

@@ -34,7 +34,6 @@ class Field(NamedTuple):
 class CoreEnv(VectorEnv):
     """A compiled VectorEnv; subclasses provide the hooks at the end of this class."""
 
-    noops: ClassVar[tuple[int, ...]]  # the first of these that is available replaces an illegal action
     given: ClassVar[tuple[str, ...]]  # the options of reset() that together make a world to start from
     given_optional: ClassVar[tuple[str, ...]] = ()
     step_counters: ClassVar[tuple[str, ...]]  # info fields [E] that count what happened in a step

@@ -28,6 +28,7 @@ class VectorEnv(abc.ABC):
         episode_limit: maximum number of steps in an episode.
         agents: PettingZoo names of the agents, in the order of axis N.
         action_names: names of the actions, in the order of axis A.
+        noops: the actions that do nothing, the first one available is an agent's no-op; () where none is known.
         autoreset: whether an environment restarts by itself when its episode ends.
         backend: what runs the episodes: "native" for ordinary environments, "embedded" for this package's engine in
             place of a game, "starcraft" for the game itself. It is recorded with every result.
@@ -74,6 +75,7 @@ class VectorEnv(abc.ABC):
     world: World
     observed: tuple[str, ...]
     shared_reward: ClassVar[bool] = False
+    noops: ClassVar[tuple[int, ...]] = ()
 
     @abc.abstractmethod
     def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
