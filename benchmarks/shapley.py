@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims.declared import GRID, QMIX, VDN
 from benchmarks.layout import run_folder, shapley_file
+from benchmarks.report.contributions import cells
 from marl_gre.cli import one_thread
-from marl_gre.config import Params, load_params
+from marl_gre.config import load_params
 from marl_gre.errors import run_cli
 from marl_gre.jobs.credits import measure
 from marl_gre.jobs.credits_shapley import Game, contributions
@@ -22,17 +22,9 @@ from marl_gre.storage.files import publish_json
 from marl_gre.storage.run_dir import SCHEMA, FinishedRun, load_run
 from marl_gre.storage.weights import WEIGHTS
 
-ALGORITHMS = (VDN, QMIX, GRID[0])
 EPISODES = 20
 """The first ones of the evaluation."""
 PERMUTATIONS = 32
-
-
-def cells(params: Params) -> list[tuple[str, str, int]]:
-    """Return the runs that are measured: each algorithm's first seed on the gridworlds."""
-    keys = [key for one in ALGORITHMS if (key := one.find(params))]
-    grids = [env for env in params.run.envs if not params.envs[env].env.startswith(("smac", "starcraft"))]
-    return [(env, key, params.run.seeds[0]) for env in grids for key in keys]
 
 
 def content(run: FinishedRun) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from marl_gre.cli import main
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput
 from marl_gre.jobs.credits import measure
-from marl_gre.jobs.credits_shapley import compare, contributions, correlation
+from marl_gre.jobs.credits_shapley import Game, compare, comparison_lines, contributions, correlation
 from marl_gre.jobs.train import train
 from marl_gre.networks import restore
 from marl_gre.policy import Policy
 from marl_gre.seeding import Purpose, rng
-from marl_gre.shapley import shapley
+from marl_gre.shapley import Shapley, shapley
 from marl_gre.storage.run_dir import load_run
 from marl_gre_envs import make_vec
 
@@ -113,9 +113,16 @@ def test_numbers_of_orders_that_give_no_error(permutations):
         shapley(glove, 3, permutations, generator())
 
 
+def game(credit, values, errors=0.0) -> Game:
+    found = Shapley(np.array(values, float), np.full(len(values), errors), False, 0.0, float(sum(values)))
+    return Game(0, 0, 0, np.array(credit), found)
+
+
 def test_comparison_by_hand():
-    credit = np.array([[0.6, 0.4], [0.5, 0.5]])
-    found = compare(credit, np.array([[3.0, 1], [-1, 3]]))  # shares of size 3/4 1/4 and 1/4 3/4
+    # Shapley shares of size 3/4 1/4 and 1/4 3/4
+    games = [game([0.6, 0.4], [3, 1], 0.1), game([0.5, 0.5], [-1, 3]), game([0.9, 0.1], [0, 0])]
+    found = compare(games)
+    assert (found.games, found.nothing_at_stake) == (2, 1)
     assert found.credit_unevenness == pytest.approx((0.2 + 0) / 2)
     assert found.shapley_unevenness == pytest.approx(0.5)
     assert found.credit_mean_unevenness == pytest.approx(0.1)  # means .55 .45
@@ -123,7 +130,17 @@ def test_comparison_by_hand():
     assert found.negative == 1 / 4
     # deviations .1 -.1 0 0 and .25 -.25 -.25 .25: .05 / sqrt(.02 * .25)
     assert found.correlation == pytest.approx(0.05 / math.sqrt(0.02 * 0.25))
-    assert correlation(np.full((2, 2), 0.5), credit) is None
+    # a normal error of .1 has the mean size .1 sqrt(2 / pi), of two values, in units of 4
+    assert games[0].sampling == pytest.approx(0.2 * math.sqrt(2 / math.pi) / 4)
+    assert found.sampling == pytest.approx(games[0].sampling / 2)
+    assert games[0].excess == pytest.approx(0.5 - 0.2 - games[0].sampling)
+    assert correlation(np.full((2, 2), 0.5), np.array([[0.6, 0.4]] * 2)) is None
+
+
+def test_nothing_at_stake_is_not_called_even():
+    found = compare([game([0.9, 0.1], [0, 1e-15])])
+    assert (found.games, found.shapley_unevenness, found.correlation) == (0, None, None)
+    assert comparison_lines([game([0.9, 0.1], [0, 0])]) == ["phase 1: nothing at stake: acting or not makes no difference"]
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +211,7 @@ def test_command(runs, tmp_path, monkeypatch, capsys):
     assert "of Shapley shares" in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "shapley.csv").read_text().splitlines()))
     phases = list(csv.DictReader((tmp_path / "shapley_phases.csv").read_text().splitlines()))
-    assert sum(int(row["games"]) for row in phases) == len(rows)
+    assert sum(int(row["games"]) + int(row["nothing_at_stake"]) for row in phases) == len(rows)
     added = sum(float(rows[0][f"shapley_{i}"]) for i in range(2))
     assert added == pytest.approx(float(rows[0]["everybody"]) - float(rows[0]["nobody"]), rel=1e-6)
     assert run_command(runs / "lumber", "--out", tmp_path, "--shapley", 5) == 2

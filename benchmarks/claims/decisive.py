@@ -62,6 +62,11 @@ def is_planned(params: Params) -> bool:
     return (*params.run.seeds,) == SEEDS and (*params.run.envs,) == ENVS
 
 
+def judged(results: Results) -> list[Judgement]:
+    """Return the verdicts of the plan where the runs are the plan's, else each claim's."""
+    return judge(results) if is_planned(results.params) else judge_each(results)
+
+
 def judge(results: Results) -> list[Judgement]:
     """Return the verdicts of the family on the new seeds, "missing" while any run that they need is."""
     found = judge_each(results, FAMILY)

@@ -26,6 +26,10 @@ MOUNTED = {
     "CONTRIBUTING.md": "contributing.md",
     "results/report/index.html": "report/index.html",
     **{
+        f"studies/figures/{path.name}": f"studies_figures/{path.name}"
+        for path in sorted((ROOT / "studies/figures").glob("*.png"))
+    },
+    **{
         f"results/report/figures/{path.name}": f"report/figures/{path.name}"
         for path in sorted((ROOT / "results/report/figures").glob("*.png"))
     },

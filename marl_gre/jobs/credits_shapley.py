@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 COPIES = 128
 """Coalitions played at once at most; how many changes no number."""
 
+STAKE = 1e-6
+"""Sum of the Shapley values' sizes up to which nothing is at stake: acting or not makes no difference."""
+
 Array = NDArray[np.float64]
 
 
@@ -45,18 +48,43 @@ class Game:
     shares: Array  # of credit [N]
     shapley: Shapley
 
+    @property
+    def at_stake(self) -> bool:
+        """Whether acting instead of taking the no-op makes a difference."""
+        return bool(np.abs(self.shapley.values).sum() > STAKE)
+
+    @property
+    def shapley_shares(self) -> Array:
+        """Each agent's share of the size of the Shapley values [N]."""
+        return shares(torch.from_numpy(self.shapley.values)).numpy()
+
+    @property
+    def excess(self) -> float:
+        """How much less even the Shapley shares are than those of credit, less what their sampling error can add."""
+        return float(_unevenness(self.shapley_shares) - self.sampling - _unevenness(self.shares))
+
+    @property
+    def sampling(self) -> float:
+        """The expected L1 error of the Shapley shares, for normal errors of the values."""
+        return float(np.sqrt(2 / np.pi) * self.shapley.errors.sum() / np.abs(self.shapley.values).sum())
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Shares of credit beside shares of the Shapley values' sizes, over several games."""
+    """Shares of credit beside shares of the Shapley values' sizes, over the games where something is at stake.
+
+    None is what cannot be computed: everything where there is no such game, the correlation where one side is even.
+    """
 
     games: int
-    credit_unevenness: float  # mean L1 distance from even shares
-    shapley_unevenness: float
-    credit_mean_unevenness: float  # L1 distance of the shares' mean over the games from even shares
-    shapley_mean_unevenness: float
-    correlation: float | None  # of the shares' deviations from 1/N; None where one side is even
-    negative: float  # share of the Shapley values below 0
+    nothing_at_stake: int  # further games, which count nowhere else
+    credit_unevenness: float | None  # mean L1 distance from even shares
+    shapley_unevenness: float | None
+    sampling: float | None  # what the sampling error alone adds to it at most, on average
+    credit_mean_unevenness: float | None  # L1 distance of the shares' mean over the games from even shares
+    shapley_mean_unevenness: float | None
+    correlation: float | None  # of the shares' deviations from 1/N
+    negative: float | None  # share of the Shapley values below 0
 
 
 def contributions(run: FinishedRun, found: Sequence["EpisodeCredits"], permutations: int) -> list[Game]:
@@ -143,23 +171,29 @@ class _Worth:
         return found
 
 
-def compare(credit: Array, values: Array) -> Comparison:
-    """Return how shares of credit and of the Shapley values' sizes compare.
-
-    Args:
-        credit: shares of credit [G,N].
-        values: Shapley values [G,N].
-    """
-    ours, theirs = torch.from_numpy(credit), shares(torch.from_numpy(values))
+def compare(games: Sequence[Game]) -> Comparison:
+    """Return how shares of credit and of the Shapley values' sizes compare."""
+    chosen = [game for game in games if game.at_stake]
+    idle = len(games) - len(chosen)
+    if not chosen:
+        return Comparison(0, idle, None, None, None, None, None, None, None)
+    credit, values = (np.stack([getattr(game, name) for game in chosen]) for name in ("shares", "shapley_shares"))
+    negative = np.mean([game.shapley.values < -STAKE for game in chosen])
     return Comparison(
-        games=len(credit),
-        credit_unevenness=unevenness(ours).mean().item(),
-        shapley_unevenness=unevenness(theirs).mean().item(),
-        credit_mean_unevenness=unevenness(ours.mean(0)).item(),
-        shapley_mean_unevenness=unevenness(theirs.mean(0)).item(),
-        correlation=correlation(credit, theirs.numpy()),
-        negative=float((values < 0).mean()),
+        games=len(chosen),
+        nothing_at_stake=idle,
+        credit_unevenness=float(_unevenness(credit).mean()),
+        shapley_unevenness=float(_unevenness(values).mean()),
+        sampling=float(np.mean([game.sampling for game in chosen])),
+        credit_mean_unevenness=float(_unevenness(credit.mean(0))),
+        shapley_mean_unevenness=float(_unevenness(values.mean(0))),
+        correlation=correlation(credit, values),
+        negative=float(negative),
     )
+
+
+def _unevenness(values: Array) -> Array:
+    return unevenness(torch.from_numpy(values)).numpy()
 
 
 def correlation(left: Array, right: Array) -> float | None:
@@ -167,7 +201,7 @@ def correlation(left: Array, right: Array) -> float | None:
 
     The mean of the shares of a game is 1/N, so that nothing else has to be subtracted.
     """
-    if min(np.abs(side - 1 / side.shape[1]).sum(1).mean() for side in (left, right)) <= EVEN:
+    if min(_unevenness(side).mean() for side in (left, right)) <= EVEN:
         return None
     products = moments(left, right).sum(0)
     return float(products[0] / np.sqrt(products[1] * products[2]))
@@ -201,8 +235,7 @@ def comparison_rows(games: Sequence[Game]) -> list[Row]:
     """Return one row per phase: how shares of credit and of the Shapley values compare; NaN where undefined."""
     rows: list[Row] = []
     for phase in sorted({game.phase for game in games}):
-        chosen = [game for game in games if game.phase == phase]
-        found = compare(np.stack([game.shares for game in chosen]), np.stack([game.shapley.values for game in chosen]))
+        found = compare([game for game in games if game.phase == phase])
         numbers = {name: float("nan") if value is None else value for name, value in vars(found).items()}
         rows.append({"phase": phase + 1, **numbers})
     return rows
@@ -210,9 +243,17 @@ def comparison_rows(games: Sequence[Game]) -> list[Row]:
 
 def comparison_lines(games: Sequence[Game]) -> list[str]:
     """Return the comparison in words, a line per phase."""
-    return [
-        f"phase {row['phase']}: unevenness of credits {row['credit_unevenness']:.3f}, of Shapley shares "
-        f"{row['shapley_unevenness']:.3f}, correlation "
-        + ("undefined: one side is even" if np.isnan(row["correlation"]) else f"{row['correlation']:+.2f}")
-        for row in comparison_rows(games)
-    ]
+    lines = []
+    for row in comparison_rows(games):
+        related = row["correlation"]
+        lines.append(
+            f"phase {row['phase']}: "
+            + (
+                f"unevenness of credits {row['credit_unevenness']:.3f}, of Shapley shares "
+                f"{row['shapley_unevenness']:.3f}, correlation "
+                + ("undefined: one side is even" if np.isnan(related) else f"{related:+.2f}")
+                if row["games"]
+                else "nothing at stake: acting or not makes no difference"
+            )
+        )
+    return lines
