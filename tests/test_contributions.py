@@ -72,7 +72,9 @@ def test_premise_and_answer(made):
     assert holds == {"even": False, "uneven": True}
     (answer,) = [one for one in answers(results, verdicts.judge(results)) if one.name == "Premise"]
     assert answer.short == "In places"
-    assert "less evenly on uneven, 0.51 beside 0.04; more evenly on even, 0.00 beside 0.04." in answer.text
+    assert (
+        "less even than credits on uneven (0.51; credits 0.04); more even on even (0.00; credits 0.04)." in answer.text
+    )
 
 
 def test_report_shows_table_figure_and_reading(made, tmp_path):

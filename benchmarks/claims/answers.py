@@ -109,21 +109,22 @@ def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
 
 
 def _premise(results: Results, premises: Sequence[contributions.Premise]) -> Answer:
-    words = {True: "less evenly", False: "more evenly", None: "about as evenly"}
+    words = {True: "less even than credits", False: "more even", None: "about as even"}
     parts = []
     for holds, word in words.items():
         there = [
-            f"{results.title(one.env)}, {one.shapley:.2f} beside {one.credit:.2f}"
+            f"{results.title(one.env)} ({one.shapley:.2f}; credits {one.credit:.2f})"
             for one in premises
             if one.holds is holds
         ]
         if there:
             parts.append(f"{word} on {_and(there)}")
     related = [one.correlation for one in premises if one.correlation is not None]
-    correlations = f" Shares of one agent correlate by {_span(related, '+.2f')}." if related else ""
+    correlations = f" Both correlate by {_span(related, '+.2f')}." if related else ""
     text = (
-        "L1 distance of the agents' shares from even ones, Shapley values of replayed episodes beside credits (seed "
-        f"0): {'; '.join(parts)}.{correlations} {contributions.SLOPES}"
+        "Shapley shares, what each agent adds to the return of replayed episodes, by their L1 distance from even: "
+        f"{'; '.join(parts)}.{correlations} Even credits can still carry uneven contributions by the agents' values, "
+        "as VDN's do, so this does not say that even credit learns worse."
     )
     verdicts = {one.holds for one in premises}
     short = "Yes" if verdicts == {True} else "In places" if True in verdicts else "Not shown"

@@ -13,10 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.claims.declared import ENTROPY_ALL, anchor_of
+from benchmarks.claims.declared import ENTROPY_ALL, FINAL_RETURN, anchor_of
 from benchmarks.report.figures import COLOURS, LOOK
 from benchmarks.report.gather import Results, Run
-from benchmarks.report.tables import FINAL_RETURN, entropy_percentiles
+from benchmarks.report.tables import entropy_percentiles
+from marl_gre.stats import Array
 
 MAIN, OWN = COLOURS[0], COLOURS[1]
 """Of the main results and of the study, in every figure here."""
@@ -73,7 +74,7 @@ def side_by_side(compared: Compared, main: Results, study: Results) -> Figure:
             if not runs:
                 left.text(0.02, y, "not run", transform=left.get_yaxis_transform(), va="center", color="0.4")
                 continue
-            _returns(left, y, runs, colour)
+            _returns(left, y, FINAL_RETURN.read(runs, results.params), colour)
             _entropies(right, y, runs, colour)
         play = anchor_of(main.params, env)
         if play:
@@ -93,8 +94,7 @@ def side_by_side(compared: Compared, main: Results, study: Results) -> Figure:
     return figure
 
 
-def _returns(axes: Axes, y: int, runs: Sequence[Run], colour: str) -> None:
-    values = [FINAL_RETURN.read(run) for run in runs]
+def _returns(axes: Axes, y: int, values: Array, colour: str) -> None:
     axes.plot(values, np.full(len(values), y), "o", color=colour, markersize=3.5, alpha=0.6)
     axes.plot([np.mean(values)] * 2, [y - 0.32, y + 0.32], color=colour, linewidth=2)
 
@@ -116,28 +116,22 @@ def against_weight(compared: Compared, main: Results, study: Results) -> Figure:
     envs = study.params.run.envs
     figure = Figure(figsize=(4.2 * len(envs), 5.4), layout="constrained")
     panels = figure.subplots(2, len(envs), squeeze=False, sharex=True)
-    rows = (
-        (
-            "Gradient entropy\n(mean over training, 1: even)",
-            lambda run, results: ENTROPY_ALL.read([run], results.params),
-        ),
-        ("Final return", lambda run, results: [FINAL_RETURN.read(run)]),
-    )
+    measures = (("Gradient entropy\n(mean over training, 1: even)", ENTROPY_ALL), ("Final return", FINAL_RETURN))
     for env, column in zip(envs, panels.T, strict=True):
         column[0].set_title(study.title(env))
         column[1].set_xlabel("weight of the entropy term, gre_lambda (0: QMIX)")
-        for axes, (label, read) in zip(column, rows, strict=True):
+        for axes, (label, measure) in zip(column, measures, strict=True):
             means: dict[float, float] = {}
             for results, name in compared.lines(main, study, env):
                 weight, runs = gre_lambda(results, name), results.select(env, name)
                 if not runs:
                     continue
-                values = [float(read(run, results)[0]) for run in runs]
+                values = measure.read(runs, results.params)
                 colour = OWN if results is study else MAIN
-                axes.plot([weight or WEIGHT_0] * len(values), values, "o", color=colour, markersize=4, alpha=0.6)
-                means[weight or WEIGHT_0] = float(np.mean(values))
+                axes.plot(np.full(len(values), weight or WEIGHT_0), values, "o", color=colour, markersize=4, alpha=0.6)
+                means[weight or WEIGHT_0] = float(values.mean())
                 if weight == 0:
-                    axes.axhspan(min(values), max(values), color=MAIN, alpha=0.1, linewidth=0)
+                    axes.axhspan(values.min(), values.max(), color=MAIN, alpha=0.1, linewidth=0)
             axes.plot([*sorted(means)], [means[weight] for weight in sorted(means)], color="0.4", linewidth=1)
             if env == envs[0]:
                 axes.set_ylabel(label)

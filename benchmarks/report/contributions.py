@@ -21,6 +21,8 @@ from marl_gre.jobs.credits_shapley import Game, compare, moments
 from marl_gre.stats import Array
 
 ALGORITHMS = (VDN, QMIX, GRID[0])
+Side = Literal["shares", "shapley_shares"]
+"""Of credit, or of the Shapley values."""
 LEAST_GAMES = 5
 """Fewer are in the table as they are, without correlation, and not in the figure."""
 READING = (
@@ -138,7 +140,7 @@ def rows(results: Results) -> Content:
     return Content(columns, lines, notes if lines else [])
 
 
-def by_quarter(games: Sequence[Game], name: Literal["shares", "shapley_shares"]) -> dict[int, Array]:
+def by_quarter(games: Sequence[Game], name: Side) -> dict[int, Array]:
     """Return the L1 distances from even shares of the games where something is at stake, for quarters with enough."""
     found = {}
     for phase in range(PHASES):

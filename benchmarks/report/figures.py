@@ -354,7 +354,8 @@ class Contributions:
         here = {key[1]: games for key, games in contributions.measured(results).items() if key[0] == env}
         for place, (algorithm, games) in enumerate(here.items()):
             colour, shift = _style(results, algorithm)["color"], 0.06 * (place - (len(here) - 1) / 2)
-            for name, line in (("shapley_shares", "-"), ("shares", ":")):
+            sides: tuple[tuple[contributions.Side, str], ...] = (("shapley_shares", "-"), ("shares", ":"))
+            for name, line in sides:
                 found = contributions.by_quarter(games, name)
                 ends = np.reshape([stats.mean_interval(values) for values in found.values()], (-1, 2))
                 means = np.array([values.mean() for values in found.values()])
