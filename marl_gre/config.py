@@ -181,9 +181,7 @@ class TrainConfig(Section):
     timeout_is_terminal: bool = Field(
         True, description="no bootstrapping at the time limit, as in PyMARL's configurations; false: bootstrap there"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where updates are computed; auto is the CPU"
-    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where updates are computed; auto is the CPU")
 
     def resolved(self) -> dict[str, Any]:
         """Return the section as plain data, defaults filled in."""

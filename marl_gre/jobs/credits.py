@@ -53,6 +53,7 @@ class EpisodeCredits:
         phases, steps = np.unique(self.phase, return_index=True)
         return dict(zip(phases.tolist(), steps.tolist(), strict=True))
 
+
 def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutations: int = 0) -> None:
     """Play greedy episodes of a finished run and write its mixer's credits.
 
