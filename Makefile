@@ -48,6 +48,16 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --no-deps --ignore-requires-python ma-gym
 	@touch $@
 
+# What the slow tests of the trackers and of the Ray engine need besides.
+$(VENV)/.installed-extras: $(VENV)/.installed-test
+	$(PIP) -e '.[dev,docs,interop,distributed,tensorboard,wandb]'
+	@touch $@
+
+# What the engine of `make repro ENGINE=ray` needs.
+$(VENV)/.installed-ray: $(VENV)/.installed
+	$(PIP) -e '.[dev,distributed]'
+	@touch $@
+
 # demo/ is a DVC project of its own with links to this one's dvc.yaml: what it makes is git-ignored.
 demo: $(VENV)/.installed
 	cd demo && $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
@@ -78,13 +88,13 @@ check: $(VENV)/.installed
 test: $(VENV)/.installed-test check
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not faults"
 
-slow: $(VENV)/.installed-test
+slow: $(VENV)/.installed-extras
 	$(BIN)/python -m pytest -q -m "slow or faults"
 
-faults: $(VENV)/.installed-test
+faults: $(VENV)/.installed-extras
 	RELIABILITY_TIER=nightly $(BIN)/python -m pytest -q -n auto -m "" tests/reliability
 
-reliability: $(VENV)/.installed-test
+reliability: $(VENV)/.installed-extras
 	$(BIN)/python -m benchmarks.reliability $(foreach row,$(ONLY),--only "$(row)")
 
 golden: $(VENV)/.installed-test

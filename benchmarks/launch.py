@@ -27,6 +27,7 @@ from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from benchmarks.layout import REPORT, WORK
+from marl_gre import trackers
 from marl_gre.errors import BadInput, MarlGreError, run_cli
 from marl_gre.signals import noted, stop_if
 
@@ -122,9 +123,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the pipeline of the params.yaml here, several runs at once.")
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--jobs", type=int, default=cores, help="runs at once; default: one per core, %(default)s here")
-    jobs = parser.parse_args().jobs
+    parser.add_argument(
+        "--log",
+        action="append",
+        metavar="TRACKER",
+        help="show rows as they are written: csv, tensorboard, wandb or package.module:Class; again for more "
+        f"(default: {trackers.VARIABLE})",
+    )
+    arguments = parser.parse_args()
+    jobs = arguments.jobs
     if jobs < 1:
         raise BadInput(f"--jobs: found {jobs}; 1 or more is allowed.")
+    names = trackers.from_variable() if arguments.log is None else arguments.log
+    trackers.find(names)  # a mistake ends here, not in every run
+    os.environ[trackers.VARIABLE] = ",".join(names)
     backend = LocalBackend()
     with noted() as received:
         # -f: also tells DVC about code whose results version was raised since it last looked.

@@ -2,13 +2,13 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
 import torch
 
-from marl_gre import signals
+from marl_gre import signals, trackers
 from marl_gre.config import RunConfig
 from marl_gre.errors import NonFinite, StorageFailed
 from marl_gre.metrics import ENTROPY, TESTS, TRAINING
@@ -19,13 +19,14 @@ from marl_gre.storage.provenance import provenance
 from marl_gre.storage.resume import Keeper
 from marl_gre.storage.run_dir import PROVENANCE, RECORD, lock, prepare, work_folder, write_run
 from marl_gre.storage.weights import WEIGHTS, on_cpu, weights_bytes
+from marl_gre.trackers import Trackers
 from marl_gre.trainer import Trainer, entropy_row
 
 CHECKPOINT_STEPS = 10_000
 """Environment steps between checkpoints; no result depends on it."""
 
 
-def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True) -> None:
+def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True, log: Sequence[str] = ()) -> None:
     """Train one run and publish its files; resume from its newest checkpoint if it was stopped.
 
     Args:
@@ -33,26 +34,30 @@ def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True
         out: folder of the published files (storage/run_dir.py lists them).
         work: where runs keep lock and checkpoints, in a folder named by the run's identity.
         publish_weights: False publishes their hash only, and leaves them in the run's folder of `work`.
+        log: names of trackers (`trackers.find`), which see each row when it is written.
 
     Raises:
-        BadInput: the environment, mixer or a metric cannot be made from the config.
+        BadInput: the environment, mixer, a metric or tracker cannot be made from the config.
         EnvironmentFailed, NonFinite, RunInUse, StorageFailed, Stopped: see marl_gre.errors.
     """
     started = time.monotonic()
     identity = config.identity()
     folder = work_folder(work, identity)
-    with signals.noted() as received, lock(folder):
+    tracked = Trackers(trackers.find(log), config, work)
+    with signals.noted() as received, tracked, lock(folder):
         prepare(out)
         trainer = Trainer(config)
         keeper = Keeper(folder, identity)
         if keeper.resume(trainer):
             print(f"resumed at {trainer.env_steps} env steps", file=sys.stderr)
+            tracked.follow(trainer.rows())
         saved = trainer.env_steps
         title = f"train {config.env_key} {config.algorithm_key} seed {config.seed}"
         progress = Progress(config.env.total_steps, title, "env steps")
         try:
             for note in trainer.run():
                 progress.update(trainer.env_steps, note)
+                tracked.follow(trainer.rows())
                 if received or trainer.env_steps >= saved + CHECKPOINT_STEPS:
                     keeper.save(trainer)
                     saved = trainer.env_steps
