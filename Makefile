@@ -13,6 +13,7 @@ export OMP_NUM_THREADS := 1
 help:
 	@echo "make demo           set-up, then the pipeline on demo/params.yaml (minutes)"
 	@echo "make repro JOBS=N   set-up, then the pipeline on params.yaml, N runs at once (default: one per core)"
+	@echo "make repro ENGINE=ray   on a Ray cluster; ARGS='--address auto --mirror URL' (docs/how-to/cluster.md)"
 	@echo "make study STUDY=readings JOBS=N   a side study (studies/README.md)"
 	@echo "make report         tables, figures and README's claims again, from the runs that are there, studies too"
 	@echo "make docs           the documentation into site/, warnings as errors"
@@ -58,15 +59,19 @@ $(VENV)/.installed-ray: $(VENV)/.installed
 	$(PIP) -e '.[dev,distributed]'
 	@touch $@
 
+# ENGINE=ray: on a Ray cluster (docs/how-to/cluster.md); ARGS: further options of benchmarks.launch.
+LAUNCH = $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
+LAUNCHER := $(VENV)/.installed$(if $(filter ray,$(ENGINE)),-ray)
+
 # demo/ is a DVC project of its own with links to this one's dvc.yaml: what it makes is git-ignored.
-demo: $(VENV)/.installed
-	cd demo && $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
+demo: $(LAUNCHER)
+	cd demo && $(LAUNCH)
 
-repro: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
+repro: $(LAUNCHER)
+	$(LAUNCH)
 
-study: $(VENV)/.installed
-	cd studies/$(or $(STUDY),readings) && $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
+study: $(LAUNCHER)
+	cd studies/$(or $(STUDY),readings) && $(LAUNCH)
 
 report: $(VENV)/.installed
 	for folder in . $(dir $(wildcard studies/*/dvc.lock)); do \

@@ -15,6 +15,7 @@ from marl_gre.metrics import ENTROPY, TESTS, TRAINING
 from marl_gre.progress import Progress
 from marl_gre.storage import checkpoint
 from marl_gre.storage.files import csv_text, json_text, publishing, sync_folder, write_durably
+from marl_gre.storage.mirror import Mirror
 from marl_gre.storage.provenance import provenance
 from marl_gre.storage.resume import Keeper
 from marl_gre.storage.run_dir import PROVENANCE, RECORD, lock, prepare, work_folder, write_run
@@ -26,7 +27,14 @@ CHECKPOINT_STEPS = 10_000
 """Environment steps between checkpoints; no result depends on it."""
 
 
-def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True, log: Sequence[str] = ()) -> None:
+def train(
+    config: RunConfig,
+    out: Path,
+    work: Path,
+    publish_weights: bool = True,
+    log: Sequence[str] = (),
+    mirror: str | None = None,
+) -> None:
     """Train one run and publish its files; resume from its newest checkpoint if it was stopped.
 
     Args:
@@ -35,6 +43,7 @@ def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True
         work: where runs keep lock and checkpoints, in a folder named by the run's identity.
         publish_weights: False publishes their hash only, and leaves them in the run's folder of `work`.
         log: names of trackers (`trackers.find`), which see each row when it is written.
+        mirror: URL of a folder for copies of checkpoints (storage/mirror.py); they stay there when the run is done.
 
     Raises:
         BadInput: the environment, mixer, a metric or tracker cannot be made from the config.
@@ -43,11 +52,12 @@ def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True
     started = time.monotonic()
     identity = config.identity()
     folder = work_folder(work, identity)
+    mirrored = None if mirror is None else Mirror(mirror, identity)
     tracked = Trackers(trackers.find(log), config, work)
     with signals.noted() as received, tracked, lock(folder):
         prepare(out)
         trainer = Trainer(config)
-        keeper = Keeper(folder, identity)
+        keeper = Keeper(folder, identity, mirrored)
         if keeper.resume(trainer):
             print(f"resumed at {trainer.env_steps} env steps", file=sys.stderr)
             tracked.follow(trainer.rows())
@@ -67,6 +77,8 @@ def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True
         finally:
             progress.close()
         contents = _contents(trainer, started)
+        if mirrored is not None:
+            mirrored.check()
         if not publish_weights:
             _keep_weights(folder, contents[WEIGHTS])
         with publishing(out) as target:
