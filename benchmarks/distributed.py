@@ -6,7 +6,6 @@ fails is not run again. The driver holds no state: files that came back are chec
 the launcher commits them. Every node needs the same checkout, installed with the extra `distributed`.
 """
 
-import contextlib
 import logging
 import os
 import signal
@@ -91,12 +90,12 @@ def _call(cell: Cell, workspace: Path, log: Path, environment: Mapping[str, str]
             env={**os.environ, **environment, PARENT: "1", "OMP_NUM_THREADS": "1"},
             start_new_session=True,
         )
-    try:
-        return process.wait()
-    finally:  # Ray cancels a task by KeyboardInterrupt
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-        process.wait()
+    with process:  # which closes the pipe
+        try:
+            return process.wait()
+        finally:  # Ray cancels a task by KeyboardInterrupt
+            process.terminate()
+            process.wait()
 
 
 def _paths(cell: Cell, identity: str, root: Path) -> list[Path]:
