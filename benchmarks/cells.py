@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.layout import evaluation_file, item_arguments, run_folder
+from benchmarks.node import PARENT
 from marl_gre.config import EVALUATION_RESULTS_VERSION, Params, load_params
 from marl_gre.errors import BadInput, run_cli
 from marl_gre.storage.files import sha256
 from marl_gre.storage.run_dir import RECORD, read_sums
 from marl_gre.storage.weights import WEIGHTS
-
-PARENT = "MARL_GRE_STOP_WITH_STDIN"
-"""If this variable is set, the end of standard input stops a cell as SIGTERM does: whoever holds the pipe has died."""
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,25 @@
 """The Ray engine: every cell is a Ray task on some machine of a cluster, and its published files come back.
 
-A task runs `benchmarks.cells` as a subprocess in a folder of the node's own disk, named by the run's identity. Ray runs
-a task whose node is lost again elsewhere, where it goes on from the mirror's newest checkpoint; a task whose command
-fails is not run again. The driver holds no state: files that came back are checked and put where DVC expects them, and
-the launcher commits them. Every node needs the same checkout, installed with the extra `distributed`.
+A task runs `benchmarks.cells` as a subprocess on the node (benchmarks/node.py). Ray runs a task whose node is lost
+again elsewhere, where it goes on from the mirror's newest checkpoint; a task whose command fails is not run again. The
+driver holds no state: files that came back are checked and put where DVC expects them, and the launcher commits them.
+Every node needs the same checkout, installed with the extra `distributed`.
 """
 
 import logging
 import os
 import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.cells import PARENT, Cell, is_done
+from benchmarks.cells import Cell, is_done
 from benchmarks.layout import WORK, evaluation_file, run_folder
+from benchmarks.node import Outcome, run_cell
 from marl_gre import trackers
 from marl_gre.config import Params
-from marl_gre.errors import BadInput, MarlGreError, RunInUse, StorageFailed
+from marl_gre.errors import BadInput, MarlGreError, StorageFailed
 from marl_gre.signals import STOP
 from marl_gre.storage import mirror
 from marl_gre.storage.files import publishing, sync_folder, write_durably
@@ -32,78 +29,8 @@ from marl_gre.storage.weights import WEIGHTS
 if TYPE_CHECKING:
     from benchmarks.launch import Task
 
-WORKSPACE = "MARL_GRE_WORKSPACE"
-"""Environment variable of a node: where its runs are kept; by default in the system's folder of temporary files."""
-
 PASSED_ON = (trackers.VARIABLE, mirror.VARIABLE, "WANDB_")
 """Beginnings of the names of environment variables that the driver passes on."""
-
-ORPHAN_S = 60.0
-"""How long a task waits for a run of a driver that died: that run is saving and gives its lock back."""
-
-LOG_BYTES = 20_000
-
-
-@dataclass
-class Outcome:
-    """What a task brings back."""
-
-    code: int
-    log: bytes  # its end
-    files: dict[str, bytes] = field(default_factory=dict)  # path in the project -> content
-
-
-def run_cell(cell: Cell, identity: str, params: bytes, environment: Mapping[str, str]) -> Outcome:
-    """On a node: train and evaluate a cell in its workspace; return its files.
-
-    Args:
-        cell: what to run.
-        identity: of its run.
-        params: content of params.yaml.
-        environment: further environment variables.
-    """
-    base = os.environ.get(WORKSPACE) or Path(tempfile.gettempdir()) / f"marl-gre-{os.getuid()}"
-    workspace = Path(base) / identity[:12]
-    (workspace / WORK).mkdir(parents=True, exist_ok=True)
-    temporary = workspace / f"params.tmp-{os.getpid()}"
-    temporary.write_bytes(params)
-    temporary.replace(workspace / "params.yaml")
-    log = workspace / "log"
-    deadline = time.monotonic() + ORPHAN_S
-    while (code := _call(cell, workspace, log, environment)) == RunInUse.exit_code and time.monotonic() < deadline:
-        time.sleep(1)
-    outcome = Outcome(code, log.read_bytes()[-LOG_BYTES:])
-    if code == 0:
-        outcome.files = {path.as_posix(): (workspace / path).read_bytes() for path in _paths(cell, identity, workspace)}
-    return outcome
-
-
-def _call(cell: Cell, workspace: Path, log: Path, environment: Mapping[str, str]) -> int:
-    """Run the cell's command; return its exit code. It saves and stops if this process is cancelled or dies."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603
-            (sys.executable, *cell.command[1:]),
-            cwd=workspace,
-            stdin=subprocess.PIPE,  # the pipe ends with this process, however that ends
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment, PARENT: "1", "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
-    with process:  # which closes the pipe
-        try:
-            return process.wait()
-        finally:  # Ray cancels a task by KeyboardInterrupt
-            process.terminate()
-            process.wait()
-
-
-def _paths(cell: Cell, identity: str, root: Path) -> list[Path]:
-    """Return the files of a finished cell, relative to the project, in the order in which they are put in place."""
-    key = (cell.env, cell.algorithm, cell.seed)
-    folder = run_folder(*key)
-    wanted = [work_folder(WORK, identity) / WEIGHTS, *(folder / name for name in (*PUBLISHED, SUMS))]
-    return [path for path in (*wanted, evaluation_file(*key)) if (root / path).exists()]
 
 
 class RayBackend:
@@ -160,7 +87,10 @@ class RayJob:
 
     def _submit(self) -> None:
         backend = self.backend
-        self.reference = backend.task.remote(self.cell, self.identity, backend.text, backend.environment)
+        wanted = [path.as_posix() for path in files_of(self.cell, self.identity)]
+        self.reference = backend.task.remote(
+            self.identity, self.cell.command[1:], backend.text, backend.environment, wanted
+        )
 
     def poll(self) -> int | None:
         """See Job."""
@@ -196,6 +126,13 @@ class RayJob:
         return 0
 
 
+def files_of(cell: Cell, identity: str) -> list[Path]:
+    """Return the files that a finished cell may have: its weights, its published files, its evaluation."""
+    key = (cell.env, cell.algorithm, cell.seed)
+    published = [run_folder(*key) / name for name in (*PUBLISHED, SUMS)]
+    return [work_folder(WORK, identity) / WEIGHTS, *published, evaluation_file(*key)]
+
+
 def receive(params: Params, cell: Cell, identity: str, files: Mapping[str, bytes]) -> None:
     """Put a cell's files where DVC expects them, the evaluation last.
 
@@ -205,12 +142,11 @@ def receive(params: Params, cell: Cell, identity: str, files: Mapping[str, bytes
     target = run_folder(cell.env, cell.algorithm, cell.seed)
     evaluation = evaluation_file(cell.env, cell.algorithm, cell.seed)
     weights = work_folder(WORK, identity) / WEIGHTS
-    allowed = {path.as_posix() for path in (weights, evaluation, *(target / name for name in (*PUBLISHED, SUMS)))}
     try:
         WORK.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=WORK, prefix="received-") as folder:
             root = Path(folder)
-            for name in sorted(allowed & files.keys()):
+            for name in {path.as_posix() for path in files_of(cell, identity)} & files.keys():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 write_durably(root / name, files[name])
             if not is_done(params, cell, root):

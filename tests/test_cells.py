@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks.train
-from benchmarks import cells, distributed, launch
+from benchmarks import cells, distributed, launch, node
 from benchmarks.cells import Cell, cells_of, is_done, is_trained, shard
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput, StorageFailed
@@ -157,8 +157,8 @@ def test_shards_and_then_one_commit_leave_dvc_clean(made_once, tmp_path):
 
 def brought(params, cell):
     identity = params.run_config(cell.env, cell.algorithm, cell.seed).identity()
-    paths = distributed._paths(cell, identity, Path())
-    return identity, {path.as_posix(): path.read_bytes() for path in paths}
+    paths = distributed.files_of(cell, identity)
+    return identity, {path.as_posix(): path.read_bytes() for path in paths if path.exists()}
 
 
 def test_files_of_a_node_are_put_in_place(made):
@@ -185,14 +185,15 @@ def test_files_that_are_not_whole_replace_nothing(made, spoilt):
 
 def test_a_cell_on_a_node(made, tmp_path, monkeypatch):
     """In the node's workspace; a mistake comes back as exit code and log."""
-    monkeypatch.setenv(distributed.WORKSPACE, str(tmp_path / "node"))
-    cell = Cell("lumber", "gre", 1)
-    identity, params = made.run_config("lumber", "gre", 1).identity(), Path("params.yaml").read_bytes()
-    failed = distributed.run_cell(Cell("lumber", "no", 1), identity, params, {})
+    monkeypatch.setenv(node.WORKSPACE, str(tmp_path / "node"))
+    params, cell = Path("params.yaml").read_bytes(), Cell("lumber", "gre", 1)
+    identity = made.run_config("lumber", "gre", 1).identity()
+    wanted = [path.as_posix() for path in distributed.files_of(cell, identity)]
+    failed = node.run_cell(identity, Cell("lumber", "no", 1).command[1:], params, {}, wanted)
     assert failed.code == 2
     assert b"error: algorithm: unknown name 'no'" in failed.log
     assert failed.files == {}
-    outcome = distributed.run_cell(cell, identity, params, {})
+    outcome = node.run_cell(identity, cell.command[1:], params, {}, wanted)
     assert outcome.code == 0, outcome.log
     distributed.receive(made, cell, identity, outcome.files)
     assert is_done(made, cell)
@@ -202,7 +203,7 @@ def test_the_end_of_standard_input_stops_a_cell(made):
     edit("params.yaml", "total_steps: 60", "total_steps: 100000000")
     process = subprocess.Popen(
         Cell("lumber", "gre", 0).command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, cells.PARENT: "1"},
+        env={**os.environ, node.PARENT: "1"},
     )  # fmt: skip
     while not list(Path("work").glob("*/lock")) or "env steps" not in process.stderr.readline():
         assert process.poll() is None
