@@ -87,6 +87,9 @@ class Mirror:
             newest = max(self._leases(), default="")
         except Exception as error:
             raise StorageFailed(f"{self.url}: the mirror cannot be read ({error}); repair that and go on.") from error
+        self._compare(newest)
+
+    def _compare(self, newest: str) -> None:
         if newest != self.lease:
             raise StorageFailed(
                 f"{self.url}: another process has taken this run over ({newest or 'its mirror was removed'}); nothing "
@@ -131,13 +134,13 @@ class Mirror:
         Raises:
             StorageFailed: another process has taken the run over.
         """
+        name = f"checkpoint-{number:06d}"
         try:
-            self._leases()
+            newest = max(self._leases(), default="")
         except Exception as error:
             self._warn(error)
             return
-        self.check()
-        name = f"checkpoint-{number:06d}"
+        self._compare(newest)
         try:
             manifest = json.loads((work / name / MANIFEST).read_bytes())
             wanted = sorted(file for file in manifest["files"] if file.startswith(f"{SEGMENTS}/"))
