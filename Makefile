@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo repro study report docs test check slow faults reliability golden speed validate-smac clean distclean
+.PHONY: help setup demo repro study report shapley docs test check slow faults reliability golden speed validate-smac clean distclean
 .DELETE_ON_ERROR:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make repro ENGINE=ray   on a Ray cluster; ARGS='--address auto --mirror URL' (docs/how-to/cluster.md)"
 	@echo "make study STUDY=readings JOBS=N   a side study (studies/README.md)"
 	@echo "make report         tables, figures and README's claims again, from the runs that are there, studies too"
+	@echo "make shapley        what the trained agents contribute, beside their credit (half an hour), for make report"
 	@echo "make docs           the documentation into site/, warnings as errors"
 	@echo "make test           set-up, then linters, types and tests"
 	@echo "make slow           the slow tests"
@@ -79,6 +80,9 @@ report: $(VENV)/.installed
 	done
 	$(BIN)/python -m benchmarks.report.readme
 	$(BIN)/python -m benchmarks.site
+
+shapley: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.shapley
 
 # Everything comes from the repository: neither the build nor the pages need a network.
 docs: $(VENV)/.installed-test

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.claims import presented, verdicts
+from benchmarks.claims import decisive, presented
 from benchmarks.layout import REPORT
-from benchmarks.report import figures, marl_eval, page, tables
+from benchmarks.report import contributions, figures, marl_eval, page, tables
 from benchmarks.report.gather import Results, gather
 from marl_gre import stats
 from marl_gre.config import load_params
@@ -39,10 +39,10 @@ def write_report(results: Results, folder: Path) -> None:
     for name in ("tables", "figures", "curves"):
         (folder / name).mkdir()
     written = []
-    for table in tables.TABLES:
+    for table in (*tables.TABLES, contributions.TABLE):
         content = table.fill(results)
         if not content.rows:
-            continue  # win rates where there is nothing to win
+            continue  # win rates where there is nothing to win, contributions where they were not measured
         written.append((table, content))
         (folder / "tables" / f"{table.name}.csv").write_text(tables.to_csv(content))
         (folder / "tables" / f"{table.name}.md").write_text(tables.to_markdown(table.title, content))
@@ -51,7 +51,7 @@ def write_report(results: Results, folder: Path) -> None:
         write_curves(results, metric, folder / "curves" / f"{name}.csv")
     write_json(folder / "marl_eval.json", marl_eval.as_json(results))
     write_json(folder / "summary.json", summary(results))
-    judgements = verdicts.judge(results)
+    judgements = decisive.judged(results)
     (folder / "claims.md").write_text(presented.to_markdown(results, judgements))
     write_json(folder / "claims.json", presented.as_json(results, judgements))
     (folder / "README.md").write_text(index(results, [table for table, _ in written], drawn))

@@ -18,6 +18,11 @@ def evaluation_file(env: str, algorithm: str, seed: int) -> Path:
     return RESULTS / "evaluation" / env / algorithm / f"{seed}.json"
 
 
+def shapley_file(env: str, algorithm: str, seed: int) -> Path:
+    """Return the JSON file of what a run's agents contribute, which `python -m benchmarks.shapley` writes."""
+    return RESULTS / "evaluation" / env / algorithm / f"{seed}.shapley.json"
+
+
 def item_arguments(description: str) -> argparse.Namespace:
     """Parse the command line of a stage that works on one (env, algorithm, seed)."""
     parser = argparse.ArgumentParser(description=description)

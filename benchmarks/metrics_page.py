@@ -11,23 +11,23 @@ HEADER = """# Metrics
 <!-- Written by `python -m benchmarks.metrics_page` from marl_gre/metrics.py; not edited by hand. -->
 
 A training run records its numbers in three CSV files beside `train.json`. Floats have nine significant digits, which is
-exact for float32; a value that is not defined is an empty cell. Readers go by the names of columns: runs of older
-versions lack some, and a column that an algorithm never fills is absent. `marl-gre verify` compares what was recorded.
+exact for float32; an undefined value is an empty cell. Read columns by name: runs of older versions lack some, and a
+column that an algorithm never fills is absent.
 
 There are $Q$ steps in a batch, $N$ agents, and $E$ episodes in a mean. $q_i$ is the value of agent $i$'s action,
 $q_{tot}$ the mixed value, $y$ the TD target, $w$ the weight of a step (1 unless `loss_weights` is named), $\\Omega$ the
 mixer's regulariser, $L$ the loss and $\\theta$ all parameters.
 
-A cell that may be empty is so where nothing can be won (`win_rate`), with one agent (entropies), or before the first
-update (means over updates).
+A cell that may be empty is empty where nothing can be won (`win_rate`), with a single agent (entropies), or before the
+first update (means over updates).
 """
 ABOUT = {
     metrics.TESTS: "A greedy test at every multiple of `test_interval_steps` that is reached, the first before any "
     "training, and at the end. All tests of a run play the same episodes.",
     metrics.ENTROPY: "The gradient entropy of the steps of a training batch, after its update, at every multiple of "
     "`entropy_interval_steps` that is reached.",
-    metrics.TRAINING: "Means over the updates and training episodes since the row before, written beside each test but "
-    "the first.",
+    metrics.TRAINING: "Means over the updates and training episodes since the previous row, written with each test "
+    "except the first.",
 }
 OWN = """## Metrics of your own
 
@@ -43,8 +43,8 @@ def reward_per_step(update, batch):
 metrics: ["my_metrics:reward_per_step"]
 ```
 
-`update` is a `marl_gre.learner.Update`, `batch` a `marl_gre.data.Batch`. It returns a number or, which waits for no
-device, a 0-dim tensor. The key is no part of a run's identity: adding it makes no run stale.
+`update` is a `marl_gre.learner.Update`, `batch` a `marl_gre.data.Batch`. Return a number or, better, a 0-dim
+tensor, which does not wait for the device. Metrics are not part of a run's identity, so adding one makes no run stale.
 """
 
 

@@ -17,7 +17,7 @@ def main() -> NoReturn:
 
 
 def one_thread() -> None:
-    """Limit torch to one thread: two on two busy cores are several times slower. For programs, not libraries."""
+    """Limit torch to one thread: two threads on two busy cores are several times slower. For programs only."""
     import torch
 
     torch.set_num_threads(1)
@@ -66,7 +66,7 @@ def _play(arguments: argparse.Namespace) -> None:
 def _credits(arguments: argparse.Namespace) -> None:
     from marl_gre.jobs.credits import diagnose_run
 
-    diagnose_run(arguments.run, arguments.out, arguments.seed, arguments.episodes)
+    diagnose_run(arguments.run, arguments.out, arguments.seed, arguments.episodes, arguments.shapley)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -101,56 +101,78 @@ _OPTIONAL = [
     ("TensorBoard", "tensorboard", 'needed by --log tensorboard: pip install "marl-gre[tensorboard]"'),
     ("Weights & Biases", "wandb", 'needed by --log wandb: pip install "marl-gre[wandb]"'),
     ("Ray", "ray", 'needed to run the pipeline on many machines: pip install "marl-gre[distributed]"'),
-    ("SuperSuit", "supersuit", 'needed for third-party envs of unequal sizes: pip install "marl-gre[interop]"'),
+    (
+        "SuperSuit",
+        "supersuit",
+        'needed for third-party environments whose agents differ in size: pip install "marl-gre[interop]"',
+    ),
 ]
 
 
+_ABOUT = "Train, evaluate and verify runs of cooperative multi-agent reinforcement learning."
+_PARAMS = Path("params.yaml")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="marl-gre", description=__doc__)
+    parser = _Parser(prog="marl-gre", description=_ABOUT)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    train = commands.add_parser("train", help="train one run of a params file")
-    train.add_argument("--params", type=Path, default=Path("params.yaml"))
+    def command(name: str, about: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+
+    train = command("train", "train one run of a params file, resuming it if it was stopped")
+    train.add_argument("--params", type=Path, default=_PARAMS, help="the params file (default: %(default)s)")
     train.add_argument("--env", required=True, help="a key of `envs` in the params file")
     train.add_argument("--algorithm", required=True, help="a key of `algorithms`")
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--seed", type=int, default=0, help="seed of the run, 0 or more (default: %(default)s)")
     train.add_argument("--out", type=Path, help="folder of the results (default: runs/ENV/ALGORITHM/SEED)")
     log_help = "also show rows as they are written: csv, tensorboard, wandb or package.module:Class; again for more"
     train.add_argument("--log", action="append", metavar="TRACKER", help=f"{log_help} (default: MARL_GRE_LOG)")
     train.set_defaults(command=_train)
 
-    evaluate = commands.add_parser("evaluate", help="play a trained policy greedily and print its returns and credits")
+    evaluate = command("evaluate", "play a trained policy greedily and print its returns and credits")
     evaluate.add_argument("run", type=Path, help="folder of a finished run")
-    evaluate.add_argument("--episodes", type=_positive, default=100)
+    evaluate.add_argument("--episodes", type=_positive, default=100, help="number of episodes (default: %(default)s)")
     evaluate.add_argument("--out", type=Path, help="JSON file for the full result")
     evaluate.set_defaults(command=_evaluate)
 
-    verify = commands.add_parser("verify", help="check a finished run's files and reproduce its numbers")
+    verify = command("verify", "check a finished run's files and reproduce its numbers")
     verify.add_argument("run", type=Path, help="folder of a finished run")
-    verify.add_argument("--evaluation", type=Path, help="its evaluation (default: where the pipeline puts it)")
-    verify.add_argument("--retrain", action="store_true", help="also train it again: as long as the run took")
+    verify.add_argument("--evaluation", type=Path, help="JSON file of its evaluation (default: the pipeline's)")
+    verify.add_argument(
+        "--retrain", action="store_true", help="also train the run again, which takes as long as the run did"
+    )
     verify.set_defaults(command=_verify)
 
-    play = commands.add_parser("play", help="watch a trained policy, or save it as a GIF")
+    play = command("play", "watch a trained policy, or save it as a GIF")
     play.add_argument("run", type=Path, help="folder of a finished run")
     play.add_argument("--gif", type=Path, help="write this file instead of opening a window")
-    play.add_argument("--episodes", type=_positive, default=1)
-    play.add_argument("--seed", type=_natural, default=0, help="seed of the first episode")
+    play.add_argument("--episodes", type=_positive, default=1, help="number of episodes (default: %(default)s)")
+    play.add_argument("--seed", type=_natural, default=0, help="seed of the first episode (default: %(default)s)")
     play.set_defaults(command=_play)
 
-    credits = commands.add_parser("credits", help="show how a trained mixer assigns credit within an episode")
+    credits = command("credits", "show how a trained mixer assigns credit within an episode")
     credits.add_argument("run", type=Path, help="folder of a finished run")
     credits.add_argument("--out", type=Path, help="folder of the files (default: credits/ENV/ALGORITHM/SEED)")
-    credits.add_argument("--episodes", type=_positive, default=20, help="episodes in the numbers; the first is drawn")
-    credits.add_argument("--seed", type=_natural, default=0, help="seed of the first episode")
+    credits.add_argument(
+        "--episodes", type=_positive, default=20, help="number of episodes, of which the first is drawn"
+    )
+    credits.add_argument("--seed", type=_natural, default=0, help="seed of the first episode (default: %(default)s)")
+    credits.add_argument(
+        "--shapley",
+        type=_natural,
+        default=0,
+        metavar="N",
+        help="also the agents' Shapley values, from N orders of the agents (even, 4 or more) in replayed episodes",
+    )
     credits.set_defaults(command=_credits)
 
-    check = commands.add_parser("check", help="validate a params file without running anything")
-    check.add_argument("--params", type=Path, default=Path("params.yaml"))
+    check = command("check", "validate a params file without running anything")
+    check.add_argument("--params", type=Path, default=_PARAMS, help="the params file (default: %(default)s)")
     check.set_defaults(command=_check)
 
-    doctor = commands.add_parser("doctor", help="report what this installation can do")
+    doctor = command("doctor", "report what this installation can do")
     doctor.set_defaults(command=_doctor)
     return parser
 

@@ -1,4 +1,4 @@
-"""params.yaml as frozen models, and what a run's identity is made of; params_file.py reads the file."""
+"""The frozen models of params.yaml and the identity of a run; params_file.py reads the file."""
 
 import functools
 import hashlib
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from marl_gre.agents.base import Agent
 
 TRAINER_RESULTS_VERSION = 1
-"""Raised whenever a change of code changes what training computes; every run becomes stale."""
+"""Raised whenever a code change alters training results; every run then becomes stale."""
 
 TESTING_RESULTS_VERSION = 1
-"""The same for tests.csv, entropy.csv and training.csv; every run becomes stale."""
+"""Raised whenever a code change alters tests.csv, entropy.csv or training.csv; every run then becomes stale."""
 
 EVALUATION_RESULTS_VERSION = 1
-"""The same for the evaluation of final policies; evaluations become stale, no run does."""
+"""Raised whenever a code change alters the evaluation of final policies; only evaluations then become stale."""
 
 THIRD_PARTY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """package.module:name"""
@@ -47,15 +47,17 @@ class Section(BaseModel):
 class EnvConfig(Section):
     """One entry of `envs`: an environment with its protocol."""
 
-    env: str = Field(description="an id of marl_gre_envs.ENVS, or package.module:factory of a PettingZoo parallel env")
-    kwargs: dict[str, Any] = Field({}, description="passed to the environment's constructor")
-    total_steps: int = Field(ge=1, description="environment steps of a training run")
-    test_interval_steps: int = Field(ge=1, description="steps between greedy tests")
-    test_episodes: int = Field(100, ge=1, description="episodes of one test")
-    test_copies: int = Field(
-        100, ge=1, description="copies that play tests and evaluations at once; lower it where a copy is a whole game"
+    env: str = Field(
+        description="an environment of this package, or package.module:factory of any PettingZoo parallel environment"
     )
-    entropy_interval_steps: int = Field(1000, ge=1, description="steps between entropy measurements")
+    kwargs: dict[str, Any] = Field({}, description="keyword arguments of the environment's constructor")
+    total_steps: int = Field(ge=1, description="environment steps of a training run")
+    test_interval_steps: int = Field(ge=1, description="environment steps between greedy tests")
+    test_episodes: int = Field(100, ge=1, description="greedy episodes per test")
+    test_copies: int = Field(
+        100, ge=1, description="parallel environments in tests and evaluations; lower it where each is a whole game"
+    )
+    entropy_interval_steps: int = Field(1000, ge=1, description="environment steps between entropy measurements")
 
     @field_validator("env")
     @classmethod
@@ -66,24 +68,24 @@ class EnvConfig(Section):
 
 
 class PartConfig(Section):
-    """A part of an algorithm by name, with keyword arguments of its own; without any, its name alone stands for it."""
+    """A part of an algorithm: its name, and keyword arguments if it has any."""
 
     name: str
     options: dict[str, Any] = {}
 
     def resolved(self) -> str | dict[str, Any]:
-        """Return it as params.yaml has it."""
+        """Return the part as params.yaml writes it."""
         return {"name": self.name, **self.options} if self.options else self.name
 
 
 class CentralConfig(BaseModel):
-    """Networks of their own that give the targets (`Networks.central`): a mixer with its keys, over further agents."""
+    """Central networks that provide the targets (`Networks.central`): a mixer with its keys, over its own agents."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     mixer: str
     mixer_config: MixerConfig
-    loss_weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="weight of their own TD loss")
+    loss_weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="weight of the central networks' TD loss")
 
     @property
     def mixer_class(self) -> type[Mixer]:
@@ -96,9 +98,9 @@ class CentralConfig(BaseModel):
 
 
 class AlgorithmConfig(BaseModel):
-    """One entry of `algorithms`: a mixer and the mixer's own keys, and the other parts where they are named.
+    """One entry of `algorithms`: a mixer with its own keys, and other parts where they are named.
 
-    A part that is absent is left out of everything that is recorded, so that entries without it stay what they were.
+    Absent parts are left out of every record, so adding a kind of part does not alter existing entries.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -121,13 +123,13 @@ class AlgorithmConfig(BaseModel):
         return find_agent(part.name)(sizes, hidden_dim, **part.options)
 
     def make_loss_weights(self) -> losses.LossWeights:
-        """Return the function that weighs the steps of the loss."""
+        """Return the function that weights the steps of the loss."""
         part = self.loss_weights or PartConfig(name="uniform")
         return functools.partial(find_loss_weights(part.name), **part.options)
 
     @property
     def regularise(self) -> regularisers.Regularise:
-        """What mixes and regularises: the mixer alone, or with the gradient entropy of `gre_lambda`."""
+        """The function that mixes and regularises: the mixer's own, or one with gradient entropy regularisation."""
         return self.gradient_entropy or regularisers.own
 
     def resolved(self) -> dict[str, Any]:
@@ -139,7 +141,7 @@ class AlgorithmConfig(BaseModel):
         return {"mixer": self.mixer, **named, **self.mixer_config.model_dump()}
 
     def results_versions(self) -> dict[str, int]:
-        """Return the version of the mixer, and of the other parts where they are named."""
+        """Return the results version of the mixer and of every other named part."""
         versions = {"mixer": self.mixer_class.results_version}
         if self.agent is not None:
             versions["agent"] = find_agent(self.agent.name).results_version
@@ -156,26 +158,32 @@ class TrainConfig(Section):
     """The `train` section: everything that all algorithms share; the defaults are PyMARL's."""
 
     since_later: ClassVar[tuple[str, ...]] = ("optimizer", "td_lambda")
-    """Options that runs of older versions do not have; at their defaults they are left out of what is recorded."""
+    """Options that older runs lack; at their defaults they are left out of every record."""
 
-    hidden_dim: int = Field(64, ge=1, description="width of the agents' network")
-    optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="adam: with torch's constants")
+    hidden_dim: int = Field(64, ge=1, description="hidden width of the agents' network")
+    optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="Adam has torch's default constants")
     lr: float = Field(5e-4, gt=0, le=1, description="step size")
-    rmsprop_alpha: float = Field(0.99, ge=0, lt=1)
-    rmsprop_eps: float = Field(1e-5, gt=0, description="outside the root, as in torch")
-    grad_norm_clip: float = Field(10.0, gt=0)
-    gamma: float = Field(0.99, ge=0, le=1)
-    td_lambda: float = Field(0.0, ge=0, le=1, description="of TD(lambda) targets; 0: one-step targets")
-    epsilon_start: float = Field(1.0, ge=0, le=1)
-    epsilon_finish: float = Field(0.05, ge=0, le=1)
-    epsilon_anneal_steps: int = Field(50_000, ge=1, description="linear from start to finish, environment steps")
-    replay_episodes: int = Field(5_000, ge=1, description="episodes that the replay holds")
-    batch_episodes: int = Field(32, ge=1, description="episodes in a batch")
-    episodes_per_round: int = Field(1, ge=1, le=1024, description="episodes played at once, with the same weights")
-    updates_per_round: int = Field(1, ge=1, description="gradient steps after them")
-    target_update_episodes: int = Field(200, ge=1, description="episodes between copies to the target networks")
-    timeout_is_terminal: bool = Field(True, description="the time limit ends the TD target, as in PyMARL's configs")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    rmsprop_alpha: float = Field(0.99, ge=0, lt=1, description="decay of RMSprop's average of squared gradients")
+    rmsprop_eps: float = Field(1e-5, gt=0, description="added to the root of that average, as in torch")
+    grad_norm_clip: float = Field(10.0, gt=0, description="greatest norm of the gradient of all parameters together")
+    gamma: float = Field(0.99, ge=0, le=1, description="discount factor per environment step")
+    td_lambda: float = Field(0.0, ge=0, le=1, description="lambda of TD(lambda) targets; 0 gives one-step targets")
+    epsilon_start: float = Field(1.0, ge=0, le=1, description="probability of a random action at the first step")
+    epsilon_finish: float = Field(0.05, ge=0, le=1, description="probability of a random action after annealing")
+    epsilon_anneal_steps: int = Field(50_000, ge=1, description="environment steps from start to finish, linearly")
+    replay_episodes: int = Field(5_000, ge=1, description="capacity of the replay; the oldest episode goes first")
+    batch_episodes: int = Field(32, ge=1, description="episodes in a batch; the first update waits for as many")
+    episodes_per_round: int = Field(
+        1, ge=1, le=1024, description="episodes played in parallel, with the same weights, between updates"
+    )
+    updates_per_round: int = Field(1, ge=1, description="gradient steps after each round of episodes")
+    target_update_episodes: int = Field(200, ge=1, description="episodes between updates of the target networks")
+    timeout_is_terminal: bool = Field(
+        True, description="no bootstrapping at the time limit, as in PyMARL's configurations; false: bootstrap there"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where updates are computed; auto is the CPU"
+    )
 
     def resolved(self) -> dict[str, Any]:
         """Return the section as plain data, defaults filled in."""
@@ -199,25 +207,25 @@ class EvaluateConfig(Section):
 
 
 class ReportConfig(Section):
-    """The `report` section: nothing here makes a run train again."""
+    """The `report` section: no key here makes a run stale."""
 
-    bootstrap_resamples: int = Field(10_000, ge=100, le=1_000_000, description="of bootstrap intervals")
-    confidence: float = Field(0.95, gt=0, lt=1, description="of all intervals")
-    note: str = Field("", description="a sentence that every table and figure shows, as for a side study")
-    titles: dict[str, str] = Field({}, description="how figures and tables call an env or algorithm")
+    bootstrap_resamples: int = Field(10_000, ge=100, le=1_000_000, description="resamples of each bootstrap interval")
+    confidence: float = Field(0.95, gt=0, lt=1, description="coverage of all intervals")
+    note: str = Field("", description="a sentence printed on every table and figure, for instance on a side study's")
+    titles: dict[str, str] = Field({}, description="names of environments and algorithms in tables and figures, by key")
 
     def title(self, key: str) -> str:
-        """Return how figures and tables call an entry of `envs` or `algorithms`."""
+        """Return the name of an entry of `envs` or `algorithms` in figures and tables."""
         return self.titles.get(key, key)
 
 
 class RunSelection(Section):
-    """The `run` section: what the pipeline runs, all combinations."""
+    """The `run` section: the pipeline runs every combination of these."""
 
     envs: Annotated[list[str], Field(min_length=1, description="keys of `envs`")]
     algorithms: Annotated[list[str], Field(min_length=1, description="keys of `algorithms`")]
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, description="0 or more each; one run for each")
+        list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, description="each 0 or more, and one run each")
     ]
 
     @field_validator("envs", "algorithms", "seeds")
@@ -238,7 +246,7 @@ class Params(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     report: ReportConfig = ReportConfig()
-    metrics: list[str] = Field([], description="package.module:name of further columns of training.csv")
+    metrics: list[str] = Field([], description="package.module:function of each further column of training.csv")
 
     @field_validator("metrics")
     @classmethod
@@ -293,7 +301,7 @@ class Params(Section):
 
 
 class RunConfig(BaseModel):
-    """Everything that decides the numbers of one training run, and what else it records."""
+    """Everything that determines the numbers of one training run, and the further metrics that it records."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -310,7 +318,7 @@ class RunConfig(BaseModel):
         """Return the config that a run's train.json recorded.
 
         Raises:
-            BadInput: the record is not one that this version can run.
+            BadInput: this version cannot run that record.
         """
         try:
             config = record["config"]
@@ -335,7 +343,7 @@ class RunConfig(BaseModel):
         }
 
     def results_versions(self) -> dict[str, int]:
-        """Return the version of each part that shapes this run's numbers.
+        """Return the results version of each part that affects this run's numbers.
 
         Raises:
             BadInput: a third party's environment cannot be imported.
@@ -354,7 +362,7 @@ class RunConfig(BaseModel):
         return versions
 
     def identity(self) -> str:
-        """Return the run's identity: a hash of the resolved config and the results versions; no time, no host."""
+        """Return the run's identity: a hash of the resolved config and the results versions, not of time or host."""
         content = {"config": self.resolved(), "results_versions": self.results_versions()}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -364,7 +372,7 @@ def find_mixer(name: str) -> type[Mixer]:
     """Return the mixer class of that name: a key of MIXERS or package.module:Class.
 
     Raises:
-        ValueError: there is none; the message names the nearest.
+        ValueError: there is none; the message suggests the nearest name.
     """
     found = _find("mixer", name, MIXERS, "package.module:Class")
     if not (isinstance(found, type) and issubclass(found, Mixer)):
@@ -376,7 +384,7 @@ def find_agent(name: str) -> "type[Agent]":
     """Return the agent class of that name: a key of AGENTS or package.module:Class.
 
     Raises:
-        ValueError: there is none; the message names the nearest.
+        ValueError: there is none; the message suggests the nearest name.
     """
     from marl_gre.agents.base import Agent  # with it comes compiled code, which most commands do without
 
@@ -392,7 +400,7 @@ def find_loss_weights(name: str) -> Callable[..., Any]:
     """Return the function of that name: a key of LOSS_WEIGHTS or package.module:function.
 
     Raises:
-        ValueError: there is none; the message names the nearest.
+        ValueError: there is none; the message suggests the nearest name.
     """
     found = _find("loss weight", name, losses.LOSS_WEIGHTS, "package.module:function")
     if not callable(found):

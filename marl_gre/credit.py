@@ -1,4 +1,4 @@
-"""Credit assignment measured: dq_tot/dq_i and its normalised entropy, for any differentiable mixer.
+"""Measures of credit assignment: dq_tot/dq_i and its normalised entropy, for any differentiable mixer.
 
 The paper's gradient entropy (Eq. 6, 7; https://arxiv.org/abs/2202.04427). Closed forms of the gradient (Eq. 8) belong
 to the mixers that have one (`Mixer.analytic_credits`); the one place where a mixer is differentiated is here.
@@ -27,13 +27,13 @@ def credits(networks: "Networks", batch: "Batch") -> Tensor:
         batch: Q steps.
 
     Returns:
-        credits [Q,N], not attached to any graph; 0 or more for a monotonic mixer.
+        credits [Q,N], detached; 0 or more for a monotonic mixer.
     """
     return differentiate(networks.mixer, *networks.values(batch)).squeeze(0)
 
 
 def gradient_entropies(networks: "Networks", batch: "Batch") -> dict[str, Tensor]:
-    """Return the gradient entropy of every step of a batch by the name of its gradient.
+    """Return the gradient entropy of every step of a batch, by the gradient's name.
 
     Args:
         networks: an agent and a mixer.
@@ -62,7 +62,7 @@ def differentiate(mixer: "Mixer", values: "AgentValues", state: Tensor, create_g
         create_graph: attach the credits to the mixer's parameters, so that they can be differentiated in turn.
 
     Returns:
-        credits [B,T,N], never attached to the agents; 0 or more for a monotonic mixer.
+        credits [B,T,N], detached from the agents; 0 or more for a monotonic mixer.
     """
     chosen = values.chosen.detach().requires_grad_(True)
     with torch.enable_grad():
@@ -75,11 +75,11 @@ def gradient_entropy(credits: Tensor, eps: float = 1e-8) -> Tensor:
     """Return the normalised entropy of the agents' shares of credit.
 
     p_i = (|g_i| + eps) / sum_j (|g_j| + eps), H = -sum_i p_i ln p_i / ln N (Eq. 6 and 7 of
-    https://arxiv.org/abs/2202.04427; eps as in the released code, so that a vanishing gradient counts as even).
+    https://arxiv.org/abs/2202.04427; eps as in the released code, so a vanishing gradient counts as even).
 
-    The paper's mixers are monotonic, so its g_i have no sign. Where a mixer is not, the size of a credit counts: a
-    share says how strongly an agent's value moves q_tot, whichever way, and shares of signed credits would be negative
-    or, where credits cancel, without bound.
+    The paper's mixers are monotonic, so its g_i have no sign. Where a mixer is not, the absolute value counts: a share
+    says how strongly an agent's value moves q_tot, in either direction. Shares of signed credits would be negative, or
+    unbounded where credits cancel.
 
     Args:
         credits: dq_tot/dq_i [...,N].
@@ -89,7 +89,7 @@ def gradient_entropy(credits: Tensor, eps: float = 1e-8) -> Tensor:
         Entropy [...], 0 (one agent has all credit) to 1 (all have the same).
 
     Raises:
-        ValueError: with one agent, where ln N = 0 leaves the entropy undefined.
+        ValueError: there is one agent, for which ln N = 0 leaves the entropy undefined.
     """
     n_agents = credits.shape[-1]
     if n_agents < 2:

@@ -14,7 +14,7 @@ UNAVAILABLE = -9999999.0
 
 @dataclass(frozen=True)
 class EnvSizes:
-    """The sizes of an environment, from which agents and mixers are built."""
+    """The sizes of an environment, which agents and mixers are built from."""
 
     n_agents: int
     n_actions: int
@@ -29,7 +29,7 @@ class EnvSizes:
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode of L steps, as the replay keeps it: worlds instead of observations."""
+    """One episode of L steps as the replay stores it: worlds instead of observations."""
 
     seed: int
     world: dict[str, np.ndarray]  # what the env's `observe` reads, each [L+1, ...]; empty where not recorded
@@ -40,7 +40,7 @@ class Episode:
 
     @property
     def length(self) -> int:
-        """Steps played."""
+        """Number of steps L."""
         return len(self.reward)
 
     @property
@@ -51,10 +51,10 @@ class Episode:
 
 @dataclass(frozen=True)
 class Batch:
-    """B whole episodes without padding: all first steps, then all second ones, ..., the longest episode first.
+    """B whole episodes without padding: all first steps, then all second steps, ..., the longest episode first.
 
-    P counts all steps and what followed the last ones, Q the steps in which an action was taken, so P = Q + B. What
-    follows action q is row B + q of the packed arrays.
+    Q counts the steps in which an action was taken. P also counts the final state of each episode, so P = Q + B. The
+    successor of action q is row B + q of the packed arrays.
     """
 
     obs: Tensor  # [P, N, O]
@@ -67,12 +67,12 @@ class Batch:
     episodes: tuple[int, ...]  # [T+1]: how many episodes have a row at each time
 
     def actions_by_row(self) -> Tensor:
-        """Return the actions taken in each row, 0 where none was [P,N]."""
+        """Return the action taken in each row, 0 where there was none [P,N]."""
         rows = self.actions.new_zeros(len(self.obs), self.actions.shape[1])
         return rows.index_copy_(0, self.now, self.actions)
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the batch on that device."""
+        """Return the batch on a device."""
         tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return Batch(**tensors, episodes=self.episodes)
 
@@ -81,9 +81,9 @@ def collate(episodes: list[Episode], env: VectorEnv, timeout_is_terminal: bool) 
     """Return the episodes as one packed batch.
 
     Args:
-        episodes: B of them.
+        episodes: the B episodes.
         env: the environment, whose `observe` turns worlds into observations.
-        timeout_is_terminal: whether the time limit ends the TD target as a termination does.
+        timeout_is_terminal: whether the time limit ends the TD target, as a termination does.
     """
     episodes = sorted(episodes, key=lambda episode: -episode.length)  # stable
     lengths = np.array([episode.length for episode in episodes])

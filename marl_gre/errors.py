@@ -4,11 +4,11 @@
 |---|---|---|
 | 0 | - | done |
 | 2 | `BadInput` | the user's params, command line or files cannot be used |
-| 3 | `EnvironmentFailed` | an environment raised or gave unusable output |
+| 3 | `EnvironmentFailed` | an environment raised or returned unusable output |
 | 4 | `NonFinite` | NaN or infinity in a loss, gradient, reward or observation |
 | 5 | `RunInUse` | another process trains this run |
 | 6 | `StorageFailed` | the run cannot be written or read back |
-| 7 | `NotVerified` | a published run is not what it was when it was published |
+| 7 | `NotVerified` | a published run no longer matches what was published |
 | 129, 130, 143 | `Stopped` | stopped by SIGHUP, SIGINT or SIGTERM |
 """
 
@@ -30,13 +30,13 @@ class BadInput(MarlGreError):
 
 
 class EnvironmentFailed(MarlGreError):
-    """An environment raised or gave unusable output."""
+    """An environment raised or returned unusable output."""
 
     exit_code = 3
 
 
 class NonFinite(MarlGreError):
-    """NaN or infinity where only finite numbers make sense."""
+    """A loss, gradient, reward or observation is NaN or infinite."""
 
     exit_code = 4
 
@@ -54,13 +54,13 @@ class StorageFailed(MarlGreError):
 
 
 class NotVerified(MarlGreError):
-    """A published run's files changed, or its numbers do not come out again."""
+    """A published run's files have changed, or its numbers are not reproduced."""
 
     exit_code = 7
 
 
 class Stopped(MarlGreError):
-    """The run was stopped by a signal; never exit code 0, which DVC would record as finished."""
+    """The run was stopped by a signal. The exit code is never 0, which DVC would record as finished."""
 
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
@@ -68,7 +68,7 @@ class Stopped(MarlGreError):
 
 
 def run_cli(main: Callable[[], None]) -> NoReturn:
-    """Run a command's main function and exit with the code of its error, one line on stderr."""
+    """Run a command's main function; on an error print one line to stderr and exit with the error's code."""
     try:
         main()
     except MarlGreError as error:

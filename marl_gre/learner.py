@@ -1,7 +1,6 @@
 """One gradient step, readable top to bottom; the same for every algorithm.
 
-What differs between algorithms is behind an interface each: the agent, the mixer with its regulariser, the weights of
-the loss.
+Algorithms differ behind three interfaces: the agent, the mixer with its regulariser, and the weights of the loss.
 """
 
 import copy
@@ -19,12 +18,12 @@ from marl_gre.errors import NonFinite
 from marl_gre.networks import Networks, require_shape
 
 ADAM_BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
-"""Adam's constants: torch's, which PyMARL2 leaves as they are."""
+"""Adam's constants: torch's defaults, which PyMARL2 uses too."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one update saw and did; scalars are 0-dim tensors, read them only when needed."""
+    """The inputs and results of one update. Scalars are 0-dim tensors; reading one may wait for the device."""
 
     loss: Tensor
     td_loss: Tensor
@@ -40,12 +39,12 @@ class Learner:
     """Online and target networks, optimiser and the update rule.
 
     Args:
-        networks: the agent and the mixer, and central networks where the algorithm has them.
+        networks: the agent, the mixer and, where the algorithm has them, central networks.
         config: the `train` section of params.yaml.
-        device: where the networks live.
-        loss_weights: the weight of each step's squared TD error.
-        regularise: what makes q_tot and the regulariser of a mixer.
-        central_loss_weight: the weight of the central networks' own TD loss.
+        device: the networks' device.
+        loss_weights: returns the weight of each step's squared TD error.
+        regularise: returns q_tot and the regulariser of a mixer.
+        central_loss_weight: weight of the central networks' own TD loss.
     """
 
     def __init__(
@@ -64,7 +63,8 @@ class Learner:
         self.networks = networks.to(device)
         self.agent, self.mixer = networks.agent, networks.mixer
         self.judge = networks.central or networks  # whose copy gives the targets
-        self.target_agent = copy.deepcopy(self.judge.agent)
+        # `to` once more: on CUDA it lays the copy's GRU weights in one piece, which cuDNN else does at every call.
+        self.target_agent = copy.deepcopy(self.judge.agent).to(device)
         self.target_mixer = copy.deepcopy(self.judge.mixer)
         self.parameters = list(self.networks.parameters())
         self.square_avgs = [torch.zeros_like(parameter) for parameter in self.parameters]
@@ -75,11 +75,11 @@ class Learner:
     def update(self, batch: Batch) -> Update:
         """Take one gradient step on mean(weight * td_error**2) + mean(regulariser), over all steps of the batch.
 
-        Central networks add their own mean(td_error**2), towards the same targets.
+        Central networks add their own weighted mean(td_error**2) towards the same targets.
 
         Raises:
-            BadInput: the mixer or the loss weights return a wrong shape.
-            NonFinite: the loss or the gradient is NaN or infinite; the parameters are left as they were.
+            BadInput: the mixer or the loss weights returned a wrong shape.
+            NonFinite: the loss or the gradient is NaN or infinite; the parameters are unchanged.
         """
         # A mixer's axes [B, T] are [1, P] here, so that padding costs nothing: every step is mixed on its own.
         state, action_mask, first = batch.state[None], batch.action_mask[None], batch.episodes[0]

@@ -26,12 +26,13 @@ def taken(agent_qs: Tensor, actions: Tensor, action_mask: Tensor) -> AgentValues
 
 
 def double_q(online_qs: Tensor, target_qs: Tensor, action_mask: Tensor) -> AgentValues:
-    """Return the target network's values of the actions that the online network finds best.
+    """Return the target network's values of the online network's best actions.
 
     Double Q-learning, https://arxiv.org/abs/1509.06461, per agent; both networks see only available actions.
 
     Args:
-        online_qs, target_qs: values of all actions [...,N,A].
+        online_qs: the online network's values of all actions [...,N,A].
+        target_qs: the target network's [...,N,A].
         action_mask: 1 = available [...,N,A].
 
     Returns:
@@ -47,7 +48,7 @@ def one_step_target(reward: Tensor, terminated: Tensor, next_q_tot: Tensor, gamm
 
     Args:
         reward: team reward [...].
-        terminated: 1 where nothing follows [...].
+        terminated: 1 where the episode ends and nothing is bootstrapped [...].
         next_q_tot: mixed value of the next step [...].
         gamma: discount, 0 to 1.
     """
@@ -62,16 +63,18 @@ def lambda_target(
     td_lambda: float,
     episodes: Sequence[int],
 ) -> Tensor:
-    """Return r + gamma * (1 - terminated) * ((1 - lambda) * Q_tot'(s', u') + lambda * y'), with y' the next step's.
+    """Return r + gamma * (1 - terminated) * ((1 - lambda) * Q_tot'(s', u') + lambda * y'), y' being the next target.
 
-    TD(lambda) without a correction for exploration, as in PyMARL; y' is Q_tot'(s', u') at an episode's last step. With
+    TD(lambda) without correcting for exploration, as in PyMARL; y' is Q_tot'(s', u') at an episode's last step. With
     lambda = 0 it is `one_step_target`.
 
     Args:
-        reward, terminated, next_q_tot: of the actions, packed as in `data.Batch` [Q].
+        reward: team reward, packed as in `data.Batch` [Q].
+        terminated: 1 where the episode ends and nothing is bootstrapped [Q].
+        next_q_tot: mixed value of the next step [Q].
         gamma: discount, 0 to 1.
         td_lambda: 0 to 1.
-        episodes: how many episodes have a row at each time [T+1].
+        episodes: number of episodes that reach each time step [T+1].
     """
     counts = list(episodes[1:])  # of actions at each time
     targets: list[Tensor] = []
@@ -86,7 +89,7 @@ def lambda_target(
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of a batch, as a function of loss weights receives them; nothing here carries a gradient."""
+    """The steps of a batch, the argument of a function of loss weights; every tensor is detached."""
 
     q_tot: Tensor  # [Q]
     target: Tensor  # [Q]
@@ -111,19 +114,19 @@ def optimistic(steps: Steps, alpha: float = 0.1) -> Tensor:
 def central(steps: Steps, alpha: float = 0.1) -> Tensor:
     """Return CW-QMIX's weights [Q] (https://arxiv.org/abs/2006.10800).
 
-    1 where all actions are the agents' greedy ones, or the target is above what the target networks give for these;
-    else alpha. An action whose value ties with the greedy one counts as greedy.
+    The weight is 1 where all actions are greedy or the target exceeds the target networks' value of the greedy actions,
+    and alpha elsewhere. An action whose value ties with the greedy one's counts as greedy.
     """
     greedy = (steps.values.chosen == steps.values.greedy).all(-1)
     return torch.where(greedy | (steps.target > steps.greedy_target()), torch.ones_like(steps.q_tot), alpha)
 
 
 LOSS_WEIGHTS: dict[str, Callable[..., Tensor]] = {"uniform": uniform, "ow": optimistic, "cw": central}
-"""Names that `loss_weights` in params.yaml takes besides package.module:function."""
+"""Names that `loss_weights` in params.yaml accepts besides package.module:function."""
 
 
 def td_loss(td_error: Tensor, weights: Tensor) -> Tensor:
-    """Return mean(weights * td_error**2), over steps and not over the sum of the weights.
+    """Return mean(weights * td_error**2), the mean over steps: it is not divided by the sum of the weights.
 
     Args:
         td_error: q_tot - target [Q].

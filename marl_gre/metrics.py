@@ -1,8 +1,8 @@
-"""Every number that a training run records, declared once: the only list of the columns of its CSV files.
+"""Every number that a training run records, declared once: the only list of its CSV columns.
 
-docs/metrics.md is made from it. A value that is not defined is NaN in the program and an empty cell in the file; a
-nullable column that an algorithm never fills may be absent. A third party's metric is a function of an update and its
-batch, named under `metrics` in params.yaml as package.module:name; it becomes a column of training.csv.
+docs/metrics.md is generated from it. An undefined value is NaN in memory and an empty cell in the file; a nullable
+column that an algorithm never fills may be absent. A third party's metric is a function of an update and its batch,
+named under `metrics` in params.yaml as package.module:name; it becomes a column of training.csv.
 """
 
 import importlib
@@ -25,7 +25,7 @@ QUANTILES = tuple(round(0.05 * k, 2) for k in range(21))
 """The quantiles of single-step entropies that a run records: 0, 0.05, ..., 1."""
 
 UpdateMetric = Callable[[Any, Any], Tensor | float]
-"""A third party's metric: of a `learner.Update` and its `data.Batch`, a number or a 0-dim tensor."""
+"""A third party's metric: a function of a `learner.Update` and its `data.Batch` to a number or a 0-dim tensor."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ CENTRAL_LOSS = "central_loss"
 """A column for algorithms with central networks only."""
 
 COUNTERS = ("due_steps", "env_steps", "episodes", "updates")
-"""When a row was written."""
+"""Counters that say when a row was written."""
 
 
 def _counters(file: str, *names: str) -> tuple[Metric, ...]:
     meanings = {
-        "due_steps": "The multiple of the interval that this row is for; of a last test the end of training.",
+        "due_steps": "The multiple of the interval at which this row was due; the end of training for the last test.",
         "env_steps": "Environment steps of training so far.",
         "episodes": "Training episodes so far.",
         "updates": "Gradient steps so far.",
@@ -59,7 +59,7 @@ def _counters(file: str, *names: str) -> tuple[Metric, ...]:
 
 
 def quantile_name(q: float) -> str:
-    """Return the column of a quantile: q000, q005, ..., q100."""
+    """Return the column name of a quantile: q000, q005, ..., q100."""
     return f"q{round(100 * q):03d}"
 
 
@@ -109,7 +109,7 @@ METRICS: tuple[Metric, ...] = (
     *_counters(ENTROPY, "due_steps", "env_steps", "updates"),
     *_entropies("", "credits by automatic differentiation"),
     *_entropies("released_", "with the ELU derivative of the paper's released code; for QMIX and its variants only"),
-    *_entropies("function_", "with the credits of the function, whatever q_tot detaches of it; for QPLEX only"),
+    *_entropies("function_", "with the credits of the function, including what q_tot detaches; for QPLEX only"),
     *_counters(TRAINING, *COUNTERS),
     Metric(
         TRAINING,
@@ -122,7 +122,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         TRAINING,
         "regulariser",
-        "What the mixer adds to the loss, its weight (`gre_lambda`) included; 0 for most.",
+        "The regulariser as added to the loss, including its weight (`gre_lambda`); 0 for most mixers.",
         "reward²",
         r"\frac{1}{Q} \sum_q \Omega_q",
         nullable=True,
@@ -146,7 +146,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         TRAINING,
         "td_error_abs",
-        "Mean size of the TD error.",
+        "Mean absolute TD error.",
         "reward",
         r"\frac{1}{Q} \sum_q \lvert \delta_q \rvert",
         nullable=True,
@@ -190,7 +190,7 @@ def columns(file: str) -> tuple[str, ...]:
 
 
 class Means:
-    """Means of what was seen since the last row; adding costs one small operation and never waits for the device."""
+    """Running means since the last row; adding a value costs one small operation and never waits for the device."""
 
     def __init__(self) -> None:
         self.totals: dict[str, Tensor | float] = {}
@@ -209,7 +209,7 @@ class Means:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def take(self) -> dict[str, float]:
-        """Return the means, NaN where one is not finite, and begin anew."""
+        """Return the means, NaN where one is not finite, and reset them."""
         means = {name: float(total) / self.counts[name] for name, total in self.totals.items()}
         self.totals, self.counts = {}, {}
         return {name: mean if math.isfinite(mean) else math.nan for name, mean in means.items()}
@@ -219,7 +219,7 @@ class Means:
         return {"totals": {name: float(total) for name, total in self.totals.items()}, "counts": dict(self.counts)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up sums that `state_dict` returned."""
+        """Restore sums that `state_dict` returned."""
         self.totals = {name: float(total) for name, total in state["totals"].items()}
         self.counts = {name: int(count) for name, count in state["counts"].items()}
 
@@ -228,7 +228,7 @@ def find(names: Sequence[str]) -> dict[str, UpdateMetric]:
     """Return third parties' metrics by column: the `name` of package.module:name.
 
     Raises:
-        BadInput: one cannot be imported, or its column is taken.
+        BadInput: a metric cannot be imported, or its column name is taken.
     """
     found: dict[str, UpdateMetric] = {}
     for name in names:
@@ -256,7 +256,7 @@ def measure(metrics: Mapping[str, UpdateMetric], update: Any, batch: Any) -> dic
         batch: its `data.Batch`.
 
     Raises:
-        BadInput: one raised, or gave something else than a number.
+        BadInput: a metric raised, or returned something other than a number.
     """
     values: dict[str, Tensor | float] = {}
     for name, metric in metrics.items():
@@ -266,9 +266,9 @@ def measure(metrics: Mapping[str, UpdateMetric], update: Any, batch: Any) -> dic
             raise BadInput(f"metrics: {name} failed: {type(error).__name__}: {error}") from error
         if isinstance(value, Tensor) and value.ndim:
             raise BadInput(
-                f"metrics: {name} gave a tensor of shape {list(value.shape)}; a number or 0-dim tensor is needed."
+                f"metrics: {name} returned a tensor of shape {list(value.shape)}; a number or 0-dim tensor is needed."
             )
         if not isinstance(value, Tensor | int | float):
-            raise BadInput(f"metrics: {name} gave a {type(value).__name__}; a number or 0-dim tensor is needed.")
+            raise BadInput(f"metrics: {name} returned a {type(value).__name__}; a number or 0-dim tensor is needed.")
         values[name] = value
     return values

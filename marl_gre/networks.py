@@ -20,13 +20,13 @@ from marl_gre_envs.vector import VectorEnv
 
 
 class Networks(nn.Module):
-    """An agent and the mixer of its values: what a run trains, saves and is judged by.
+    """An agent and the mixer of its values, which a run trains and saves.
 
     Args:
         agent: the agents' shared network.
         mixer: any `Mixer`.
-        central: further networks that are trained beside these, whose values are the targets of both; nobody acts by
-            them, so their mixer need not be monotonic.
+        central: further networks that are trained with these and provide the targets of both; no agent acts on them, so
+            their mixer need not be monotonic.
     """
 
     def __init__(self, agent: Agent, mixer: Mixer, central: "Networks | None" = None):
@@ -37,17 +37,17 @@ class Networks(nn.Module):
 
     @torch.no_grad()
     def values(self, batch: Batch) -> tuple[AgentValues, Tensor]:
-        """Return what the mixer is given for the Q steps of a batch: values [1,Q,N] and state [1,Q,S]."""
+        """Return the mixer's inputs for the Q steps of a batch: values [1,Q,N] and state [1,Q,S]."""
         agent_qs = self.agent(batch.obs, batch.actions, batch.episodes)
         values = losses.taken(agent_qs[batch.now][None], batch.actions[None], batch.action_mask[batch.now][None])
         return values, batch.state[batch.now][None]
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of a `train.device` setting; auto means the CPU until CUDA has been measured.
+    """Return the device of a `train.device` option; auto is the CPU, on which more runs fit at once.
 
     Raises:
-        BadInput: cuda is asked for and not there.
+        BadInput: cuda is asked for and not available.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise BadInput("train.device: found cuda, but torch sees no CUDA device here; use auto or cpu.")
@@ -55,15 +55,15 @@ def pick_device(name: str) -> torch.device:
 
 
 def build(config: RunConfig, env: VectorEnv, training: bool = True) -> Networks:
-    """Return networks with the initial weights of the run's seed; torch's global generator is left alone.
+    """Return networks with the initial weights of the run's seed, without touching torch's global generator.
 
     Args:
         config: the run.
         env: its environment.
-        training: with the central networks, where the algorithm has any; acting does without.
+        training: whether to include the central networks, which acting does not need.
 
     Raises:
-        BadInput: agent or mixer cannot work with this environment.
+        BadInput: the agent or the mixer cannot work with this environment.
     """
     sizes, algorithm = EnvSizes.of(env), config.algorithm
     try:
@@ -99,7 +99,7 @@ def restore(run: FinishedRun, env: VectorEnv) -> Networks:
 
 @torch.no_grad()
 def try_agent(agent: Agent, sizes: EnvSizes) -> None:
-    """Unroll one step of an agent and play one, and check the shapes of what comes out.
+    """Unroll an agent for one step, act for one step, and check the shapes of the results.
 
     Raises:
         BadInput: they are not [1,N,A], or the agent raised.
@@ -114,7 +114,7 @@ def try_agent(agent: Agent, sizes: EnvSizes) -> None:
 
 @torch.no_grad()
 def try_mixer(mixer: Mixer, sizes: EnvSizes, regularise: Regularise = own) -> None:
-    """Mix two episodes of three steps and check the shapes of what comes out.
+    """Mix two episodes of three steps and check the shapes of the results.
 
     Raises:
         BadInput: they are not [B,T], or the mixer raised.
@@ -144,10 +144,10 @@ def _reported(network: nn.Module) -> Iterator[None]:
 
 
 def require_shape(name: str, value: object, shape: torch.Size) -> None:
-    """Require a tensor of this shape.
+    """Check that a result is a tensor of this shape.
 
     Raises:
-        BadInput: it is something else.
+        BadInput: it is not.
     """
     found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
     if found != list(shape):

@@ -1,4 +1,4 @@
-"""The YAML loader of params files, and errors in one line: the key's path, what was found and what is allowed.
+"""The YAML loader of params files, and its one-line errors: the key's path, what was found and what is allowed.
 
 The file is read with ruamel.yaml in YAML 1.2, the parser that DVC itself uses, so that `1e-4` is a number in both
 (PyYAML reads a string).
@@ -17,10 +17,10 @@ from marl_gre.errors import BadInput
 from marl_gre_envs.checks import one_of
 
 MAX_PARAMS_BYTES = 1_000_000
-"""A params file larger than this is a mistake, not a config."""
+"""Bytes of a params file; a larger one is a mistake, not a config."""
 
 MAX_VALUES = 100_000
-"""So is one with more values, its aliases written out."""
+"""Values in a params file after expanding aliases; more are a mistake, too."""
 
 
 def read_mapping(path: Path, sections: Iterable[str]) -> dict[str, Any]:
@@ -28,10 +28,10 @@ def read_mapping(path: Path, sections: Iterable[str]) -> dict[str, Any]:
 
     Args:
         path: the file.
-        sections: keys that the message names where it holds something else.
+        sections: keys that the error names if the file holds something else.
 
     Raises:
-        BadInput: the file is missing or unreadable, too large, or not such YAML; the message is one line.
+        BadInput: the file is missing, unreadable or too large, or is not a YAML mapping; the message is one line.
     """
     try:
         with path.open("rb") as file:

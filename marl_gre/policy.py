@@ -1,4 +1,4 @@
-"""Epsilon-greedy acting, and the schedule of epsilon."""
+"""Epsilon-greedy acting and the schedule of epsilon."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from marl_gre.config import TrainConfig
 
 
 def epsilon_at(env_steps: int, config: TrainConfig) -> float:
-    """Return epsilon, linear from start to finish over the first `epsilon_anneal_steps` environment steps."""
+    """Return epsilon, annealed linearly over the first `epsilon_anneal_steps` environment steps."""
     progress = min(env_steps / config.epsilon_anneal_steps, 1.0)
     return config.epsilon_start + progress * (config.epsilon_finish - config.epsilon_start)
 
@@ -16,7 +16,7 @@ class Policy:
     """Masked epsilon-greedy over an agent's values.
 
     Args:
-        agent: the network; its weights are read at the beginning of episodes.
+        agent: the network; its weights are read when episodes begin.
     """
 
     def __init__(self, agent: Agent):
@@ -34,5 +34,5 @@ class Policy:
         noise: np.ndarray | None,
         playing: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Return the actions of one step and remember them; see `marl_gre.agents.base.Actor.act`."""
+        """Choose the actions of one step; see `marl_gre.agents.base.Actor.act`."""
         return self.actor.act(obs, action_mask, epsilon, noise, playing)

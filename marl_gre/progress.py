@@ -10,12 +10,12 @@ LINE_INTERVAL_S = 10.0
 
 
 class Progress:
-    """Show how many of `total` units are done.
+    """Shows how many of `total` units are done.
 
     Args:
         total: units of work.
-        title: what is being done.
-        unit: its name, as in "env steps".
+        title: name of the work.
+        unit: name of the units, such as "env steps".
     """
 
     def __init__(self, total: int, title: str, unit: str):
@@ -28,7 +28,7 @@ class Progress:
         self.bar = tqdm(total=total, desc=title, unit=f" {unit}", dynamic_ncols=True) if terminal else None
 
     def update(self, done: int, note: str) -> None:
-        """Say how many units are done by now, and one short note."""
+        """Update the number of finished units and a short note."""
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(min(done, self.total) - self.bar.n)
@@ -39,6 +39,6 @@ class Progress:
         self.done = done
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Finish the display, leaving the bar as it is."""
         if self.bar is not None:
             self.bar.close()

@@ -1,7 +1,7 @@
-"""Gradient entropy regularisation as a part of its own, for any mixer: `gre_lambda` in an `algorithms` entry.
+"""Gradient entropy regularisation for any mixer: `gre_lambda` in an `algorithms` entry.
 
 Eq. 10 of https://arxiv.org/abs/2202.04427 adds lambda times the mean normalised entropy of dq_tot/dq to the loss. The
-credits come from the mixer's closed form where it has one, and are differentiated twice where it has none.
+credits come from the mixer's closed form where it has one, and from double differentiation where it has none.
 """
 
 from collections.abc import Callable
@@ -25,14 +25,14 @@ def own(mixer: "Mixer", values: "AgentValues", state: Tensor) -> tuple[Tensor, T
 
 
 class GradientEntropy(BaseModel):
-    """The regulariser with its keys in params.yaml; it moves the mixer's parameters only and takes 2 agents or more."""
+    """The regulariser with its keys in params.yaml; it trains the mixer only and needs at least two agents."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     results_version: ClassVar[int] = 1
 
     gre_lambda: float = Field(ge=0, description="weight of the entropy term")
-    gre_gradient: str = Field("exact", description="which of the mixer's credits: exact, or one that it names")
+    gre_gradient: str = Field("exact", description="which of the mixer's credits: `exact`, or another that it names")
     gre_eps: float = Field(1e-8, gt=0, description="added to each credit before normalising")
 
     def __call__(self, mixer: "Mixer", values: "AgentValues", state: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
-"""Episode replay that stores compact world states and recomputes what the agents saw.
+"""Episode replay that stores compact world states and recomputes the agents' observations.
 
-A step costs tens of bytes instead of thousands (TrafficJunction10: 5,400 for the observations alone); the
-environment's own `observe` makes the batch, bit-identical to what was seen.
+A step costs tens of bytes instead of thousands (TrafficJunction10: 5,400 for the observations alone); the environment's
+own `observe` makes the batch, bit-identical to what the agents saw.
 """
 
 import mmap
@@ -18,9 +18,9 @@ CHUNK_BYTES = 2**22
 class Replay:
     """The newest `capacity` episodes, by their numbers (0 = the first ever added).
 
-    Their arrays lie one after the other in chunks of memory of their own, each released with its last episode. In the
-    general heap they would lie between the large tensors of updates and keep the memory around them from being used
-    again: TrafficJunction10's 26 MB of episodes cost 270 MB.
+    Arrays lie one after another in memory chunks of their own, each released with its last episode. On the general heap
+    they would lie between the large tensors of updates and fragment it: TrafficJunction10's 26 MB of episodes cost 270
+    MB.
     """
 
     def __init__(self, capacity: int):
@@ -34,7 +34,7 @@ class Replay:
         return len(self.kept)
 
     def add(self, episode: Episode) -> None:
-        """Add an episode; it replaces the oldest one when the replay is full."""
+        """Add an episode, replacing the oldest one if the replay is full."""
         self.kept[self.added] = replace(
             episode,
             world={name: self._kept(values) for name, values in episode.world.items()},
@@ -55,7 +55,7 @@ class Replay:
         return copy
 
     def sample(self, count: int, generator: np.random.Generator) -> list[Episode]:
-        """Return `count` different episodes, uniformly at random."""
+        """Return `count` distinct episodes, drawn uniformly."""
         oldest = self.added - len(self)
         return [self.kept[oldest + i] for i in generator.choice(len(self), count, replace=False).tolist()]
 
@@ -72,7 +72,7 @@ class Replay:
         return safetensors.numpy.save(arrays)
 
     def restore(self, segment: bytes, first: int) -> None:
-        """Add the episodes of a segment again, whose first had this number; segments come in order, without gaps."""
+        """Add the episodes of a segment whose first has the given number; segments come in order, without gaps."""
         arrays = safetensors.numpy.load(segment)
         world = {name.removeprefix("world."): arrays[name] for name in arrays if name.startswith("world.")}
         self.added = first

@@ -14,7 +14,7 @@ from marl_gre_envs.vector import VectorEnv
 
 
 def make_env(key: str, config: EnvConfig, num_envs: int) -> VectorEnv:
-    """Return parallel environments of a declared kind that stay at their end until the next reset.
+    """Return parallel environments of a declared kind; a finished one stays frozen until the next reset.
 
     Raises:
         BadInput: the environment cannot be made from its entry in params.yaml.
@@ -41,7 +41,7 @@ def play(
         seeds: one per environment [E].
         epsilon: probability of a random action.
         noise: uniform numbers for exploration [L,2,E,N] with L the episode limit; None is greedy.
-        record: whether the episodes hold their worlds; returns and lengths need none.
+        record: whether to store worlds; returns and lengths do not need them.
 
     Raises:
         EnvironmentFailed: the environment raised; the message names the seeds.
@@ -87,13 +87,13 @@ def play(
     for episode in episodes:
         if not np.isfinite(episode.reward).all():
             raise NonFinite(
-                f"the environment gave a reward that is not finite in the episode with seed {episode.seed}."
+                f"the environment returned a reward that is not finite in the episode with seed {episode.seed}."
             )
     return episodes
 
 
 def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int], record: bool = True) -> list[Episode]:
-    """Play one greedy episode for each seed, as many at once as there are environments; `record` as for `play`."""
+    """Play one greedy episode per seed, in parallel as far as there are environments; `record` as in `play`."""
     episodes: list[Episode] = []
     for start in range(0, len(seeds), env.num_envs):
         chunk = list(seeds[start : start + env.num_envs])
@@ -121,5 +121,5 @@ def _some(seeds: Sequence[int]) -> str:
 
 
 def win_rate(episodes: Sequence[Episode]) -> float:
-    """Return the share of episodes won, NaN where there is nothing to win."""
+    """Return the share of episodes won, 0 to 1; NaN where the environment has no victory."""
     return float("nan") if episodes[0].won is None else float(np.mean([episode.won for episode in episodes]))

@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Purpose(IntEnum):
-    """What a draw is for; the numbers are part of every run's results and never change."""
+    """The purposes of random draws; the numbers affect every run's results and never change."""
 
     INIT = 0  # network weights; index 0
     ENV = 1  # training episodes; index = episode number
@@ -18,6 +18,7 @@ class Purpose(IntEnum):
     REPLAY = 3  # sampled batches; index = update number
     TEST = 4  # greedy tests during training; index = test episode
     EVAL = 5  # the evaluation of the final policy; index = evaluation episode
+    SHAPLEY = 6  # orders of agents whose contributions are measured; index = game
 
 
 def rng(seed: int, purpose: Purpose, index: int) -> np.random.Generator:
@@ -25,8 +26,8 @@ def rng(seed: int, purpose: Purpose, index: int) -> np.random.Generator:
 
     Args:
         seed: the run's seed, 0 or more.
-        purpose: what the numbers are for.
-        index: which of them, 0 or more (an episode or update number).
+        purpose: use of the numbers.
+        index: 0 or more, such as an episode or update number.
     """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(int(purpose), index))))
 

@@ -1,19 +1,19 @@
-"""How uneven the agents' shares of credit are, and whether the step's state or the agent's index makes them so.
+"""How uneven the agents' shares of credit are, and whether the state or the agent's index explains it.
 
-The entropy (credit.py) says how even shares are on average. Two numbers here ask what the rest follows: `shift`
-compares the shares of a step with those of the same step under another step's state, and `by_agent` splits the squared
-unevenness into what each agent has on every step and what changes from step to step.
+The entropy (credit.py) says how even the shares are on average. Two numbers here ask what the unevenness depends on:
+`shift` compares the shares of a step with those of the same step under another step's state, and `by_agent` splits the
+squared unevenness into a part that is constant for each agent and a part that changes from step to step.
 """
 
 import torch
 from torch import Tensor
 
 EVEN = 1e-6
-"""Unevenness that float32 rounding may leave between equal credits."""
+"""Unevenness of equal credits that float32 rounding can cause."""
 
 
 def shares(credits: Tensor) -> Tensor:
-    """Return each agent's share of the size of the credits, even where there is none.
+    """Return each agent's share of the absolute credits; equal shares where all credits are 0.
 
     Args:
         credits: dq_tot/dq_i [...,N]; of either sign where a mixer is not monotonic (see `credit.gradient_entropy`).
@@ -30,10 +30,10 @@ def unevenness(shares: Tensor) -> Tensor:
     """Return the L1 distance from even shares, sum_i |p_i - 1/N|.
 
     Args:
-        shares: [...,N], as from `shares`.
+        shares: [...,N], returned by `shares`.
 
     Returns:
-        Distances [...], 0 (all agents have the same) to 2 (N - 1) / N (one has everything).
+        Distances [...], 0 (equal shares) to 2 (N - 1) / N (one agent has everything).
     """
     return (shares - 1 / shares.shape[-1]).abs().sum(-1)
 
@@ -58,7 +58,7 @@ def by_agent(shares: Tensor) -> float | None:
     """Return how much of the squared unevenness the agent's index fixes.
 
     With the deviations d_qi = p_qi - 1/N of Q steps, sum_i (mean_q d_qi)^2 / sum_i mean_q d_qi^2: the part that a
-    constant share for each agent leaves none of.
+    constant share per agent explains.
 
     Args:
         shares: [Q,N].

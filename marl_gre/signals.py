@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGINT, SIGTERM and SIGHUP are noted, and acted on where nothing is half done."""
+"""Requests to stop: SIGINT, SIGTERM and SIGHUP are noted, and obeyed where nothing is half done."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def noted() -> Iterator[list[int]]:
-    """Collect the signals of STOP that arrive in the block, in a list that the block may look at.
+    """Collect the signals of STOP that arrive during the block in a list that the block may inspect.
 
     A handler also matters to child processes: a signal that is ignored stays ignored in them, a handled one does not.
     """
@@ -32,6 +32,6 @@ def noted() -> Iterator[list[int]]:
 
 
 def stop_if(received: Sequence[int], advice: str) -> None:
-    """Raise Stopped if a signal came; the advice tells the user how to go on."""
+    """Raise Stopped if a signal has arrived; the advice tells the user how to continue."""
     if received:
         raise Stopped(f"stopped by {signal.Signals(received[0]).name}; {advice}", received[0])

@@ -1,10 +1,10 @@
 """Summaries and tests of a handful of training runs: interquartile means, bootstrap and Student intervals, probability
 of improvement, two one-sided tests.
 
-Every function is pure: the resampling generator is made from a `seed` argument, and where all resamples of the runs
-are no more than were asked for (five runs have 5^5 = 3,125) they are enumerated instead of drawn. The measures are
-those of Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264). Percentile bootstraps under-cover with few runs: in
-2,000 simulated benchmarks with normally distributed scores, nominal 95 % intervals of the interquartile mean held the
+Every function is pure: the resampling generator is made from a `seed` argument, and where all resamples of the runs are
+no more than requested (five runs have 5^5 = 3,125) they are enumerated instead of drawn. The measures are those of
+Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264). Percentile bootstraps under-cover with few runs: in 2,000
+simulated benchmarks with normally distributed scores, nominal 95 % intervals of the interquartile mean contained the
 truth in 76 % (3 runs), 90 % (5 runs) and 94 % (10 runs) of cases, those of the mean in 76, 84 and 90 %
 (tests/test_stats.py, slow).
 """
@@ -21,18 +21,18 @@ Statistic = Callable[[Array], Array]
 """Reduces the last axis."""
 
 SKETCH_POINTS = 200
-"""Values that stand for one quantile sketch when sketches are pooled."""
+"""Number of values that represent one quantile sketch when sketches are pooled."""
 
 MOST_SEEDS = 1000
-"""More than anybody will run: beyond it `seeds_to_decide` names no number."""
+"""Greatest number that `seeds_to_decide` returns; nobody will run more."""
 
 NUMBER_CONFIDENCE = 0.8
-"""Of the interval of `SeedsNeeded`."""
+"""Confidence of the interval of `SeedsNeeded`."""
 
 
 @dataclass(frozen=True)
 class SeedsNeeded:
-    """How many seeds would decide; None is more than `MOST_SEEDS`."""
+    """Number of seeds that would decide a claim; None is more than `MOST_SEEDS`."""
 
     about: int | None  # with the mean and the spread found
     least: int | None  # at the ends of the `NUMBER_CONFIDENCE` interval of their ratio
@@ -47,8 +47,8 @@ def mean(values: ArrayLike) -> Array:
 def iqm(values: ArrayLike) -> Array:
     """Return the interquartile mean over the last axis.
 
-    The lowest and the highest floor(n/4) of the n values are dropped and the rest is averaged: with up to three values
-    it is the mean, with five the mean of the middle three. It equals `scipy.stats.trim_mean(values, 0.25, axis=-1)`.
+    The lowest and the highest floor(n/4) of the n values are dropped and the rest averaged: the mean of up to three
+    values, the mean of the middle three of five. It equals `scipy.stats.trim_mean(values, 0.25, axis=-1)`.
     """
     ordered = np.sort(_finite(values), axis=-1)
     cut = ordered.shape[-1] // 4
@@ -67,13 +67,13 @@ def bootstrap_interval(
 
     Args:
         scores: one score per run [R], or per run and task [R,M]; runs are resampled within each task.
-        statistic: of the pooled scores, over the last axis.
+        statistic: reduces the last axis, which holds the pooled scores.
         resamples: most bootstrap samples; all there are where they are fewer.
         confidence: between 0 and 1.
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     Returns:
-        The interval's lower and upper end; both equal the statistic when there is one run.
+            The interval's lower and upper ends; both equal the statistic if there is one run.
 
     Raises:
         ValueError: no scores, or scores that are not finite.
@@ -96,11 +96,11 @@ def bootstrap_band(
 ) -> tuple[Array, Array]:
     """Return the pointwise bootstrap interval of a statistic over runs along curves.
 
-    Whole runs are resampled, the same ones at every point, so that the band is as smooth as the curves.
+    Whole runs are resampled, the same ones at every point, which makes the band as smooth as the curves.
 
     Args:
         curves: one curve per run [R,T].
-        statistic: over runs, given as the last axis.
+        statistic: reduces the last axis, which holds the runs.
         resamples: most bootstrap samples; all there are where they are fewer.
         confidence: between 0 and 1, for each point.
         seed: of the resampling.
@@ -146,7 +146,7 @@ def probability_of_improvement_interval(
         seed: of the resampling.
 
     Raises:
-        ValueError: paired scores of different number.
+        ValueError: paired scores differ in number.
     """
     x, y = _finite(x), _finite(y)
     if paired and len(x) != len(y):
@@ -162,10 +162,10 @@ def probability_of_improvement_interval(
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Student's t interval of the mean of one value per seed; of paired seeds, give their differences.
+    """Return Student's t interval of the mean of one value per seed; for paired seeds pass their differences.
 
-    With normally distributed values it holds the true mean in `confidence` of cases however few they are, which the
-    bootstraps here do not. Equal values have no width.
+    For normally distributed values it contains the true mean in a share `confidence` of cases, however few the values
+    are; the bootstraps here do not. Equal values give an interval of width 0.
 
     Args:
         values: [R], two or more.
@@ -207,11 +207,11 @@ def seeds_to_decide(
     With n new seeds the t interval ends before a bound at a distance of d standard deviations where a t statistic with
     n - 1 degrees of freedom and the noncentrality sqrt(n) d exceeds Student's quantile; its distribution gives the
     power exactly. `about` is the smallest n with that power if the mean and the standard deviation are as in `values`.
-    Where the mean lies between two finite bounds, the interval must end before both, and the power is at least the
-    sum of the two less 1.
+    Where the mean lies between two finite bounds, the interval must end before both, and the power is at least the sum
+    of the two less 1.
 
-    The few values know d badly: `least` and `most` are the numbers at the ends of the exact interval of the distance to
-    the nearer bound (the noncentralities that give the statistic found with probability 90 % and 10 %). With values
+    A few values estimate d badly: `least` and `most` are the numbers at the ends of the exact interval of the distance
+    to the nearer bound (the noncentralities that give the statistic found with probability 90 % and 10 %). With values
     that do not decide at `confidence`, the same interval at that confidence reaches 0, and the number has no upper end.
 
     Returns:
@@ -249,7 +249,8 @@ def holm(p_values: ArrayLike) -> Array:
     """Return p-values adjusted for a family of tests by Holm's step-down method, in the same order.
 
     The k-th smallest of m is multiplied by m - k + 1, kept at or above the smaller ones and at or below 1 (Holm 1979,
-    https://www.jstor.org/stable/4615733): those below alpha are all right with probability 1 - alpha or more.
+    https://www.jstor.org/stable/4615733). With probability 1 - alpha or more, no true null hypothesis is among those
+    below alpha.
     """
     array = _finite(p_values)
     order = np.argsort(array, kind="stable")
@@ -264,7 +265,7 @@ def mean_height(steps: ArrayLike, values: ArrayLike, start: float, end: float) -
 
     Args:
         steps: increasing [T], reaching from `start` or before to `end` or after.
-        values: the curve at these steps [T], straight between them.
+        values: the curve at these steps [T], linear between them.
         start: where the area begins.
         end: where it ends.
 
@@ -283,13 +284,13 @@ def pooled_quantiles(sketches: ArrayLike, levels: ArrayLike, at: ArrayLike) -> A
     """Return quantiles of the equal-weight mixture of distributions of which only quantiles are known.
 
     Each sketch is read as a piecewise linear quantile function and stands for `SKETCH_POINTS` values at evenly spaced
-    levels; the quantiles are those of all these values together. Below the second and above the last but one level
-    of the sketches they are rough, because distributions are not uniform in their tails.
+    levels; the quantiles are those of all these values together. Below the second and above the last but one level of
+    the sketches they are rough, because distributions are not uniform in their tails.
 
     Args:
         sketches: quantiles of each distribution [R,K].
         levels: their K levels, increasing, from 0 to 1.
-        at: wanted levels [P], 0 to 1.
+        at: levels of the wanted quantiles [P], 0 to 1.
 
     Returns:
         Quantiles [P].

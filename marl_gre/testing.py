@@ -1,7 +1,7 @@
 """The conformance kit: check an environment, a mixer or an agent of your own from your tests.
 
-Each raises a ConformanceError at the first broken promise; the checks themselves are in `marl_gre.conformance`, which
-also runs as a pytest suite.
+Each function raises a ConformanceError at the first broken promise. The checks themselves are in
+`marl_gre.conformance`, which also runs as a pytest suite.
 """
 
 from collections.abc import Callable, Collection
@@ -30,22 +30,22 @@ def check_env(
     episodes: int = 5,
     max_steps: int = 10_000,
 ) -> None:
-    """Check that a PettingZoo parallel env keeps every promise that training and its reproducibility rest on.
+    """Check that a PettingZoo parallel environment keeps every promise that reproducible training depends on.
 
     Plays whole episodes of masked random actions and compares exactly: spaces, dtypes, masks, seeding, separate
     instances, no global random state, rewards, ends, illegal actions, pickling (`ENV_CHECKS` lists all).
 
     Args:
-        make_env: builds the env without arguments; a partial for keywords.
+        make_env: builds the environment without arguments; use functools.partial for keywords.
         ends: the ends that random play must reach: "terminated" (goal, loss), "truncated" (time limit) or both.
         shared_reward: whether every agent receives the same reward.
-        stochastic: whether the seed matters; False for a deterministic env.
+        stochastic: whether the seed matters; False for a deterministic environment.
         seeds: seeds 0 to seeds - 1 are played.
         episodes: whole episodes per seed.
         max_steps: an episode that runs longer counts as endless.
 
     Raises:
-        ConformanceError: with one line that names the first defect.
+        ConformanceError: a promise is broken; the message is one line that names the first defect.
         ValueError: for an unknown end.
     """
     case = EnvUnderTest(make_env, ends, shared_reward, stochastic, seeds, episodes, max_steps)
@@ -61,7 +61,7 @@ def check_mixer(
     regulariser_detached: bool = True,
     max_agents: int = 8,
 ) -> None:
-    """Check that a mixer keeps every promise that the learner and the gradient entropy rest on.
+    """Check that a mixer keeps every promise that the learner and the gradient entropy depend on.
 
     Built as `mixer_class(sizes, config)` and called as `mixer(values, state)` and as `mixer.mix_and_regularise(values,
     state)`, in float64, with 1 to max_agents agents (1 only if the mixer does not refuse it with a ValueError). The
@@ -69,13 +69,13 @@ def check_mixer(
 
     Args:
         mixer_class: a subclass of `marl_gre.mixers.Mixer`.
-        config: what to build it with; its `Config()` if None.
-        monotonic: whether dq_tot/dq_i >= 0, so that the agents' greedy actions are a greedy joint action.
+        config: the mixer's config; its `Config()` if None.
+        monotonic: whether dq_tot/dq_i >= 0, so that the agents' greedy actions form a greedy joint action.
         regulariser_detached: whether the regulariser has gradients for the mixer's parameters only.
-        max_agents: largest team that is tried.
+        max_agents: size of the largest team tested.
 
     Raises:
-        ConformanceError: with one line that names the first defect.
+        ConformanceError: a promise is broken; the message is one line that names the first defect.
     """
     case = MixerUnderTest(mixer_class, config, monotonic, regulariser_detached, max_agents)
     for check in MIXER_CHECKS.values():
@@ -83,9 +83,9 @@ def check_mixer(
 
 
 def check_agent(agent_class: type[Agent], **options: Any) -> None:
-    """Check that an agent keeps every promise that the learner and the rollout rest on.
+    """Check that an agent keeps every promise that the learner and the rollout depend on.
 
-    Built as `agent_class(sizes, hidden_dim, **options)`; unrolled in float64 and played in float32. Most of all:
+    Built as `agent_class(sizes, hidden_dim, **options)`; unrolled in float64 and played in float32. The main promises:
     unrolling equals stepping, episodes and environments do not influence each other, and everything is deterministic.
 
     Args:
@@ -93,7 +93,7 @@ def check_agent(agent_class: type[Agent], **options: Any) -> None:
         options: its own options, as in params.yaml.
 
     Raises:
-        ConformanceError: with one line that names the first defect.
+        ConformanceError: a promise is broken; the message is one line that names the first defect.
     """
     case = AgentUnderTest(agent_class, options)
     for check in AGENT_CHECKS.values():

@@ -1,7 +1,7 @@
-"""The schedule of training, as PyMARL's: one run of one algorithm on one environment with one seed.
+"""The training schedule, PyMARL's: one run of one algorithm on one environment with one seed.
 
 A round is one episode, then one gradient step once the replay holds a batch (`train.episodes_per_round` and
-`updates_per_round` make it more of either); a greedy test whenever a multiple of `test_interval_steps` is reached, the
+`updates_per_round` raise either number); a greedy test whenever a multiple of `test_interval_steps` is reached, the
 first before any training.
 """
 
@@ -29,11 +29,11 @@ from marl_gre.storage.weights import tensors_of
 from marl_gre_envs.vector import VectorEnv
 
 LAST_TESTS = 5
-"""`final_return` is the mean of this many last tests."""
+"""Number of last tests whose mean is `final_return`."""
 
 
 class Trainer:
-    """All state of a training run, advanced one round at a time."""
+    """The complete state of a training run, advanced one round at a time."""
 
     def __init__(self, config: RunConfig):
         self.config = config
@@ -55,7 +55,7 @@ class Trainer:
         self.failed_batch: Batch | None = None  # what an update failed on
 
     def run(self) -> Iterator[str]:
-        """Train to the end, from wherever it stands; yield a short note after every round."""
+        """Train from the current state to the end; yield a short note after every round."""
         if not self.tests:
             self.test_if_due()
         while self.env_steps < self.config.env.total_steps:
@@ -68,7 +68,7 @@ class Trainer:
             yield self.note()
 
     def play_round(self) -> None:
-        """Play the episodes of a round with exploration into the replay."""
+        """Play the episodes of a round with exploration and add them to the replay."""
         seed, env = self.config.seed, self.env
         numbers = range(self.episodes, self.episodes + env.num_envs)
         shape = (env.episode_limit, 2, 1, env.n_agents)
@@ -81,7 +81,7 @@ class Trainer:
             self.means.add(of_episode(episode, epsilon))
 
     def update(self) -> None:
-        """Take one gradient step; measure the entropy when due."""
+        """Take one gradient step, and measure the entropy when due."""
         train = self.config.train
         sampled = self.replay.sample(train.batch_episodes, rng(self.config.seed, Purpose.REPLAY, self.updates))
         batch = collate(sampled, self.env, train.timeout_is_terminal).to(self.device)
@@ -110,7 +110,7 @@ class Trainer:
             self.entropy_due = due + interval
 
     def test_if_due(self) -> None:
-        """Play the greedy test when a multiple of the interval, or the end, is reached; note the training up to it."""
+        """Play the greedy test at every multiple of the interval and at the end, and record the training up to it."""
         total, interval = self.config.env.total_steps, self.config.env.test_interval_steps
         ended = self.env_steps >= total
         if self.env_steps < self.test_due and not ended:
@@ -131,7 +131,7 @@ class Trainer:
             self.training.append(dict.fromkeys(names, math.nan) | counters | self.means.take())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all state but the replay, which is kept in pieces of its own.
+        """Return all state except the replay, which is stored in segments of its own.
 
         Returns:
             "tensors": of the learner, by name; "numbers": counters and measurements as nested lists and dicts.
@@ -163,7 +163,7 @@ class Trainer:
         return {"tensors": tensors_of(parts), "numbers": numbers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state that `state_dict` returned."""
+        """Restore a state that `state_dict` returned."""
         learner = self.learner
         parts: dict[str, dict[str, torch.Tensor]] = {}
         for name, value in state["tensors"].items():
@@ -194,13 +194,13 @@ class Trainer:
         return {ENTROPY: self.entropies, TRAINING: self.training, TESTS: self.tests}
 
     def note(self) -> str:
-        """Return the newest test in a few words."""
+        """Return the latest test result in a few words."""
         test = self.tests[-1]
         wins = "" if test["win_rate"] != test["win_rate"] else f", win rate {test['win_rate']:.0%}"
         return f"test return {test['episode_return_mean']:.1f}{wins}"
 
     def record(self) -> dict:
-        """Return the content of train.json; no times in it."""
+        """Return the content of train.json, which contains no times."""
         returns = [float(row["episode_return_mean"]) for row in self.tests]
         return {
             "schema": SCHEMA,
@@ -233,7 +233,7 @@ def make_learner(config: RunConfig, networks: Networks, device: torch.device) ->
 
 
 def greedy_test(config: RunConfig, env: VectorEnv, policy: Policy) -> dict[str, float]:
-    """Return what the run's test episodes come to, played greedily."""
+    """Return the results of the run's test episodes, played greedily."""
     seeds = [episode_seed(config.seed, Purpose.TEST, i) for i in range(config.env.test_episodes)]
     played = play_greedily(env, policy, seeds, record=False)
     returns = np.array([episode.episode_return for episode in played])
@@ -246,7 +246,7 @@ def greedy_test(config: RunConfig, env: VectorEnv, policy: Policy) -> dict[str, 
 
 
 def of_episode(episode: Episode, epsilon: float) -> dict[str, float]:
-    """Return what a training episode adds to training.csv."""
+    """Return the values that a training episode contributes to training.csv."""
     return {
         "epsilon": epsilon,
         "episode_return_mean": episode.episode_return,
@@ -256,7 +256,7 @@ def of_episode(episode: Episode, epsilon: float) -> dict[str, float]:
 
 
 def of_update(update: Update) -> dict[str, torch.Tensor]:
-    """Return what an update adds to training.csv; nothing is read from the device here."""
+    """Return the values that an update contributes to training.csv, without reading from the device."""
     return {
         "td_loss": update.td_loss,
         "regulariser": update.regulariser,

@@ -33,17 +33,16 @@ def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int
         tests.append([due, due, due // 100, due // 100, mean, 5.0, 100.0, ""])
     write_csv(folder / "tests.csv", metrics.columns("tests.csv"), tests)
     spread = {"qmix": 0.02, "qmix_gre": 0.06}.get(config.algorithm.mixer, 0.0)
+    has_function = config.algorithm.mixer == "qplex"
     rows = []
     for due in range(min(3000, total), total + 1, config.env.entropy_interval_steps):
         low = 1 - spread * (1 + 0.1 * generator.normal())
         quantiles = [min(1.0, low + (1 - low) * q) for q in QUANTILES]
         released = [""] * 22 if spread == 0 else [np.mean(quantiles) + 0.001, *quantiles]
-        rows.append([due, due, due // 100, np.mean(quantiles), *quantiles, *released])
-    write_csv(
-        folder / "entropy.csv",
-        [name for name in metrics.columns("entropy.csv") if not name.startswith("function_")],
-        rows,
-    )
+        function = [np.mean(quantiles) - 0.1, *(q - 0.1 for q in quantiles)] if has_function else []
+        rows.append([due, due, due // 100, np.mean(quantiles), *quantiles, *released, *function])
+    names = [name for name in metrics.columns("entropy.csv") if has_function or not name.startswith("function_")]
+    write_csv(folder / "entropy.csv", names, rows)
     returns = [row[4] for row in tests]
     write_json(
         folder / "train.json",
@@ -75,6 +74,7 @@ def write_evaluation(params: Params, results: Path, env: str, algorithm: str, se
             "algorithm": algorithm,
             "seed": seed,
             "config_hash": config.identity(),
+            "weights_sha256": "made up",
             "episodes": [{"seed": 1, "return": value, "length": 100, "terminated": False}],
             "episode_return_mean": value,
             "episode_return_iqm": value,
@@ -88,6 +88,19 @@ def write_evaluation(params: Params, results: Path, env: str, algorithm: str, se
             "share_unevenness_by_agent": 0.2,
             "entropy_quantiles": {f"{q:g}": 0.98 for q in QUANTILES},
         },
+    )
+
+
+def write_games(results: Path, env: str, algorithm: str, seed: int, games: list[dict], weights="made up") -> None:
+    """Write what `python -m benchmarks.shapley` does, for games with phase, shares and Shapley values."""
+    filled = [
+        {"episode_seed": place, "step": 0, "exact": True, "nobody": 0.0, "everybody": sum(game["shapley"]),
+         "errors": [0.0] * len(game["shares"]), **game}
+        for place, game in enumerate(games)
+    ]  # fmt: skip
+    write_json(
+        results / "evaluation" / env / algorithm / f"{seed}.shapley.json",
+        {"schema": 1, "env": env, "algorithm": algorithm, "seed": seed, "weights_sha256": weights, "games": filled},
     )
 
 

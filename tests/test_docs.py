@@ -75,6 +75,14 @@ def test_the_code_on_a_page_runs(path, tmp_path, monkeypatch):
             del sys.modules[module]
 
 
+def test_scripts_for_other_libraries_are_short():
+    lengths = [
+        len(code.splitlines()) for _, language, code in blocks(DOCS / "how-to/interop.md") if language == "python"
+    ]
+    assert len(lengths) == 5  # SuperSuit, TorchRL, third parties, EPyMARL, BenchMARL
+    assert max(lengths) <= 40
+
+
 def shell(line, folder, monkeypatch):
     """Run a command of this package or pytest; anything else cannot be marked to run."""
     program, *arguments = shlex.split(line)
@@ -111,24 +119,36 @@ def test_generated_tables_are_current(path):
         assert text.split(begin)[1].split(end)[0].strip() == content.strip(), "run: python -m benchmarks.site"
 
 
-def sizes_on(path, heading):
-    """The expressions in the column of numbers of the table below a heading."""
+def column(path, heading, name):
+    """The cells of a column of the table below a heading."""
     section = path.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
     rows = [row.strip("|").split("|") for row in section.splitlines() if row.startswith("|")]
-    at = next(i for i, cell in enumerate(rows[0]) if cell.strip() == "numbers")
+    at = next(i for i, cell in enumerate(rows[0]) if cell.strip() == name)
     return [row[at].strip().strip("`") for row in rows[2:]]
 
 
+def sizes(path, heading, names):
+    """The values of the expressions in the column of numbers."""
+    return [eval(size, {}, names) for size in column(path, heading, "numbers")]  # noqa: S307
+
+
 def total(path, heading, names):
-    """What those expressions add up to."""
-    return sum(eval(size, {}, names) for size in sizes_on(path, heading))  # noqa: S307
+    """What they add up to."""
+    return sum(sizes(path, heading, names))
+
+
+def first_indices(path, heading, names):
+    """Where each row of the table begins."""
+    return [str(sum(sizes(path, heading, names)[:i])) for i in range(len(sizes(path, heading, names)))]
 
 
 @pytest.mark.parametrize("view", [(1, 1), (2, 1)])
 def test_the_entries_of_lumberjacks_observation_add_up(view):
     with marl_gre_envs.make_vec("lumberjacks_v1", agent_view=view) as env:
         names = {"view_cells": (2 * view[0] + 1) * (2 * view[1] + 1)}
-        assert total(DOCS / "environments/lumberjacks.md", "Observation", names) == env.obs_dim
+        page = DOCS / "environments/lumberjacks.md"
+        assert total(page, "Observation", names) == env.obs_dim
+        assert column(page, "Observation", "first index") == first_indices(page, "Observation", names)
 
 
 def test_the_entries_of_traffic_junctions_observation_add_up():
@@ -151,6 +171,9 @@ def test_the_entries_of_smacs_observation_and_state_add_up(name):
     page = DOCS / "environments/smac.md"
     assert total(page, "Observation", names) == interface.obs_dim
     assert total(page, "State", names) == interface.state_dim
+    if name == "3s5z":
+        for heading in ("Observation", "State"):
+            assert column(page, heading, "first index on 3s5z") == first_indices(page, heading, names)
 
 
 def test_every_environment_and_mixer_is_on_a_page():

@@ -287,7 +287,7 @@ def test_strict_raises_and_changes_nothing():
     before = vec.get_world()
     actions = np.zeros((3, 3), int)
     actions[2, 1] = 5
-    with pytest.raises(ValueError, match=r"illegal action 5 of agent_1 in copy 2; legal are \[0, 1, 2, 3, 4\]\."):
+    with pytest.raises(ValueError, match=r"illegal action 5 of agent_1 in environment 2; legal are \[0, 1, 2, 3, 4\]"):
         vec.step(actions)
     same(before, vec.get_world())
 
@@ -362,7 +362,7 @@ BAD_OPTIONS = [
     (
         "traffic_junction_v0",
         GOOD_CARS | {"route": [0, -1]},
-        r"route must be 1, 2, 3, or -1 for none yet; car 0 of copy 0",
+        r"route must be 1, 2, 3, or -1 for none yet; car 0 of environment 0",
     ),
     ("traffic_junction_v0", GOOD_CARS | {"route": [-1, -1]}, r"on the road must have a route from 1 to 3; car 0"),
     ("traffic_junction_v0", GOOD_CARS | {"pos": [(0, 0), (0, 0)]}, r"must be in row or column 1 or 2; car 0"),

@@ -166,7 +166,7 @@ def test_an_illegal_action_is_replaced_and_counted_or_raises():
     np.testing.assert_array_equal(replaced.obs, stayed.obs)
     strict = from_parallel_env(corridor.parallel_env, 2, strict=True)
     strict.reset(seed=0)
-    with pytest.raises(ValueError, match=r"illegal action -1 of agent_1 in copy 1; legal are \[0"):
+    with pytest.raises(ValueError, match=r"illegal action -1 of agent_1 in environment 1; legal are \[0"):
         strict.step([[0, 0], [0, -1]])
 
 
@@ -250,7 +250,7 @@ def test_team_rewards():
     assert vec.reward[0] == -0.1
     vec = from_parallel_env(factory, team_reward="shared", **kwargs)
     vec.reset(seed=0)
-    with pytest.raises(ValueError, match=r'team_reward="shared", but the agents got different rewards \[1.0, 2.0\]'):
+    with pytest.raises(ValueError, match=r'team_reward="shared", but the agents received different rewards \[1.0'):
         vec.step([[0, 0]])
     with pytest.raises(ValueError, match=r"unknown team_reward 'summ'; did you mean 'sum'\?"):
         from_parallel_env(factory, team_reward="summ", **kwargs)
@@ -349,8 +349,8 @@ def test_an_env_that_cannot_be_used_is_refused_in_one_line(factory, kwargs, mess
 @pytest.mark.parametrize(
     ("what", "error", "message"),
     [
-        ("observation", FloatingPointError, r"an observation or state that is not finite \(copy 1\)"),
-        ("state", FloatingPointError, r"an observation or state that is not finite \(copy 1\)"),
+        ("observation", FloatingPointError, r"an observation or state that is not finite \(number 1\)"),
+        ("state", FloatingPointError, r"an observation or state that is not finite \(number 1\)"),
         ("reward", FloatingPointError, r"rewards that are not finite: \[-0.1, inf\]"),
         ("mask", ValueError, "action_mask leaves agent_0 no legal action"),
     ],

@@ -218,8 +218,8 @@ def test_a_metric_that_cannot_be_used_is_named_before_training(tmp_path, name, m
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("shaped", r"metrics: shaped gave a tensor of shape \[40\]; a number or 0-dim tensor is needed"),
-        ("worded", "metrics: worded gave a str"),
+        ("shaped", r"metrics: shaped returned a tensor of shape \[40\]; a number or 0-dim tensor is needed"),
+        ("worded", "metrics: worded returned a str"),
         ("broken", "metrics: broken failed: RuntimeError: oops"),
     ],
 )

@@ -255,7 +255,7 @@ def test_pictures_show_both_sides_and_their_bars():
     env = make("2s3z", render_mode="rgb_array")
     env.reset(seed=0)
     picture = env.render()
-    assert (picture.dtype, picture.shape) == (np.uint8, (668, 960, 3))
+    assert (picture.dtype, picture.shape) == (np.uint8, (728, 960, 3))
     for color in (rendering.AGENT, rendering.ENEMY, rendering.HP_HIGH, rendering.SHIELD_BAR, rendering.WALL):
         assert pixels(picture, color) > 100, color
     # A circle of an agent's sight, only if asked for.

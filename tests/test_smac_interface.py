@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from marl_gre_envs.smac.interface import FIELDS, Flags, Interface, make_flags
-from marl_gre_envs.smac.maps import ENEMY_TYPE_BITS, MAPS, TYPE_BITS
+from marl_gre_envs.smac.maps import ENEMY_TYPE_BITS, MAPS, TERRAINS, TYPE_BITS
 from marl_gre_envs.smac.rewards import Rewards, battle_reward, make_rewards, scale_of, step_reward
 from marl_gre_envs.smac.units import UNITS
 
@@ -47,6 +47,14 @@ def interface(name, **flags):
     return Interface.of_map(MAPS[name], flags=make_flags(**flags))
 
 
+def recorded(name):
+    """The interface on the ground of the recordings, the maps' flags; the game's own has two rows more."""
+    face = interface(name)
+    if MAPS[name].terrain == "band":
+        face.layout = face.layout._replace(pathable=TERRAINS["band"])
+    return face
+
+
 def unit(name, x, y, hp=None, shield=None, cooldown=0.0, energy=0.0):
     kind = UNITS[name]
     hp = kind.hp if hp is None else hp
@@ -76,7 +84,7 @@ def test_recorded_outputs_of_smac(name):
     assert tuple(config["fields"]) == FIELDS
     assert (tuple(config["agents"]), tuple(config["enemies"])) == (m.ally_types, m.enemy_types)
     assert (config["episode_limit"], config["max_reward"]) == (m.episode_limit, m.max_reward)
-    obs, state, mask = interface(name).observe(data["ally"], data["enemy"], data["last_actions"])
+    obs, state, mask = recorded(name).observe(data["ally"], data["enemy"], data["last_actions"])
     np.testing.assert_array_equal(mask, data["avail"])
     np.testing.assert_allclose(obs, data["obs"], rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(state, data["state"], rtol=0, atol=TOLERANCE)
@@ -215,12 +223,13 @@ def test_sight_ends_before_nine(distance, visible):
 
 @pytest.mark.parametrize(
     ("place", "moves"),
-    [  # north, south, east, west on the band y 8..23; a move is legal if the cell 1 away can be walked
+    [  # north, south, east, west; a move is legal if the cell 1 away can be walked. In the game (1,000 episodes of 3m)
+        # a move south is illegal in the 968 cases where this cell is in row 6, and in no other.
         ((16.0, 16.0), (1, 1, 1, 1)),
-        ((16.0, 9.0), (1, 1, 1, 1)),
-        ((16.0, 8.99), (1, 0, 1, 1)),  # int(7.99) = 7
-        ((16.0, 22.99), (1, 1, 1, 1)),  # int(23.99) = 23
-        ((16.0, 23.0), (0, 1, 1, 1)),  # 24
+        ((16.0, 8.0), (1, 1, 1, 1)),
+        ((16.0, 7.99), (1, 0, 1, 1)),  # int(6.99) = 6
+        ((16.0, 23.99), (1, 1, 1, 1)),  # int(24.99) = 24
+        ((16.0, 24.0), (0, 1, 1, 1)),  # 25
         ((30.99, 16.0), (1, 1, 1, 1)),  # int(31.99) = 31
         ((31.0, 16.0), (1, 1, 0, 1)),
         ((1.0, 16.0), (1, 1, 1, 1)),
@@ -235,9 +244,9 @@ def test_moves_at_the_border(place, moves):
 
 
 def test_moves_follow_move_amount():
-    # Half of 6 is 3: from y = 10.5 the cell to the south is 7, outside the band.
+    # Half of 6 is 3: from y = 9.5 the cell to the south is 6, outside the band.
     face = Interface.of_map(MAPS["3m"], move_amount=6)
-    assert face.observe(*world("3m", {0: (16.0, 10.5)}))[2][0, 2:6].tolist() == [1, 0, 1, 1]
+    assert face.observe(*world("3m", {0: (16.0, 9.5)}))[2][0, 2:6].tolist() == [1, 0, 1, 1]
 
 
 def test_the_dead_do_nothing_and_see_nothing():
@@ -336,20 +345,20 @@ def test_last_actions_in_observations():
 
 
 def test_ground_in_observations():
-    # Agent in cell (16, 9) of the band y 8..23. Cells: N, S, E, W 4 away, NE, SW, SE, NW 2 away, and its own.
-    ally, enemy, last = world("3m", {0: (16.5, 9.5)})
+    # Agent in cell (16, 8) of the band y 7..24. Cells: N, S, E, W 4 away, NE, SW, SE, NW 2 away, and its own.
+    ally, enemy, last = world("3m", {0: (16.5, 8.5)})
     plain = interface("3m").observe(ally, enemy, last)[0][0]
     both = interface("3m", obs_pathing_grid=True, obs_terrain_height=True)
     assert both.obs_dim == 30 + 8 + 9
     obs = both.observe(ally, enemy, last)[0][0]
-    # y = 5 (S), 7 (SW, SE) are walls.
+    # y = 4 (S), 6 (SW, SE) are walls.
     assert obs[4:12].tolist() == [1, 0, 1, 1, 1, 0, 0, 1]
     assert obs[12:21].tolist() == [0.5] * 9
     np.testing.assert_array_equal(np.r_[obs[:4], obs[21:]], plain)
     only = interface("3m", obs_terrain_height=True).observe(ally, enemy, last)[0][0]
     np.testing.assert_array_equal(only, np.r_[obs[:4], obs[12:]])
-    # Outside the map SMAC puts 1: from (1, 9) west is -3, north-west and south-west are -1.
-    ally[0, :2] = 1.5, 9.5
+    # Outside the map SMAC puts 1: from (1, 8) west is -3, north-west and south-west are -1.
+    ally[0, :2] = 1.5, 8.5
     obs = both.observe(ally, enemy, last)[0][0]
     assert obs[4:12].tolist() == [1, 0, 1, 1, 1, 1, 0, 1]
     assert obs[12:21].tolist() == [0.5, 0.5, 0.5, 1, 0.5, 1, 0.5, 1, 0.5]
@@ -399,7 +408,7 @@ def test_any_leading_axes():
 
 def test_engine_form_is_the_same():
     """From float32 and only where asked."""
-    face, data = interface("MMM2"), np.load(DATA / "smac_interface_MMM2.npz")
+    face, data = recorded("MMM2"), np.load(DATA / "smac_interface_MMM2.npz")
     units = np.concatenate([data["ally"], data["enemy"]], 1)[..., [0, 1, 2, 4, 6, 7]]
     count = len(units)
     engine = {
@@ -413,8 +422,8 @@ def test_engine_form_is_the_same():
         output.fill(7)
     which = np.arange(count) % 2 == 0
     face.observe_into(engine, which, *outputs)
-    for output, recorded in zip(outputs, (data["obs"], data["state"], data["avail"]), strict=True):
-        np.testing.assert_allclose(output[which], recorded[which], rtol=0, atol=TOLERANCE)
+    for output, expected in zip(outputs, (data["obs"], data["state"], data["avail"]), strict=True):
+        np.testing.assert_allclose(output[which], expected[which], rtol=0, atol=TOLERANCE)
         assert (output[~which] == 7).all()
 
 

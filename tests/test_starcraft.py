@@ -203,7 +203,7 @@ def test_an_illegal_action_is_replaced_and_counted_or_raises(make):
     stopped.step([[1, 1, 1]])
     assert replaced.info["illegal_actions"].tolist() == [3]
     np.testing.assert_array_equal(replaced.obs, stopped.obs)
-    with pytest.raises(ValueError, match=r"illegal action 0 of agent_1 in copy 0; legal are \[1, 2"):
+    with pytest.raises(ValueError, match=r"illegal action 0 of agent_1 in environment 0; legal are \[1, 2"):
         strict.step([[1, 0, 1]])
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.claims.presented import compact
 from benchmarks.claims.verdicts import Judgement, Outcome
+from benchmarks.report import contributions
 from benchmarks.report.gather import Results
 from benchmarks.report.tables import Cell, Column, Content
 
@@ -34,6 +35,8 @@ def answers(results: Results, judgements: Sequence[Judgement]) -> list[Answer]:
         given.append(_gre(results, found))
     if "RQ3" in found:
         given.append(_entropy(results, found))
+    if premises := contributions.premises(results):
+        given.append(_premise(results, premises))
     return given
 
 
@@ -103,6 +106,29 @@ def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     )
     short = {"supported": "Yes", "contradicted": "No"}.get(_common(found["RQ3"]), "Not shown")
     return Answer("RQ3", "Does GRE lower the gradient entropy?", short, text)
+
+
+def _premise(results: Results, premises: Sequence[contributions.Premise]) -> Answer:
+    words = {True: "less even than credits", False: "more even", None: "about as even"}
+    parts = []
+    for holds, word in words.items():
+        there = [
+            f"{results.title(one.env)} ({one.shapley:.2f}; credits {one.credit:.2f})"
+            for one in premises
+            if one.holds is holds
+        ]
+        if there:
+            parts.append(f"{word} on {_and(there)}")
+    related = [one.correlation for one in premises if one.correlation is not None]
+    correlations = f" Both correlate by {_span(related, '+.2f')}." if related else ""
+    text = (
+        "Shapley shares, what each agent adds to the return of replayed episodes, by their L1 distance from even: "
+        f"{'; '.join(parts)}.{correlations} Even credits can still carry uneven contributions by the agents' values, "
+        "as VDN's do, so this does not say that even credit learns worse."
+    )
+    verdicts = {one.holds for one in premises}
+    short = "Yes" if verdicts == {True} else "In places" if True in verdicts else "Not shown"
+    return Answer("Premise", "Do agents contribute less evenly than QMIX credits them?", short, text)
 
 
 def environment_rows(results: Results, judgements: Sequence[Judgement]) -> Content:

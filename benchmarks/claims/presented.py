@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from benchmarks.claims import decisive
 from benchmarks.claims.declared import CLAIMS, CONFIDENCE, GRID, Term
 from benchmarks.claims.verdicts import Judgement, Outcome, family, unsolved
 from benchmarks.report.gather import Results
@@ -34,7 +35,7 @@ def family_text(results: Results, judgements: Sequence[Judgement], names: bool =
         names: name those that do not stay.
     """
     decided, kept = family(judgements)
-    if not decided:
+    if not decided or decisive.is_planned(results.params):
         return ""
     fallen = [f"{one.claim.name} on {results.title(one.env)}" for one in decided if one not in kept]
     size = len([one for one in judgements if one.claim.of != "control" and one.p is not None])
@@ -132,6 +133,9 @@ def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
         [name, OF[claim.of], claim.says, *(verdict_text(found[name, env]) for env in shown)]
         for name, claim in tested.items()
     ]
+    columns = [Column("Claim"), Column("Of"), Column("What it says"), *(Column(results.title(env)) for env in shown)]
+    if decisive.is_planned(results.params):
+        return Content(columns, rows, [*decisive.NOTES, *caveats(results), *(f"**{one}**" for one in results.notes())])
     left_out = [claim.name for claim in CLAIMS if claim.name not in tested]
     notes = [
         "Verdicts are about gridworlds only, none speaks of StarCraft. A claim is judged on each environment by the "
@@ -149,11 +153,7 @@ def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
         *caveats(results),
         *(f"**{text}**" for text in results.notes()),
     ]
-    return Content(
-        [Column("Claim"), Column("Of"), Column("What it says"), *(Column(results.title(env)) for env in shown)],
-        rows,
-        notes,
-    )
+    return Content(columns, rows, notes)
 
 
 def detail_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
@@ -191,10 +191,10 @@ def detail_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
     return Content(columns, rows, notes)
 
 
-def plan_rows() -> Content:
+def plan_rows(results: Results) -> Content:
     """Return what was decided in advance: the tests with their margins and reasons."""
     rows: list[list[Cell]] = []
-    for claim in CLAIMS:
+    for claim in decisive.FAMILY if decisive.is_planned(results.params) else CLAIMS:
         for test in claim.tests:
             right = _side(test.right)
             size = f"{test.margin.value:g}" if test.margin.of == "absolute" else f"{test.margin.value:.1%} of the span"
@@ -225,7 +225,7 @@ def to_markdown(results: Results, judgements: Sequence[Judgement]) -> str:
             "## The tests\n",
             markdown_table(detail_rows(results, judgements)),
             "## What was decided in advance\n",
-            markdown_table(plan_rows()),
+            markdown_table(plan_rows(results)),
         ]
     )
 

@@ -21,8 +21,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 import marl_gre_envs
 from benchmarks.claims.declared import OF_SPAN, anchor_of
+from benchmarks.report import contributions
 from benchmarks.report.gather import Columns, Results, Run
 from marl_gre import metrics, stats
+from marl_gre.jobs.credits import PHASES
 from marl_gre.metrics import TRAINING
 from marl_gre.seeding import Purpose, rng
 from marl_gre.stats import Array
@@ -288,9 +290,94 @@ class Pictures:
         return f"Pictures of the environments after {self.steps} random steps: {panels}."
 
 
+@dataclass(frozen=True)
+class Contributions:
+    """A figure of how uneven credits and the agents' contributions are, over the quarters of an episode."""
+
+    name: str
+    title: str
+    appendix: bool = False
+
+    def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
+        """Give (name of the file, figure)."""
+        figure, panels = _panels(results)
+        for place, (env, axes) in enumerate(zip(results.params.run.envs, panels, strict=True)):
+            self._panel(results, env, axes)
+            if place % _columns(len(panels)) == 0:
+                axes.set_ylabel(self._label)
+        figure.suptitle(self.title)
+        handles = [figure.axes[0].plot([], [], label=label, **style)[0] for label, style in self.legend(results)]
+        title = textwrap.fill(self.key(results, self.name), int(LETTERS_PER_INCH * figure.get_figwidth()))
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=2, title=title, frameon=False)
+        legend.get_title().set_multialignment("center")
+        yield self.name, figure
+
+    def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
+        """Give (name of the file, (title, figure of its own) of each panel)."""
+        drawn = []
+        for env in results.params.run.envs:
+            figure, (axes,) = _panels(results, (env,))
+            self._panel(results, env, axes)
+            axes.set_ylabel(self._label)
+            drawn.append((results.title(env), figure))
+        yield self.name, tuple(drawn)
+
+    def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
+        """Return (title, style) of each line."""
+        return [
+            (f"{results.title(name)}: {what}", {"color": _style(results, name)["color"], "linestyle": line})
+            for name in dict.fromkeys(key[1] for key in contributions.measured(results))
+            for what, line in (("Shapley shares", "-"), ("credits", ":"))
+        ]
+
+    def key(self, results: Results, name: str) -> str:
+        """Return what lines and bars are."""
+        return (
+            "means over games of 20 episodes, seed 0, bars: 95% intervals; no point where acting still makes a "
+            f"difference in fewer than {contributions.LEAST_GAMES} of them"
+        )
+
+    def describe(self, results: Results) -> str:
+        """Return the figure in words."""
+        panels = ", ".join(results.title(env) for env in results.params.run.envs)
+        return f"Lines of the unevenness of Shapley shares and of credits over the quarters. Panels: {panels}."
+
+    @property
+    def _label(self) -> str:
+        return "Unevenness of shares\n(L1 distance from even)"
+
+    def _panel(self, results: Results, env: str, axes: Axes) -> None:
+        axes.set_title(results.title(env))
+        axes.set_xlabel("Quarter of the episode")
+        axes.set_xticks(range(1, PHASES + 1))
+        axes.set_xlim(0.6, PHASES + 0.4)
+        here = {key[1]: games for key, games in contributions.measured(results).items() if key[0] == env}
+        for place, (algorithm, games) in enumerate(here.items()):
+            colour, shift = _style(results, algorithm)["color"], 0.06 * (place - (len(here) - 1) / 2)
+            sides: tuple[tuple[contributions.Side, str], ...] = (("shapley_shares", "-"), ("shares", ":"))
+            for name, line in sides:
+                found = contributions.by_quarter(games, name)
+                ends = np.reshape([stats.mean_interval(values) for values in found.values()], (-1, 2))
+                means = np.array([values.mean() for values in found.values()])
+                axes.errorbar(
+                    [phase + 1 + shift for phase in found],
+                    means,
+                    yerr=np.abs(ends.T - means),
+                    color=colour,
+                    linestyle=line,
+                    marker="o",
+                    markersize=3,
+                    elinewidth=1,
+                )
+            n_agents = len(games[0].shares)
+            axes.set_ylim(0, 2 * (n_agents - 1) / n_agents)  # one agent has everything
+        if not here:
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color="0.4")
+
+
 GRE = ("qmix", "qmix_gre")
 SCORE = (WIN_RATE, RETURN)
-FIGURES: tuple[Curves | Pictures, ...] = (
+FIGURES: tuple[Curves | Pictures | Contributions, ...] = (
     Pictures("figure_1", "The environments (Figure 1)", steps=5),
     Curves("figures_3_7", "QMIX's gradient entropy during training (Figures 3, 7)", (ENTROPY,), ("qmix",)),
     Curves("figure_4", "QMIX and QMIX-simple (Figure 4)", SCORE, ("qmix", "qmix_simple"), (MEAN, IQM)),
@@ -302,6 +389,7 @@ FIGURES: tuple[Curves | Pictures, ...] = (
         ("qmix_gre",),
         against="qmix",
     ),
+    Contributions("contributions", "What agents contribute, and the credit they get, over an episode"),
     Curves("figure_5", "QMIX and QMIX-GRE (Figure 5)", SCORE, GRE, (MEAN, IQM), appendix=True),
     Curves(
         "figure_6", "Gradient entropy of QMIX and QMIX-GRE (Figure 6, there on MMM2)", (ENTROPY,), GRE, appendix=True
@@ -395,7 +483,8 @@ class Drawn:
 def write(results: Results, folder: Path) -> list[Drawn]:
     """Write all figures as PNG and SVG, without dates, versions and random ids."""
     written = []
-    declarations = [(declared, results) for declared in FIGURES]
+    has_games = bool(contributions.measured(results))
+    declarations = [(one, results) for one in FIGURES if has_games or not isinstance(one, Contributions)]
     for declared, shown in [*declarations, *training_curves(results)]:
         with matplotlib.style.context(["default", LOOK]):  # whatever the reader's own matplotlibrc says
             panels = dict(declared.panels(shown))

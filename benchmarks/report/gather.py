@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-from benchmarks.layout import evaluation_file, run_folder
+from benchmarks.layout import evaluation_file, run_folder, shapley_file
 from marl_gre import metrics
 from marl_gre.config import EVALUATION_RESULTS_VERSION, EnvConfig, Params
 from marl_gre.errors import BadInput
+from marl_gre.jobs.credits_shapley import Game
 from marl_gre.metrics import ENTROPY, QUANTILES, TESTS, TRAINING
+from marl_gre.shapley import Shapley
 from marl_gre.storage.run_dir import SCHEMA
 
 Key = tuple[str, str, int]
@@ -44,6 +46,7 @@ class Run:
     entropy: Columns
     evaluation: dict[str, Any]
     training: Columns  # empty where the run did not record it
+    games: tuple[Game, ...] = ()  # what its agents contribute, where `python -m benchmarks.shapley` measured it
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,31 @@ def _read_run(params: Params, key: Key) -> Run | str:
         entropy=_read_columns(folder / ENTROPY, train_again),
         evaluation=evaluation,
         training=_read_columns(folder / TRAINING, train_again) if (folder / TRAINING).exists() else {},
+        games=_read_games(shapley_file(*key), key, evaluation.get("weights_sha256")),
     )
+
+
+def _read_games(path: Path, key: Key, weights: Any) -> tuple[Game, ...]:
+    """Return the games of a run, none where they were not measured or with other weights."""
+    if not path.is_file():
+        return ()
+    again = f"rm {path}; make shapley"
+    content = _read_json(path, key, again)
+    if content.get("weights_sha256") != weights:
+        return ()
+    try:
+        games = tuple(_game(entry) for entry in content["games"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path}: damaged ({type(error).__name__}: {error}); make it again: {again}") from error
+    return games
+
+
+def _game(entry: dict[str, Any]) -> Game:
+    shares, values, errors = (np.array(entry[name], np.float64) for name in ("shares", "shapley", "errors"))
+    if not (shares.shape == values.shape == errors.shape == (len(shares),)) or not np.isfinite([shares, values]).all():
+        raise ValueError("one finite number per agent is needed")
+    found = Shapley(values, errors, entry["exact"], entry["nobody"], entry["everybody"])
+    return Game(entry["episode_seed"], entry["phase"], entry["step"], shares, found)
 
 
 def _read_json(path: Path, key: Key, again: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from benchmarks.claims import presented
 from benchmarks.claims.answers import answers
-from benchmarks.claims.declared import CLAIMS, ENTROPY_ALL, FINAL_RETURN, Measure
+from benchmarks.claims.declared import ENTROPY_ALL, FINAL_RETURN, Measure
 from benchmarks.claims.verdicts import Judgement, Outcome
 from benchmarks.layout import evaluation_file, run_folder
 from benchmarks.report.figures import Drawn
@@ -48,6 +48,7 @@ def to_html(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).get_template("report.html.j2")
     paper = reference("paper")
+    tested = {one.claim.name: one.claim for one in judgements}
     return template.render(
         results=results,
         answers=answers(results, judgements),
@@ -56,15 +57,15 @@ def to_html(
         algorithms=[results.title(name) for name in results.params.run.algorithms],
         groups=[
             (title, Counter(one.verdict for one in judgements if one.claim.of == of), [
-                (claim, found) for claim in CLAIMS
-                if claim.of == of and (found := [one for one in judgements if one.claim is claim])])
+                (claim, [one for one in judgements if one.claim is claim])
+                for claim in tested.values() if claim.of == of])
             for of, title in GROUPS.items()],
         verdict_text=presented.verdict_text,
         effect_text=presented.effect_text,
         notes=presented.verdict_rows(results, judgements).notes,
         details=lambda found: _table(presented.detail_rows(results, found), skip=1, pictures=[
             interval_picture(outcome) for judgement in found for outcome in judgement.outcomes]),
-        plan=_table(presented.plan_rows()),
+        plan=_table(presented.plan_rows(results)),
         tables=[(table, _table(content), content.notes) for table, content in written],
         figures=[(figure, paper["figures"]["shows"].get(figure.figure, "")) for figure in drawn],
         data_uri=_data_uri,

@@ -1,7 +1,7 @@
 """The parts of README.md, docs/results.md and studies/README.md that results fill, each between two marker lines.
 
 `python -m benchmarks.report.readme` fills them: the answers in short, the answers with one row per environment, and
-each side study beside the main results.
+each side study beside the main results, with its figure.
 """
 
 import argparse
@@ -10,10 +10,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.claims import decisive
 from benchmarks.claims.answers import answers, environment_rows
 from benchmarks.claims.declared import anchor_of
-from benchmarks.claims.presented import caveats, family_text
+from benchmarks.claims.presented import caveats, compact, compared_text, family_text
 from benchmarks.claims.verdicts import judge
+from benchmarks.report.compared import BESIDE, Compared, missing, png
 from benchmarks.report.gather import Results, gather, reference
 from benchmarks.report.tables import FINAL_RETURN, Cell, Column, Content, entropy_percentiles, markdown_table, summarise
 from marl_gre.config import load_params
@@ -23,14 +25,8 @@ README = Path("README.md")
 ANSWERS = Path("docs/results.md")
 STUDIES = Path("studies")
 
-COMPARED_ENVS = {
-    "readings": ("traffic_junction10_v0", "traffic_junction10_v1", "lumberjacks_v0"),
-    "one_layer": ("lumberjacks_v0", "traffic_junction10_v0"),
-}
-"""Each side study, and the environments of the main results that stand beside its own."""
-
-COMPARED_ALGORITHMS = ("qmix", "qmix_simple", "qmix_gre_1e-3")
-"""The algorithms of the main results that the side studies vary."""
+FIGURES = STUDIES / "figures"
+NOT_RUN = "No run of this study is here yet."
 
 
 def main() -> None:
@@ -40,8 +36,9 @@ def main() -> None:
     results = gathered(Path())
     put("claims", in_short(results), README)
     put("claims", answered(results), ANSWERS)
-    for study, envs in COMPARED_ENVS.items():
-        put(study, markdown_table(study_rows(results, gathered(STUDIES / study), envs)), STUDIES / README)
+    for name, beside in BESIDE.items():
+        put(name, study_text(name, beside, results, gathered(STUDIES / name)), STUDIES / README)
+    put("decisive", decided(results, gathered(STUDIES / "decisive")), STUDIES / README)
 
 
 def gathered(folder: Path) -> Results:
@@ -75,38 +72,81 @@ def answered(results: Results) -> str:
     return "\n".join([*lines, "", markdown_table(Content(content.columns, content.rows, [f"*{note}*"]))])
 
 
-def study_rows(results: Results, study: Results, compared: Sequence[str]) -> Content:
-    """Return a side study's runs below those of the main results that they vary, environment by environment.
+def study_text(name: str, beside: Compared, main: Results, study: Results) -> str:
+    """Return a side study beside the main results as Markdown, and write its figure."""
+    if not study.runs:
+        return NOT_RUN
+    text = markdown_table(study_rows(beside, main, study))
+    if beside.figure is None:
+        return text
+    path = FIGURES / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(png(beside.figure, beside, main, study))
+    return f"![{beside.alt}]({path.relative_to(STUDIES)})\n\n{text}"
 
-    Args:
-        results: the main results.
-        study: the side study's.
-        compared: environments of the main results.
-    """
+
+def study_rows(beside: Compared, main: Results, study: Results) -> Content:
+    """Return a side study's runs below those of the main results that they vary, environment by environment."""
     percents = reference("paper")["entropy_percentiles"]["percents"]
-    rows: list[list[Cell]] = []
-    for env in dict.fromkeys([*compared, *study.params.run.envs]):
-        if env in compared:
-            rows += [_study_row(results, env, name, percents) for name in COMPARED_ALGORITHMS]
-        if env in study.params.run.envs:
-            rows += [_study_row(study, env, name, percents) for name in study.params.run.algorithms]
+    rows = [
+        row
+        for env in dict.fromkeys([*beside.envs, *study.params.run.envs])
+        for results, algorithm in beside.lines(main, study, env)
+        for row in _study_rows(results, env, algorithm, percents)
+    ]
     columns = [
         *(Column("Environment"), Column("Algorithm"), Column("Seeds", "d"), Column("Doing nothing", ".1f")),
         *(Column("Final return", ".1f"), Column("least", ".1f"), Column("most", ".1f")),
         *(Column(f"Entropy {percents[0]} %", ".3f"), *(Column(f"{percent} %", ".3f") for percent in percents[1:])),
     ]
-    return Content(columns, rows)
+    return Content(columns, rows, missing(study))
 
 
-def _study_row(results: Results, env: str, algorithm: str, percents: Sequence[float]) -> list[Cell]:
-    found = summarise(results, FINAL_RETURN, env, algorithm)
-    entropy = entropy_percentiles(results.select(env, algorithm), "single steps", "exact", percents)
+def _study_rows(results: Results, env: str, algorithm: str, percents: Sequence[float]) -> list[list[Cell]]:
+    """Return an algorithm's row, and one for the credits of the function where they are not the gradient's."""
+    found, runs = summarise(results, FINAL_RETURN, env, algorithm), results.select(env, algorithm)
+    entropy = entropy_percentiles(runs, "single steps", "exact", percents)
+    of_function = entropy_percentiles(runs, "single steps", "function", percents)
     play = anchor_of(results.params, env)
-    return [
-        *(results.title(env), results.title(algorithm), found.seeds, float(play["idle"]) if play else None),
-        *(found.mean, found.least, found.most),
-        *(entropy.tolist() if entropy is not None else [None] * len(percents)),
+    title = results.title(algorithm)
+    rows: list[list[Cell]] = [
+        [
+            *(results.title(env), title, found.seeds, float(play["idle"]) if play else None),
+            *(found.mean, found.least, found.most),
+            *(entropy.tolist() if entropy is not None else [None] * len(percents)),
+        ]
     ]
+    if of_function is not None:
+        nothing = [None] * 4
+        rows.append([results.title(env), f"{title}: credits of the function", found.seeds, *nothing, *of_function])
+    return rows
+
+
+def decided(main: Results, new: Results) -> str:
+    """Return the decisive test as Markdown: verdicts of the new seeds, the pilot and all seeds beside them."""
+    if not new.runs:
+        return NOT_RUN
+    judgements = decisive.judge(new)
+    adjusted = decisive.adjust([one.outcomes[0] for one in judgements])
+    rows: list[list[Cell]] = []
+    for one, p, before, both in zip(
+        judgements, adjusted, decisive.pilot(main), decisive.pooled(main, new), strict=True
+    ):
+        outcome, earlier, together = (judgement.outcomes[0] for judgement in (one, before, both))
+        rows.append(
+            [
+                *(one.claim.name, new.title(one.env), one.verdict, compared_text(outcome)),
+                *(compact(outcome), outcome.seeds, outcome.p, outcome.p_outside),
+                p if one.verdict in ("supported", "contradicted", "undecided") else None,
+                *(f"{compact(earlier, bare=True)}: {before.verdict}", compact(together, bare=True)),
+            ]
+        )
+    columns = [
+        *(Column("Claim"), Column("Environment"), Column("Verdict"), Column("Difference"), Column("New seeds")),
+        *(Column("Seeds", "d"), Column("p", ".4f"), Column("p of the contrary", ".4f"), Column("Holm", ".4f")),
+        *(Column("Pilot, at its own level"), Column("All seeds, descriptive")),
+    ]
+    return markdown_table(Content(columns, rows, [*decisive.NOTES, *missing(new)]))
 
 
 def put(name: str, table: str, readme: Path) -> None:

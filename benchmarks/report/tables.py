@@ -23,7 +23,8 @@ from marl_gre.trainer import LAST_TESTS
 
 Cell = str | float | int | None
 Reading = Literal["single steps", "batch means"]
-Derivative = Literal["exact", "released"]
+Derivative = Literal["exact", "released", "function"]
+"""Which credits: by automatic differentiation, with the released code's ELU derivative, or the function's (QPLEX)."""
 
 BASELINE_MIXER = "qmix"
 """The algorithm that the others are compared with: the first of the run that uses this mixer."""
@@ -157,10 +158,10 @@ def entropy_percentiles(
     Args:
         runs: of one algorithm on one environment.
         reading: of single steps (from the 21 quantiles logged for each batch), or of batch means.
-        derivative: which ELU derivative the credits were computed with.
+        derivative: of which credits.
         percents: 0 to 100.
     """
-    prefix = {"exact": "", "released": "released_"}[derivative]
+    prefix = {"exact": "", "released": "released_", "function": "function_"}[derivative]
     levels = np.asarray(percents, float) / 100
     means = np.concatenate([run.entropy[f"{prefix}mean"] for run in runs]) if runs else np.empty(0)
     defined = np.isfinite(means)

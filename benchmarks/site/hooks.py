@@ -26,6 +26,10 @@ MOUNTED = {
     "CONTRIBUTING.md": "contributing.md",
     "results/report/index.html": "report/index.html",
     **{
+        f"studies/figures/{path.name}": f"studies_figures/{path.name}"
+        for path in sorted((ROOT / "studies/figures").glob("*.png"))
+    },
+    **{
         f"results/report/figures/{path.name}": f"report/figures/{path.name}"
         for path in sorted((ROOT / "results/report/figures").glob("*.png"))
     },
@@ -41,6 +45,12 @@ ACCENT = re.compile(
     re.DOTALL,
 )
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+CELL = re.compile(r"(<td(?: style=[^>]*)?)>(.*?)</td>", re.DOTALL)
+LONG_CELL = 120
+"""Characters beyond which a cell needs a wide column (site.css)."""
+
+WIDE = ("deviations.md", "smac-engine.md", "studies.md")
+"""Pages whose tables need the room of the side bars."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -60,8 +70,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn relative links between files of the repository into links between pages of the site."""
+    """Turn relative links between files of the repository into links between pages, and choose the page's layout."""
     site = page.file.src_uri
+    if site in WIDE:
+        page.meta["hide"] = ["toc", "navigation"]
     source = next((path for path, target in MOUNTED.items() if target == site), f"docs/{site}")
 
     def turned(match: re.Match[str]) -> str:
@@ -85,7 +97,7 @@ def _included(match: re.Match[str]) -> str:
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn equations into MathML, which browsers draw by themselves."""
+    """Turn equations into MathML, which browsers draw by themselves, and mend tables."""
 
     def turned(match: re.Match[str]) -> str:
         tag, bracket, tex = match.groups()
@@ -94,4 +106,12 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
         mathml = ACCENT.sub(r'<msub><mover accent="true">\1\3</mover>\2</msub>', mathml)
         return f'<{tag} class="arithmatex">{mathml}</{tag}>'
 
-    return EQUATION.sub(turned, content)
+    return CELL.sub(_cell, EQUATION.sub(turned, content))
+
+
+def _cell(match: re.Match[str]) -> str:
+    """Mark a table's cell with much text, and drop the escapes that Markdown needs for pipes in code."""
+    start, text = match.groups()
+    text = text.replace(r"\|", "|")
+    long = len(re.sub(r"<[^>]*>", "", text)) > LONG_CELL
+    return f'{start} class="long">{text}</td>' if long else f"{start}>{text}</td>"

@@ -8,17 +8,29 @@ import importlib
 import inspect
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import marl_gre_envs
 from benchmarks.report.readme import put
-from marl_gre.config import EnvConfig, EvaluateConfig, Params, ReportConfig, RunSelection, TrainConfig, load_params
+from marl_gre.config import (
+    AlgorithmConfig,
+    CentralConfig,
+    EnvConfig,
+    EvaluateConfig,
+    Params,
+    ReportConfig,
+    RunSelection,
+    TrainConfig,
+    load_params,
+)
 from marl_gre.mixers import MIXERS
+from marl_gre.regularisers import GradientEntropy
 from marl_gre_envs.lumberjacks import Lumberjacks
 from marl_gre_envs.parallel import CoreParallelEnv
 from marl_gre_envs.smac.core import OPTIONS, SMAC
@@ -30,9 +42,20 @@ from marl_gre_envs.traffic_junction import TrafficJunction
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-FINAL_RETURN = ROOT / "results/report/tables/final_return.csv"
+FINAL_RETURN = "results/report/tables/final_return.csv"
+
+Belongs = Callable[[AlgorithmConfig], bool]
+
+ALGORITHMS: dict[str, Belongs] = {
+    **{name: lambda entry, name=name: entry.mixer == name and _plain(entry) for name in MIXERS},  # type: ignore[misc]
+    "weighted_qmix": lambda entry: entry.central is not None,
+    "gradient_entropy": lambda entry: entry.gradient_entropy is not None,
+}
+"""Which entries of `algorithms` a page of docs/algorithms shows results of."""
 
 PLURALS = {"colossus": "Colossi", "spine_crawler": "Spine Crawlers"}
+NBSP = "\N{NO-BREAK SPACE}"
+KEYS = ("key", "type", "default", "meaning")
 BATCHED_ONLY = ("num_envs", "autoreset")
 """Arguments of the batched form that the PettingZoo form does not take."""
 
@@ -47,10 +70,15 @@ def fill() -> list[Path]:
 
 def pages() -> dict[Path, dict[str, str]]:
     """Return the generated parts by page and marker."""
+    options = {
+        **{DOCS / f"algorithms/{name}.md": mixer_options(mixer.Config) for name, mixer in MIXERS.items()},
+        DOCS / "algorithms/gradient_entropy.md": mixer_options(GradientEntropy),
+        DOCS / "algorithms/weighted_qmix.md": central_options(),
+    }
     algorithms = {
-        DOCS / f"algorithms/{name}.md": {"options": mixer_options(name), "results": algorithm_results(name)}
-        for name in MIXERS
-        if (DOCS / f"algorithms/{name}.md").is_file()
+        path: {"options": options[path], "results": algorithm_results(belongs)}
+        for name, belongs in ALGORITHMS.items()
+        if (path := DOCS / f"algorithms/{name}.md").is_file()
     }
     return {
         DOCS / "environments/index.md": {"environments": environments()},
@@ -71,13 +99,14 @@ def pages() -> dict[Path, dict[str, str]]:
             "engine options": fields_of(Knobs),
         },
         DOCS / "reference/params.md": {"params": params_reference()},
-        **{path: {k: v for k, v in parts.items() if has_markers(path, k)} for path, parts in algorithms.items()},
+        DOCS / "algorithms/training_options.md": {"options": training_options()},
+        **algorithms,
     }
 
 
-def has_markers(path: Path, name: str) -> bool:
-    """Return whether a page has a place for that part; a page of an algorithm need not have all."""
-    return f"<!-- {name}: begin -->" in path.read_text()
+def _plain(entry: AlgorithmConfig) -> bool:
+    """Return whether an entry of `algorithms` names a mixer and nothing beside it."""
+    return entry.central is None and entry.gradient_entropy is None
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -215,10 +244,28 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] if not re.match(r"\w+_\w+", text) else text
 
 
-def mixer_options(name: str) -> str:
-    """Return the keys of a mixer in params.yaml."""
-    rows = list(_fields(MIXERS[name].Config))
-    return table(["key", "type", "default", "meaning"], rows) if rows else "This mixer has no options."
+def mixer_options(model: type[BaseModel]) -> str:
+    """Return the keys of a mixer or regulariser in params.yaml."""
+    rows = list(_fields(model))
+    return table(KEYS, rows) if rows else "This mixer has no options."
+
+
+def central_options() -> str:
+    """Return the keys of the weights and the central networks of Weighted QMIX."""
+    about = "`ow` or `cw`: weights of the squared TD errors; its option `alpha` is 0.1 by default"
+    own = [*_fields(CentralConfig, ["loss_weight"]), *_fields(MIXERS["feed_forward"].Config)]
+    rows = [
+        ("`loss_weights`", "string or mapping with `name` and options", "`uniform`", about),
+        ("`central.mixer`", "string", "required", "`feed_forward`, the paper's unrestricted network, or any mixer"),
+        *((f"`central.{row[0].strip('`')}`", *row[1:]) for row in own),
+    ]
+    return table(KEYS, rows)
+
+
+def training_options() -> str:
+    """Return the keys of `train` that go beyond the paper's protocol."""
+    names = ["optimizer", "td_lambda", "batch_episodes", "episodes_per_round", "updates_per_round"]
+    return table(KEYS, _fields(TrainConfig, names))
 
 
 def params_reference() -> str:
@@ -231,33 +278,26 @@ def params_reference() -> str:
         "report": ReportConfig,
     }
     about = {key: model.__doc__ or "" for key, model in sections.items()}
-    parts = [
-        f"## {key}\n\n{about[key].strip()}\n\n{table(['key', 'type', 'default', 'meaning'], _fields(model))}"
-        for key, model in sections.items()
-    ]
+    parts = [f"## {key}\n\n{about[key].strip()}\n\n{table(KEYS, _fields(model))}" for key, model in sections.items()]
     metrics = Params.model_fields["metrics"].description
     parts.append(f"## metrics\n\nA list of strings: {metrics}.")
     return "\n\n".join(parts)
 
 
-def _fields(model: type[BaseModel]) -> Iterable[tuple[str, str, str, str]]:
-    for name, field in model.model_fields.items():
+def _fields(model: type[BaseModel], names: Iterable[str] | None = None) -> Iterable[tuple[str, str, str, str]]:
+    """Yield the cells of each field of a model, or of the named ones."""
+    for name in names or model.model_fields:
+        field = model.model_fields[name]
         default = "required" if field.is_required() else f"`{_yaml(field.default)}`"
         yield f"`{name}`", _type(field), default, _sentence(field.description or "")
 
 
 def _type(field: FieldInfo) -> str:
     """Return a field's type and bounds in words."""
-    words = {int: "whole number", float: "number", str: "string", bool: "true or false"}
-    kind = words.get(field.annotation) if isinstance(field.annotation, type) else None
-    text = str(field.annotation)
-    if kind is None and "Literal" in text:
-        names = ", ".join(f"`{name}`" for name in re.findall(r"'([^']+)'", text))
-        kind = f"whole number or {names}" if "int" in text else names
-    kind = kind or ("list" if "list" in text else "mapping")
+    kind = _kind(field.annotation)
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     bounds = [
-        f"{sign} {getattr(bound, name):g}"
+        f"{sign}{NBSP}{getattr(bound, name):g}"
         for bound in field.metadata
         for name, sign in signs.items()
         if hasattr(bound, name)
@@ -265,28 +305,67 @@ def _type(field: FieldInfo) -> str:
     return ", ".join([kind, *bounds])
 
 
+def _kind(annotation: Any) -> str:
+    """Return a type in words."""
+    words = {int: "whole number", float: "number", str: "string", bool: "true or false", type(None): "null"}
+    plurals = {int: "whole numbers", str: "strings"}
+    form, inner = get_origin(annotation), get_args(annotation)
+    if form is Annotated:
+        return _kind(inner[0])
+    if form is Literal:
+        return ", ".join(f"`{name}`" for name in inner)
+    if form in (Union, UnionType):
+        return " or ".join(_kind(part) for part in inner)
+    if form is list:
+        element = get_args(inner[0])[0] if get_origin(inner[0]) is Annotated else inner[0]
+        return f"list of {plurals[element]}"
+    return words.get(annotation, "mapping")
+
+
 def _yaml(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else '""' if value == "" else str(value)
+    words = {True: "true", False: "false", None: "null", "": '""'}
+    return words[value] if value is None or isinstance(value, bool) or value == "" else str(value)
 
 
-def algorithm_results(name: str) -> str:
-    """Return the final returns of the published runs of a mixer, environment by environment."""
-    params = load_params(ROOT / "params.yaml")
-    keys = [key for key, entry in params.algorithms.items() if entry.mixer == name]
-    titles = [params.report.title(key) for key in keys]
-    with FINAL_RETURN.open(newline="") as file:
-        found = [row for row in csv.DictReader(file) if row["Algorithm"] in titles and row["Mean"]]
-    rows = [
-        (
-            row["Environment"],
-            row["Algorithm"],
-            row["Seeds"],
-            f"{float(row['Mean']):.1f}",
-            f"{float(row['Min']):.1f} to {float(row['Max']):.1f}",
-            f"{float(row['IQM']):.1f} [{float(row['IQM 95% CI low']):.1f}, {float(row['IQM 95% CI high']):.1f}]",
-        )
-        for row in found
-    ]
+def algorithm_results(belongs: Belongs) -> str:
+    """Return the final returns of the published runs of an algorithm, environment by environment, studies last.
+
+    Args:
+        belongs: whether an entry of `algorithms` is shown.
+    """
+    rows: list[tuple[str, ...]] = []
+    declared_in: list[str] = []
+    seen: list[tuple[AlgorithmConfig, TrainConfig]] = []
+    for folder in (ROOT, *sorted(path.parent for path in (ROOT / "studies").glob("*/params.yaml"))):
+        params = load_params(folder / "params.yaml")
+        # A study with the main results' algorithms varies environments: that is for the study's own report.
+        entries = {key: params.algorithms[key] for key in params.run.algorithms if belongs(params.algorithms[key])}
+        titles = [params.report.title(key) for key, entry in entries.items() if (entry, params.train) not in seen]
+        seen += [(entry, params.train) for entry in entries.values()]
+        where = "main results" if folder == ROOT else f"`studies/{folder.name}`"
+        declared_in += [where] * bool(titles)
+        if (folder / FINAL_RETURN).is_file():
+            with (folder / FINAL_RETURN).open(newline="") as file:
+                found = [row for row in csv.DictReader(file) if row["Algorithm"] in titles and row["Mean"]]
+            rows += [(where, *_result(row)) for row in found]
     if not rows:
-        return "No run of this mixer is published yet."
-    return table(["environment", "algorithm", "seeds", "mean final return", "least to greatest", "IQM [95 %]"], rows)
+        return f"No run of this algorithm is published yet. It is declared in {' and '.join(declared_in)}."
+    columns = [
+        "where",
+        "environment",
+        "algorithm",
+        "seeds",
+        "mean final return",
+        "least to greatest",
+        f"IQM [95{NBSP}%]",
+    ]
+    return table(columns, rows)
+
+
+def _result(row: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the cells of a row of the report's table of final returns."""
+    mean, least, greatest, iqm, low, high = (
+        f"{float(row[key]):.1f}" for key in ("Mean", "Min", "Max", "IQM", "IQM 95% CI low", "IQM 95% CI high")
+    )
+    seeds = row["Seeds"]
+    return row["Environment"], row["Algorithm"], seeds, mean, f"{least} to {greatest}", f"{iqm} [{low},{NBSP}{high}]"

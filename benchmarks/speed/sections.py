@@ -254,11 +254,11 @@ def environments(effort: Effort) -> list[Row]:
 def environment_row(name: str, effort: Effort) -> Row:
     """Return one line of `environments`."""
     entry = ENTRIES[name]
-    row: Row = {"env": name, "PettingZoo face": blocks_speed(lambda: single_block(entry, effort), effort)}
+    row: Row = {"env": name, "PettingZoo form": blocks_speed(lambda: single_block(entry, effort), effort)}
     for copies in effort.copies:
         env = marl_gre_envs.make_vec(entry.env, copies, **entry.kwargs)
         row[f"E = {copies}"] = copies * blocks_speed(lambda env=env: batched_block(env, effort), effort)  # type: ignore[misc]
-    row |= {"another package, E = 1": OTHERS[name], "bytes per copy": memory_of(env) / env.num_envs}
+    row |= {"another package, E = 1": OTHERS[name], "bytes per environment": memory_of(env) / env.num_envs}
     return row | {"peak, GFLOP/s": peak_gflops()}
 
 
@@ -272,7 +272,7 @@ def blocks_speed(block: Callable[[], float], effort: Effort) -> float:
 
 
 def single_block(entry: EnvConfig, effort: Effort) -> float:
-    """Return the seconds of a block of steps of the PettingZoo face, restarts included."""
+    """Return the seconds of a block of steps of the PettingZoo form, restarts included."""
     env = marl_gre_envs.make(entry.env, **entry.kwargs)
     _, infos = env.reset(seed=0)
     draws, taken = np.random.default_rng(0), 0.0
@@ -301,7 +301,7 @@ def batched_block(env: VectorEnv, effort: Effort) -> float:
 
 
 def acting(effort: Effort) -> list[Row]:
-    """Choosing the actions of E copies, 100 greedy test episodes at once, and what a replay stores per step."""
+    """Choosing the actions of E environments, 100 greedy test episodes at once, and what a replay stores per step."""
     return [acting_row(shape, effort) for shape in effort.shapes]
 
 

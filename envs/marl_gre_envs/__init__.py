@@ -2,8 +2,8 @@
 
 `ENVS` lists them. `make` returns the PettingZoo parallel form, `make_vec` the batched form (`vector.VectorEnv`).
 Importing this package registers every id with PettingZoo and Gymnasium (`marl_gre/lumberjacks-v0`, ...), so that
-`gymnasium.make("marl_gre_envs:marl_gre/lumberjacks-v0")` needs no other import; the compiled parts load on first use.
-Each SMAC map and scenario also has an id of its own: `smac/3s5z_v0` for PettingZoo, `smac/3s5z-v0` for Gymnasium.
+`gymnasium.make("marl_gre_envs:marl_gre/lumberjacks-v0")` needs no other import; compiled code loads on first use. Each
+SMAC map and scenario also has an id of its own: `smac/3s5z_v0` for PettingZoo, `smac/3s5z-v0` for Gymnasium.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def make(name: str, **kwargs: Any) -> ParallelEnv:
 
     Args:
         name: an id of ENVS, or "package.module:factory" of any PettingZoo parallel environment.
-        kwargs: keywords of the environment.
+        kwargs: keyword arguments of the environment.
 
     Raises:
-        ValueError: unknown name or value.
-        TypeError: unknown keyword.
+        ValueError: an unknown name, or a value that is not allowed.
+        TypeError: an unknown keyword.
     """
     module, factory = _find(name)
     return getattr(module, factory)(**kwargs)
@@ -55,11 +55,11 @@ def make_vec(name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: 
         name: an id of ENVS, or "package.module:factory" of any PettingZoo parallel environment with discrete actions.
         num_envs: number of parallel environments, 1 or more.
         autoreset: whether an environment restarts by itself when its episode ends.
-        kwargs: keywords of the environment.
+        kwargs: keyword arguments of the environment.
 
     Raises:
-        ValueError: unknown name or value.
-        TypeError: unknown keyword.
+        ValueError: an unknown name, or a value that is not allowed.
+        TypeError: an unknown keyword.
     """
     module, factory = _find(name)
     if name in ENVS:
@@ -70,9 +70,9 @@ def make_vec(name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: 
 
 
 def results_version(name: str) -> int:
-    """Return the number that changes whenever the environment's results change.
+    """Return the environment's results version, a number that changes whenever its results change.
 
-    It is the constant RESULTS_VERSION of the environment's module, or 0 where a third party's module has none.
+    It is the constant RESULTS_VERSION of the environment's module, or 0 if a third party's module has none.
     """
     return int(getattr(_find(name)[0], "RESULTS_VERSION", 0))
 

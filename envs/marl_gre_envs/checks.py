@@ -1,6 +1,6 @@
-"""Checks of what users hand in; every failure is one line: what was found, what is allowed, what to do.
+"""Checks of users' input; every error is one line: what was found, what is allowed, what to do.
 
-Leaves to others: checks of whole worlds (core.py), which use these.
+Checks of whole worlds are in core.py and use these.
 """
 
 import inspect
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def one_of(what: str, found: object, allowed: Iterable[str]) -> str:
-    """Return the message for an unknown name, with the nearest valid one."""
+    """Return the error message for an unknown name, with the nearest valid one."""
     names = list(allowed)
     close = get_close_matches(str(found), names, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -26,7 +26,7 @@ def keywords_of(factory: Callable[..., Any]) -> list[str]:
 
 
 def check_keywords(where: str, found: Iterable[str], allowed: Iterable[str]) -> None:
-    """Raise TypeError for the first keyword that is not allowed, naming the nearest valid one."""
+    """Raise TypeError for the first unknown keyword, naming the nearest valid one."""
     names = list(allowed)
     for name in found:
         if name not in names:

@@ -1,12 +1,12 @@
 """The decorators of all kernels: numba with a cache on disk that is never stale.
 
-numba keeps compiled kernels in __pycache__ and compiles anew when the kernel's own file changes, but not when a file
-changes whose functions and constants the kernel uses. Here the name of the cache entry contains a fingerprint of all
+numba keeps compiled kernels in __pycache__ and recompiles when the kernel's own file changes, but not when other files
+change whose functions and constants the kernel uses. Here the name of the cache entry contains a fingerprint of all
 source files that the kernel's module imports.
 
 The imports are read from the source, not from what happens to be loaded, so that every process finds the same
 fingerprint. They are followed through the kernel's own package, this project and modules that are not installed, but
-not into another installed package: whoever calls its kernels deletes __pycache__ after updating it.
+not into another installed package: delete __pycache__ after updating one whose kernels you call.
 """
 
 import ast
@@ -27,7 +27,7 @@ INSTALLED = {"site-packages", "dist-packages"}
 
 @cache
 def sources(module: str) -> frozenset[Path]:
-    """Return the source files that the kernels of a module can use: its own and what it imports, however indirectly."""
+    """Return the source files that the kernels of a module can use: its own and all direct and indirect imports."""
     if module == "__main__" and (spec := sys.modules[module].__spec__):
         module = spec.name  # python -m package.module
     followed = {module.partition(".")[0], *OURS}
@@ -96,18 +96,18 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inner_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that only kernels call, that makes no arrays, and that returns none.
+    """Compile a function that only kernels call and that neither makes nor returns arrays.
 
-    Without numba's counting of references to arrays, which it does not need: that count took half of the time where
-    small functions share a tuple of many arrays.
+    It does without numba's reference counts of arrays, which took half of the time where small functions share a tuple
+    of many arrays.
     """
     return _compiled(function, _nrt=False)
 
 
 def fused_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that makes no arrays and whose products and sums may be one instruction, rounded once.
+    """Compile a function that makes no arrays, allowing fused multiply-add.
 
-    So its results are those of a type of processor, as are those of matrix products.
+    Its results therefore depend on the type of processor, as those of matrix products do.
     """
     return _compiled(function, _nrt=False, error_model="numpy", fastmath={"contract"})
 

@@ -1,8 +1,8 @@
 """The base class of the compiled environments: stepping, restarts, illegal actions, seeds and given worlds.
 
-An environment (lumberjacks.py, traffic_junction.py, ...) adds its world's fields, how an episode starts, what one step
-does, and what agents observe, each as a kernel over all environments. The struct-of-arrays `world` is the complete
-state: everything else is computed from it.
+An environment (lumberjacks.py, traffic_junction.py, ...) adds the fields of its world and three kernels over all
+environments: start an episode, take a step, observe. The struct-of-arrays `world` is the complete state: everything
+else is computed from it.
 """
 
 import abc
@@ -23,7 +23,7 @@ LARGEST_RETURN = float(np.finfo(np.float64).max)
 
 
 class Field(NamedTuple):
-    """One field of the world: its shape per environment, its dtype, and the least and greatest values allowed."""
+    """One field of the world: its shape per environment, its dtype, and the lowest and highest values allowed."""
 
     shape: tuple[int, ...]
     dtype: type
@@ -34,7 +34,6 @@ class Field(NamedTuple):
 class CoreEnv(VectorEnv):
     """A compiled VectorEnv; subclasses provide the hooks at the end of this class."""
 
-    noops: ClassVar[tuple[int, ...]]  # the first of these that is available replaces an illegal action
     given: ClassVar[tuple[str, ...]]  # the options of reset() that together make a world to start from
     given_optional: ClassVar[tuple[str, ...]] = ()
     step_counters: ClassVar[tuple[str, ...]]  # info fields [E] that count what happened in a step
@@ -51,14 +50,14 @@ class CoreEnv(VectorEnv):
         team_reward: str,
         strict: bool,
     ):
-        """Allocate world and outputs; the subclass has set all sizes before.
+        """Allocate the world and the outputs; the subclass must have set all sizes.
 
         Args:
             num_envs: number of parallel environments.
             autoreset: whether an environment restarts by itself when its episode ends.
             fields: the fields of the environment's own world.
             max_steps: time limit of an episode.
-            team_reward: "sum" or "mean" of the agents' rewards; without effect where they share one.
+            team_reward: "sum" or "mean" of the agents' rewards; no effect where they share one reward.
             strict: whether an illegal action raises.
         """
         self.num_envs = whole("num_envs", num_envs, 1, 2**24)
@@ -94,7 +93,7 @@ class CoreEnv(VectorEnv):
 
     @property
     def state_bounds(self) -> tuple[float, float]:
-        """The least and the greatest number a state can have."""
+        """Lower and upper bound of the numbers in a state."""
         return self.obs_low, self.obs_high
 
     def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
@@ -106,7 +105,7 @@ class CoreEnv(VectorEnv):
                 environment (then used for all of them) or with a leading axis [E].
 
         Raises:
-            ValueError: a seed or an option cannot be used; nothing is changed in that case.
+            ValueError: a seed or an option cannot be used; the environments are then unchanged.
         """
         seeds = None if seed is None else self._seeds(seed)
         start = self._check_options(options or {})
@@ -167,11 +166,10 @@ class CoreEnv(VectorEnv):
         """Restore a complete world; an episode in progress continues where it was.
 
         Args:
-            world: all fields of get_world, of environments with the same settings and the same number of them.
+            world: all fields of get_world, from equally many environments with the same options.
 
         Raises:
-            ValueError: a field is missing, unknown, or has values that no world can have; nothing is changed in that
-                case.
+            ValueError: a field is missing or unknown, or has impossible values; the environments are then unchanged.
         """
         if missing := [name for name in self.fields if name not in world]:
             raise ValueError(f"the world lacks {missing[0]!r}; it needs {', '.join(self.fields)}.")
@@ -190,7 +188,7 @@ class CoreEnv(VectorEnv):
             first = whole("seed", seed, 0, 2**63 - self.num_envs)
             return first + np.arange(self.num_envs)
         if isinstance(seed, str) or np.shape(seed) != (self.num_envs,) or not isinstance(seed, Iterable):
-            raise ValueError(f"seed must be a whole number or one per copy ({self.num_envs}), found {seed!r}.")
+            raise ValueError(f"seed must be a whole number or one per environment ({self.num_envs}), found {seed!r}.")
         return np.array([whole(f"seed[{i}]", s, 0, 2**63 - 1) for i, s in enumerate(seed)])
 
     def _take(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
@@ -208,7 +206,7 @@ class CoreEnv(VectorEnv):
             copy, agent = divmod(first, self.n_agents)
             legal = np.flatnonzero(self.action_mask[copy, agent]).tolist()
             raise ValueError(
-                f"illegal action {asked[copy, agent]} of {self.agents[agent]} in copy {copy}; legal are {legal}."
+                f"illegal action {asked[copy, agent]} of {self.agents[agent]} in environment {copy}; legal are {legal}."
             )
 
     def _restart(self, which: np.ndarray) -> None:
@@ -311,7 +309,7 @@ class CoreEnv(VectorEnv):
 def make_core(
     core: Callable[..., CoreEnv], name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: Any
 ) -> CoreEnv:
-    """Return core(num_envs, ...) after checking the keywords, with an error that names the nearest valid one."""
+    """Return core(num_envs, ...) after checking the keywords; an error names the nearest valid one."""
     allowed = [key for key in keywords_of(core) if key not in ("num_envs", "autoreset")]
     check_keywords(name, kwargs, allowed)
     return core(num_envs, autoreset=autoreset, **kwargs)

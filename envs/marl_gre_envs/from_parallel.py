@@ -1,13 +1,13 @@
-"""Bring your own environment: any PettingZoo parallel env with discrete actions as a VectorEnv.
+"""Any PettingZoo parallel environment with discrete actions as a VectorEnv.
 
-What third-party envs leave open is decided here, once:
-- Masks come from `info[agent]["action_mask"]` or from dict observations; without one every own action is available.
+What third-party environments leave open is decided here, once:
+- Action masks come from `info[agent]["action_mask"]` or from dict observations; without one all actions are available.
 - Different observation or action sizes are padded (SuperSuit); padded actions are masked out.
 - An agent that ends before the others keeps its place until the episode ends: zero observations and only action 0
-  available, which is not sent to the env. A single available action leaves nothing to explore or to maximise over.
-- The episode ends when no agent is left: `truncated` if the time limit cut any of those that were left, `terminated`
-  otherwise. An env that runs past `episode_limit` steps is truncated there.
-- Episode 0 of a seed is the env's own reset(seed=seed); later ones get seeds derived from (seed, episode).
+  available, which is not sent to the environment and leaves nothing to explore or to maximise over.
+- The episode ends when no agent is left: `truncated` if the time limit ended it for any of the last ones, `terminated`
+  otherwise. An environment that runs past `episode_limit` steps is truncated there.
+- Episode 0 of a seed is the environment's own reset(seed=seed); later ones get seeds derived from (seed, episode).
 """
 
 from collections.abc import Callable
@@ -33,29 +33,29 @@ def from_parallel_env(
     strict: bool = False,
     **kwargs: Any,
 ) -> VectorEnv:
-    """Return a batch of any PettingZoo parallel env with discrete actions, stepped one after the other.
+    """Return a batch of any PettingZoo parallel environment with discrete actions, stepped one after another.
 
     Args:
-        factory: makes one env.
+        factory: makes one environment.
         num_envs: number of environments, 1 or more.
         autoreset: whether an environment restarts by itself when its episode ends.
-        team_reward: how agents' rewards become the team's. "sum" (default) adds them up, right where rewards are
-            individual; "mean" divides that by the number of agents; "shared" takes the one reward
-            that all agents get, and raises if they ever differ. With a shared reward "sum" counts it once per agent:
-            the same task with all returns N times as large.
-        episode_limit: maximum number of steps in an episode; by default the env's keyword or attribute max_cycles.
+        team_reward: how agents' rewards become the team's. "sum" (default) adds them up, which suits individual
+            rewards; "mean" divides the sum by the number of agents; "shared" takes the one reward that all agents
+            receive, and raises if they ever differ. With a shared reward "sum" counts it once per agent: the same task
+            with N times the returns.
+        episode_limit: maximum number of steps in an episode; by default the keyword or attribute max_cycles.
         strict: raise on illegal actions instead of replacing them by the lowest legal one.
-        kwargs: keywords of the factory.
+        kwargs: keyword arguments of the factory.
 
     Raises:
-        ValueError: the env has no discrete actions, no possible_agents or no known limit, or a value is wrong.
+        ValueError: the environment lacks discrete actions, possible_agents or a known limit, or a value is not allowed.
         ImportError: the agents' sizes differ and SuperSuit is not installed.
     """
     return FromParallel(factory, num_envs, autoreset, team_reward, episode_limit, strict, kwargs)
 
 
 class FlatObservations(BaseParallelWrapper):
-    """Every observation as a flat float32 vector; the mask of a dict observation moves to info."""
+    """Flattens every observation to a float32 vector and moves the mask of a dict observation to info."""
 
     def __init__(self, env: ParallelEnv):
         super().__init__(env)
@@ -88,7 +88,7 @@ class FlatObservations(BaseParallelWrapper):
 
 
 def without_mask(space: Space) -> Space:
-    """Return a dict space without its action mask, any other space as it is."""
+    """Return a dict space without its action mask; other spaces are returned unchanged."""
     if isinstance(space, Dict) and "action_mask" in space.spaces:
         return Dict({name: inner for name, inner in space.spaces.items() if name != "action_mask"})
     return space
@@ -103,7 +103,7 @@ def flat_box(agent: str, space: Space) -> Box:
 
 
 def padded(env: ParallelEnv) -> ParallelEnv:
-    """Return the env with one observation size and one number of actions for all agents."""
+    """Return the environment, padded to one observation size and one number of actions."""
     sizes = {env.observation_space(agent).shape for agent in env.possible_agents}
     spaces = [env.action_space(agent) for agent in env.possible_agents]
     n_actions = {int(space.n) for space in spaces}
@@ -126,7 +126,7 @@ def padded(env: ParallelEnv) -> ParallelEnv:
 
 
 class WrappedEnv(Copy):
-    """One env of the batch, and which of its agents are still in the episode."""
+    """One environment of the batch, and which of its agents are still in the episode."""
 
     def __init__(self, env: ParallelEnv):
         super().__init__()
@@ -142,7 +142,7 @@ class WrappedEnv(Copy):
 
 
 class FromParallel(StoredOutputs):
-    """PettingZoo parallel envs behind the VectorEnv contract; see `from_parallel_env`."""
+    """PettingZoo parallel environments behind the VectorEnv interface; see `from_parallel_env`."""
 
     _copies: list[WrappedEnv]
 
@@ -211,11 +211,11 @@ class FromParallel(StoredOutputs):
         own = self.agent_reward[index]  # [N]
         own[:] = [rewards.get(agent, 0.0) if agent in agents else 0.0 for agent in self.agents]
         if not np.isfinite(own).all():
-            raise FloatingPointError(f"the env gave rewards that are not finite: {own.tolist()}.")
+            raise FloatingPointError(f"the env returned rewards that are not finite: {own.tolist()}.")
         if self.team_reward == "shared":
             paid = sorted({float(rewards[agent]) for agent in agents})
             if len(paid) != 1:
-                raise ValueError(f'team_reward="shared", but the agents got different rewards {paid}: use "sum".')
+                raise ValueError(f'team_reward="shared", but the agents received different rewards {paid}: use "sum".')
             self.reward[index] = paid[0]
         else:
             self.reward[index] = own.sum() / (self.n_agents if self.team_reward == "mean" else 1)
@@ -236,7 +236,7 @@ class FromParallel(StoredOutputs):
         state = own_state(self._copies[index].env) if self._has_state else None
         self.state[index] = (obs if state is None else state).ravel()
         if not (np.isfinite(obs).all() and np.isfinite(self.state[index]).all()):
-            raise FloatingPointError(f"the env gave an observation or state that is not finite (copy {index}).")
+            raise FloatingPointError(f"the env returned an observation or state that is not finite (number {index}).")
 
     def _padded_mask(self, i: int, mask: Any) -> np.ndarray:
         """Return an agent's mask [A], padded actions unavailable."""
@@ -265,7 +265,7 @@ class FromParallel(StoredOutputs):
 
 
 def check_env_form(env: ParallelEnv) -> None:
-    """Raise unless this is a parallel env with a known team and discrete actions."""
+    """Raise unless this is a parallel environment with a fixed team and discrete actions."""
     if not getattr(env, "possible_agents", None):
         raise ValueError("the env has no possible_agents; a PettingZoo parallel env must list them before reset.")
     for agent in env.possible_agents:
@@ -277,7 +277,7 @@ def check_env_form(env: ParallelEnv) -> None:
 
 
 def limit_of(env: ParallelEnv, episode_limit: int | None, kwargs: dict[str, Any]) -> int:
-    """Return the most steps of an episode: the caller's, or the env's own max_cycles."""
+    """Return the time limit of an episode in steps: the caller's, or the environment's own max_cycles."""
     found = episode_limit
     for source in (kwargs, vars(env), getattr(env.unwrapped, "__dict__", {}), getattr(env, "metadata", {})):
         if found is None:
@@ -288,7 +288,7 @@ def limit_of(env: ParallelEnv, episode_limit: int | None, kwargs: dict[str, Any]
 
 
 def own_state(env: ParallelEnv) -> np.ndarray | None:
-    """Return env.state(), None where the env has none."""
+    """Return env.state(), or None if the environment has none."""
     try:
         return np.asarray(env.state())
     except (NotImplementedError, AttributeError):

@@ -1,7 +1,7 @@
-"""The Gymnasium form of a compiled environment, with all agents in one tuple, as EPyMARL-style trainers read it.
+"""The Gymnasium form of a compiled environment, with all agents in one tuple, as EPyMARL expects it.
 
-Spaces are Tuples over the agents, the reward is a list of individual rewards (such trainers sum them themselves),
-and the episode ends for all agents at once. Gymnasium's vector and scalar-reward wrappers do not apply to this form.
+Spaces are Tuples over the agents, the reward is a list of individual rewards (which the trainer sums up), and the
+episode ends for all agents at once. Gymnasium's vector and scalar-reward wrappers do not apply to this form.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ class JointEnv(gymnasium.Env):
         Args:
             name: an id of marl_gre_envs.ENVS.
             render_mode: None, "rgb_array" or "human".
-            kwargs: keywords of the compiled environment.
+            kwargs: keyword arguments of the compiled environment.
         """
         # The PettingZoo face already is one copy with a window; this face only arranges its values by position.
         self._env = marl_gre_envs.make(name, render_mode=render_mode, **kwargs)
@@ -47,14 +47,14 @@ class JointEnv(gymnasium.Env):
     def step(  # type: ignore[override]  # the reward is a list
         self, action: tuple[int, ...]
     ) -> tuple[tuple[np.ndarray, ...], list[float], bool, bool, dict[str, Any]]:
-        """Play one step.
+        """Take one step.
 
         Args:
             action: one action for each agent, in their order.
 
         Returns:
-            Each agent's observation, each agent's individual reward (an equal part where they share one), terminated,
-            truncated, info.
+            Observations by agent, individual rewards by agent (equal parts of a shared reward), terminated, truncated,
+                info.
         """
         agents = self._env.possible_agents
         observations, _, terminated, truncated, _ = self._env.step(dict(zip(agents, action, strict=True)))

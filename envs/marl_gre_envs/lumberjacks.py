@@ -1,7 +1,7 @@
-"""Lumberjacks: agents walk on a grid; a tree falls when as many agents as its strength stand in its cell.
+"""Lumberjacks: agents walk on a grid and fell trees; a tree of strength k takes k agents in its cell.
 
-The rules are ma-gym's (https://github.com/koulanurag/ma-gym, 0.0.14), implemented anew for many environments at once.
-`lumberjacks_v0` keeps its border quirk, `lumberjacks_v1` does not.
+The rules are ma-gym's (https://github.com/koulanurag/ma-gym, 0.0.14), reimplemented for many environments at once.
+`lumberjacks_v0` keeps its border defect, `lumberjacks_v1` does not.
 """
 
 from typing import Any
@@ -22,12 +22,12 @@ LARGEST = 127  # positions, trees and numbers of agents are int8
 class Lumberjacks(GridWorld):
     """E parallel Lumberjacks environments.
 
-    Every agent gets step_cost + tree_cutdown_reward for each tree that falls. The episode terminates when no tree
-    stands and is truncated after max_steps. Trees have strengths 1..n_agents; no agent starts on a tree; agents are
-    numbered in row-major order of their start cells.
+    In each step every agent receives step_cost, plus tree_cutdown_reward for each tree that falls. The episode
+    terminates when no tree is left and is truncated after max_steps. Trees have strengths 1..n_agents; no agent starts
+    on a tree; agents are numbered in row-major order of their start cells.
 
-    An agent observes [its index / n_agents, row / (rows - 1), column / (columns - 1), step / max_steps], then for
-    each cell of its view in row-major order [agents there / n_agents, strength there / n_agents], 0 outside the grid.
+    An agent observes [its index / n_agents, row / (rows - 1), column / (columns - 1), step / max_steps], then for each
+    cell of its view in row-major order [agents there / n_agents, strength there / n_agents], 0 outside the grid.
 
     World: agent_pos [E,N,2] (row, column), trees [E,H,W] (strength, 0 = none). Both can be given to reset().
     """
@@ -61,21 +61,21 @@ class Lumberjacks(GridWorld):
             num_envs: number of parallel environments.
             autoreset: whether an environment restarts by itself when its episode ends.
             grid_shape: rows and columns, 1 to 127 each.
-            n_agents: 1 to 127; agents and trees must fit into different cells.
-            n_trees: 0 or more.
-            agent_view: cells an agent sees up and down, left and right.
+            n_agents: number of agents, 1 to 127; agents and trees must fit into different cells.
+            n_trees: number of trees, 0 or more.
+            agent_view: how many cells an agent sees up and down, and left and right.
             full_observable: whether every agent receives the observations of all agents, side by side.
-            step_cost: reward of every agent in every step.
+            step_cost: reward of every agent in every step; negative for a cost.
             tree_cutdown_reward: reward of every agent for every tree that falls.
-            max_steps: time limit, 1 to 32767 steps.
+            max_steps: time limit in steps, 1 to 32767.
             border: "open" or "clipped"; with "clipped" every action, the no-op included, ends in a position clipped to
-                rows 0..H-1-view_rows and columns 0..W-1-view_columns, so the last ones can never be entered
-                (ma-gym clips padded coordinates with the unpadded size).
+                rows 0..H-1-view_rows and columns 0..W-1-view_columns, so the last ones cannot be entered (ma-gym clips
+                padded coordinates with the unpadded size).
             team_reward: "sum" or "mean" of the agents' rewards.
             strict: whether an illegal action raises instead of being replaced by the no-op.
 
         Raises:
-            ValueError: a value cannot be used.
+            ValueError: a value is not allowed.
         """
         self.grid_shape = rows, columns = pair("grid_shape", grid_shape, 1, (LARGEST, LARGEST))
         self.n_agents = whole("n_agents", n_agents, 1, min(LARGEST, rows * columns))

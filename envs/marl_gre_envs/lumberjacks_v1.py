@@ -1,4 +1,4 @@
-"""Lumberjacks as in ma-gym 0.0.14, but agents can enter every cell; rules and keywords: lumberjacks.py."""
+"""Lumberjacks as in ma-gym 0.0.14, but agents can enter every cell; see lumberjacks.py for rules and keywords."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ vector_env = partial(make_core, Lumberjacks, "lumberjacks_v1", border="open")
 
 
 class parallel_env(CoreParallelEnv):
-    """The PettingZoo parallel form; keywords as in lumberjacks.py."""
+    """The PettingZoo parallel form of Lumberjacks; see lumberjacks.py for keywords."""
 
     metadata = metadata_of("lumberjacks_v1")
     vector_env = staticmethod(vector_env)

@@ -1,7 +1,7 @@
-"""The PettingZoo form of a compiled environment: a view of a batch of one.
+"""The PettingZoo form of a compiled environment, a view of a batch of one.
 
-All agents stay in `agents` until the episode ends for everybody. Every agent receives the team reward; its individual
-reward, whether it has finished, its action mask (int8, at reset too) and the step's counters are in its info.
+All agents stay in `agents` until the episode ends for all. Every agent receives the team reward; its info contains its
+individual reward, whether it has finished, its action mask (int8, after reset too) and the step's counters.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class CoreParallelEnv(ParallelEnv):
     """A PettingZoo parallel environment over a compiled one; subclasses name it.
 
     Attributes:
-        core: the compiled environment, num_envs = 1 (its world can be read, and set with set_world).
+        core: the compiled environment with num_envs = 1, whose world can be read and, with set_world, written.
         state_space: Box of the global state.
     """
 
@@ -38,11 +38,11 @@ class CoreParallelEnv(ParallelEnv):
         Args:
             render_mode: None, "rgb_array" (render() returns a picture) or "human" (a window follows the episode).
             max_cycles: PettingZoo's usual name for max_steps.
-            kwargs: keywords of the compiled environment.
+            kwargs: keyword arguments of the compiled environment.
 
         Raises:
-            ValueError: a value cannot be used.
-            TypeError: unknown keyword.
+            ValueError: a value is not allowed.
+            TypeError: an unknown keyword.
         """
         if render_mode is not None:
             choice("render_mode", render_mode, RENDER_MODES)
@@ -76,8 +76,8 @@ class CoreParallelEnv(ParallelEnv):
         """Start an episode.
 
         Args:
-            seed: the episode is a function of it and the actions; None continues with the next
-                episode of the same seed.
+            seed: 0 or more; the episode is a function of the seed and the actions. None continues with the next episode
+                of the same seed.
             options: None, or a world to start from (see the compiled environment).
 
         Returns:
@@ -89,16 +89,16 @@ class CoreParallelEnv(ParallelEnv):
         return self._observations(), self._infos()
 
     def step(self, actions: dict[str, int]) -> tuple[dict[str, Any], ...]:
-        """Play one step.
+        """Take one step.
 
         Args:
             actions: one action for each agent.
 
         Returns:
-            Observations, rewards (the team reward for everybody), terminations, truncations and infos by agent.
+            Observations, rewards (the team reward for every agent), terminations, truncations and infos by agent.
 
         Raises:
-            RuntimeError: there is no running episode.
+            RuntimeError: no episode is running.
             ValueError: an agent has no action.
         """
         if not self.agents:
@@ -174,14 +174,14 @@ class CoreParallelEnv(ParallelEnv):
 
 
 class MaskInObservation(BaseParallelWrapper):
-    """The {"observation", "action_mask"} form, for consumers that look for masks in the observation."""
+    """Moves action masks into {"observation", "action_mask"} observations, for libraries that expect them there."""
 
     def observation_space(self, agent: str) -> Dict:
         """Return the observation space of an agent, the same object each time."""
         return self._spaces[agent]
 
     def __init__(self, env: ParallelEnv):
-        """Wrap a parallel environment that has its masks in info["action_mask"]."""
+        """Wrap a parallel environment whose masks are in info["action_mask"]."""
         super().__init__(env)
         self._spaces = {
             agent: Dict(
@@ -199,7 +199,7 @@ class MaskInObservation(BaseParallelWrapper):
         return self._with_masks(observations, infos), infos
 
     def step(self, actions: dict[str, int]) -> tuple[dict[str, Any], ...]:
-        """Play one step; see the wrapped environment."""
+        """Take one step; see the wrapped environment."""
         observations, *others, infos = self.env.step(actions)
         return self._with_masks(observations, infos), *others, infos
 

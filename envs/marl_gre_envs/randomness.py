@@ -1,9 +1,9 @@
 """Counter-based random draws: a pure function of (seed, episode, step, purpose, index), so there is no state to carry.
 
-The five integers are absorbed one after the other by the SplitMix64 generator (Steele, Lea, Flood: Fast splittable
+The five integers are absorbed one after another by the SplitMix64 generator (Steele, Lea, Flood: Fast splittable
 pseudorandom number generators, OOPSLA 2014, https://doi.org/10.1145/2660193.2660195): `absorb(h, n)` is output n of
-SplitMix64 started from h, and seeds the next level. A copy thus draws the same numbers in any batch and any order.
-The functions are compiled and meant to be called from kernels; purposes are small constants of each environment.
+SplitMix64 started from h, and seeds the next level. An environment therefore draws the same numbers in any batch and
+any order. The functions are compiled, to be called from kernels; purposes are small constants of each environment.
 """
 
 from numba import njit, uint64

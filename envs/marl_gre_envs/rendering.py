@@ -1,6 +1,6 @@
 """Pictures of the gridworlds, drawn with Pillow from the world alone, and a window for "human" mode (pygame).
 
-Everything is drawn at SCALE times its size and reduced, for smooth edges.
+Everything is drawn at SCALE times its size and then reduced, for smooth edges.
 """
 
 from typing import Any, Protocol
@@ -21,7 +21,7 @@ ROUTES = {1: ("straight", "#3b7dd8"), 2: ("right", "#e08a1e"), 3: ("left", "#9b5
 
 
 class Scene(Protocol):
-    """The part of a gridworld that every picture shows."""
+    """The fields of a gridworld that every picture shows."""
 
     world: World
     episode_limit: int
@@ -29,7 +29,7 @@ class Scene(Protocol):
 
 
 class Forest(Scene, Protocol):
-    """The part of Lumberjacks that its picture shows."""
+    """The fields of Lumberjacks that its picture shows."""
 
     n_agents: int
     last_row: int
@@ -38,7 +38,7 @@ class Forest(Scene, Protocol):
 
 
 class Junction(Scene, Protocol):
-    """The part of TrafficJunction that its picture shows."""
+    """The fields of TrafficJunction that its picture shows."""
 
     agent_reward: np.ndarray
     step_cost: float
@@ -121,7 +121,7 @@ class Canvas:
 
 
 def draw_lumberjacks(env: Forest, index: int) -> np.ndarray:
-    """Return a picture of copy `index`: trees with their strength, numbered agents, cells nobody can enter shaded."""
+    """Return a picture of environment `index`: trees with their strength, numbered agents, unreachable cells shaded."""
     rows, columns = env.grid_shape
     canvas = Canvas(rows, columns)
     _clock(canvas, env, index)
@@ -151,7 +151,7 @@ def draw_lumberjacks(env: Forest, index: int) -> np.ndarray:
 
 
 def draw_traffic_junction(env: Junction, index: int) -> np.ndarray:
-    """Return a picture of copy `index`: roads, numbered cars coloured by route with its arrow, collisions in red."""
+    """Return a picture of environment `index`: roads, numbered cars with their routes, collisions in red."""
     size = env.grid_shape[0]
     half = size // 2
     canvas = Canvas(size, size)
@@ -230,7 +230,7 @@ def _blend(start: str, end: str, share: float) -> str:
 
 
 class Window:
-    """A pygame window that shows one picture after the other."""
+    """A pygame window that shows one picture after another."""
 
     def __init__(self, title: str, frames_per_second: int):
         try:
@@ -244,7 +244,7 @@ class Window:
         self._screen: Any = None
 
     def show(self, picture: np.ndarray) -> None:
-        """Show a picture [height, width, 3] uint8 and wait for the frame's time."""
+        """Show a picture [height, width, 3] uint8 for the duration of a frame."""
         pygame = self._pygame
         size = (picture.shape[1], picture.shape[0])
         if self._screen is None:

@@ -1,4 +1,4 @@
-"""The SMAC maps, and random scenarios like SMACv2's, in an embedded engine or in the real StarCraft II.
+"""The SMAC maps, and random scenarios like SMACv2's, on an embedded engine or the real StarCraft II.
 
 `backend="embedded"` (default) needs nothing else; keywords: smac/core.py, and for scenarios ("terran_5_vs_5", ...)
 start_positions, see smac/scenarios.py; their observations have SMACv2's defaults. `backend="starcraft"` plays the same
@@ -16,7 +16,7 @@ from marl_gre_envs.smac.rewards import Rewards
 from marl_gre_envs.smac.scenarios import SMACScenario
 from marl_gre_envs.vector import VectorEnv
 
-RESULTS_VERSION = 2  # raised whenever results of the embedded engine change
+RESULTS_VERSION = 3  # raised whenever results of the embedded engine change
 
 BACKENDS = ("embedded", "starcraft")
 # Keywords of SMAC's StarCraft2Env and of starcraft.py that mean nothing without the game.
@@ -53,7 +53,7 @@ def vector_env(
             common to both.
 
     Raises:
-        ValueError: unknown map or backend, or a value cannot be used, or an option belongs to the other backend.
+        ValueError: an unknown map or backend, a value that is not allowed, or an option of the other backend.
         TypeError: unknown keyword.
     """
     found = map_named(map_name)

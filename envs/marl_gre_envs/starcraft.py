@@ -13,7 +13,7 @@ them. Observations, state, masks and the team's reward are the package's own; wh
 - smacv2 is refused for SMAC's maps: it observes them wrongly (IndexError on maps with Stalkers and Zealots, one type
   for all agents on MMM2, enemies that vanish from observations).
 
-Run so far against a stand-in of the packages' interface only (tests/third_party/fake_smac.py), not against the game.
+So far this has run against a stand-in for the packages only (tests/third_party/fake_smac.py), never against the game.
 """
 
 import importlib.util
@@ -86,7 +86,7 @@ def vector_env(
     start_timeout_s: float = 300.0,
     **smac_options: Any,
 ) -> "StarCraft":
-    """Return a batch of games on a SMAC map or SMACv2 scenario, each a StarCraft II process, stepped at the same time.
+    """Return a batch of games on a SMAC map or SMACv2 scenario, each a StarCraft II process, stepped in parallel.
 
     The games start at the first reset.
 
@@ -98,13 +98,13 @@ def vector_env(
             package's.
         strict: raise on illegal actions instead of replacing them by no-op or stop.
         relaunch: start a new game (many seconds) at each reset with a seed, not at the first one only.
-        step_timeout_s: longest time for a step, including a new game after a crash [s].
-        start_timeout_s: longest time for the start of a process or an episode [s].
-        smac_options: keywords of StarCraft2Env: reward_sparse, obs_last_action, game_version, ...
+        step_timeout_s: time limit of a step, including a new game after a crash [s].
+        start_timeout_s: time limit of starting a process or an episode [s].
+        smac_options: keyword arguments of StarCraft2Env, such as reward_sparse, obs_last_action, game_version.
 
     Raises:
         ValueError: unknown map or keyword, a value cannot be used, or the package cannot start.
-        ImportError: package, game or maps are missing; the message lists what, and how to install it.
+        ImportError: the package, the game or maps are missing; the message lists them and how to install them.
     """
     package, options = _package_and_options(map_name, smac_options)
     if env_class is None:
@@ -121,13 +121,13 @@ def vector_env(
 
 
 def missing(package: str, map_name: str | None = None) -> list[str]:
-    """Return what a package ("smac", "smacv2") lacks to play, each with the step that brings it; [] means ready.
+    """Return what a package ("smac", "smacv2") lacks to play, each with the step that installs it; [] means ready.
 
     Nothing is imported or started.
 
     Args:
         package: a key of PACKAGES.
-        map_name: the map whose file is looked for; by default one that comes with the package.
+        map_name: the map to look for; by default one that comes with the package.
     """
     found = PACKAGES[package]
     lacking = [problem] if (problem := _package_problem(package)) else []
@@ -146,16 +146,15 @@ def missing(package: str, map_name: str | None = None) -> list[str]:
 
 
 def game_folder() -> Path:
-    """Return where the game is looked for: SC2PATH, or the platform's usual folder."""
+    """Return the folder of the game: SC2PATH, or the platform's usual folder."""
     return Path(os.environ.get("SC2PATH") or GAME_FOLDERS.get(platform.system(), "~/StarCraftII")).expanduser()
 
 
 class StarCraft(StoredOutputs):
-    """StarCraft II games behind the VectorEnv contract; see `vector_env`.
+    """StarCraft II games behind the VectorEnv interface; see `vector_env`.
 
-    Info, besides what every VectorEnv has, each [E] and kept while a copy is frozen: battle_won, episode_limit,
-    dead_allies, dead_enemies (-1 where the package does not count them), game_restarts.
-    agent_done [E,N]: dead, or the episode over.
+    Further info, each [E] and kept while an environment is frozen: battle_won, episode_limit, dead_allies, dead_enemies
+    (-1 where the package does not count them), game_restarts. agent_done [E,N]: dead, or the episode over.
     """
 
     backend: ClassVar[str] = "starcraft"

@@ -1,8 +1,7 @@
-"""The base class of environments whose world is their output: seeds, restarts, illegal actions, final outputs.
+"""The base class of environments whose outputs are their world: seeds, restarts, illegal actions, final outputs.
 
-Any PettingZoo env (from_parallel.py) and the real StarCraft II (starcraft.py) keep their true world to themselves, so
-what a replay can store is observations, states and masks. How one episode begins and one step is played is left to
-the two hooks at the end.
+Third-party PettingZoo environments (from_parallel.py) and the real StarCraft II (starcraft.py) do not expose their true
+world, so a replay stores observations, states and masks. The two hooks at the end begin an episode and take a step.
 """
 
 import abc
@@ -19,7 +18,7 @@ MAX_SEED = 2**32 - 1  # the largest that NumPy's older generators, common in thi
 
 
 class Copy:
-    """One copy of the batch and its episode's bookkeeping."""
+    """One environment of the batch and the bookkeeping of its episode."""
 
     def __init__(self) -> None:
         self.seed = 0
@@ -28,7 +27,7 @@ class Copy:
         self.running = False
 
     def start(self, seed: int, episode: int) -> None:
-        """Note that an episode of a seed begins."""
+        """Record that an episode of a seed begins."""
         self.seed, self.episode, self.steps, self.running = seed, episode, 0, True
 
 
@@ -82,7 +81,7 @@ class StoredOutputs(VectorEnv):
             self._begin({i: (self._copies[i].seed, self._copies[i].episode + 1) for i in over}, None)
 
     def observe(self, world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See VectorEnv.observe; the stored outputs are the world."""
+        """See VectorEnv.observe; the world consists of the stored outputs."""
         return world["obs"].copy(), world["state"].copy(), world["action_mask"].copy()
 
     def _starts(self, seed: int | Sequence[int] | None) -> dict[int, tuple[int, int]]:
@@ -96,7 +95,7 @@ class StoredOutputs(VectorEnv):
             return {index: (base + index, 0) for index in range(self.num_envs)}
         if not isinstance(seed, str) and np.shape(seed) == (self.num_envs,):
             return {i: (whole(f"seed[{i}]", one, 0, MAX_SEED), 0) for i, one in enumerate(np.asarray(seed).tolist())}
-        raise ValueError(f"seed must be a whole number or one per copy ({self.num_envs}), found {seed!r}.")
+        raise ValueError(f"seed must be a whole number or one per environment ({self.num_envs}), found {seed!r}.")
 
     def _legal(self, chosen: np.ndarray) -> np.ndarray:
         """Return the actions with every illegal one replaced by the lowest legal one, and count them."""
@@ -109,7 +108,7 @@ class StoredOutputs(VectorEnv):
         if self.strict and not legal.all():
             copy, agent = np.argwhere(~legal)[0]
             raise ValueError(
-                f"illegal action {chosen[copy, agent]} of {self.agents[agent]} in copy {copy}; "
+                f"illegal action {chosen[copy, agent]} of {self.agents[agent]} in environment {copy}; "
                 f"legal are {np.flatnonzero(self.action_mask[copy, agent]).tolist()}."
             )
         return np.where(legal, chosen, self.action_mask.argmax(-1))
@@ -129,7 +128,7 @@ class StoredOutputs(VectorEnv):
 
 
 def episode_seed(seed: int, episode: int) -> int:
-    """Return what the env is reset with: the seed itself for episode 0, 31 bits made from both for later ones."""
+    """Return the seed of an episode: the given seed for episode 0, 31 bits derived from both for later ones."""
     if episode == 0:
         return seed
     return int(np.random.SeedSequence(seed, spawn_key=(episode,)).generate_state(1)[0]) >> 1

@@ -1,8 +1,8 @@
-"""TrafficJunction: cars follow their routes over a crossing and choose between gas and brake.
+"""TrafficJunction: cars follow fixed routes over a junction and choose between gas and brake.
 
-The rules are ma-gym's (https://github.com/koulanurag/ma-gym, 0.0.14), implemented anew for many environments at once.
-`traffic_junction_v0` behaves as ma-gym does, `traffic_junction_v1` as the papers describe the environment
-(Sukhbaatar et al., https://arxiv.org/abs/1605.07736); `collision`, `arrivals` and `off_road` are what differs.
+The rules are ma-gym's (https://github.com/koulanurag/ma-gym, 0.0.14), reimplemented for many environments at once.
+`traffic_junction_v0` behaves as ma-gym does, `traffic_junction_v1` as the papers describe the environment (Sukhbaatar
+et al., https://arxiv.org/abs/1605.07736); they differ in `collision`, `arrivals` and `off_road`.
 """
 
 import numpy as np
@@ -20,12 +20,11 @@ LARGEST = 127  # positions and numbers of cars are int8
 class TrafficJunction(GridWorld):
     """E parallel TrafficJunction environments.
 
-    Two two-lane roads, at rows and columns H/2-1 and H/2, cross; traffic keeps to the right. The episode starts with a
+    Two two-lane roads cross at rows and columns H/2-1 and H/2; traffic keeps to the right. The episode starts with a
     car at each of the four gates (fewer if n_max < 4), gates and routes drawn uniformly; the other cars wait and enter
-    later, in the order of their numbers, each once. Gas moves a car one cell along its route; cars move in the order
-    of their numbers. A car on the road pays step_cost times its own number of steps on the road. A car that reaches its
-    destination is finished and leaves the road. The episode terminates when all cars are finished and is truncated
-    after max_steps.
+    later, in the order of their numbers, each once. Gas moves a car one cell along its route; cars move in the order of
+    their numbers. A car in its k-th step on the road receives k * step_cost. A car that reaches its destination is
+    finished and leaves the road. The episode terminates when all cars are finished and is truncated after max_steps.
 
     A car observes the 3x3 cells around it in row-major order, each with the car on the road there: [one-hot of its
     number (n_max), row / (H-1), column / (W-1), one-hot of its route (3)], zeros where there is none. If cars overlap,
@@ -36,10 +35,9 @@ class TrafficJunction(GridWorld):
     [E,N], age [E,N] (steps on the road), corner_car [E] (the car seen in cell (0, 0), -1 none), and arrivals
     [E,max_steps,G,4] with scripted [E]: whether cars arrive as listed there instead of by chance.
 
-    reset(options=...) takes pos, on_road, route, direction (in the shape of one environment or with a leading [E])
-    and, if arrivals are not to be drawn, arrivals [T,4], [E,T,4] or [E,T,G,4], T at most max_steps: the car that
-    enters at the end of each step as (car, row, column, route), or -1s. An arrival of a car that has already entered is
-    ignored.
+    reset(options=...) takes pos, on_road, route, direction (in the shape of one environment or with a leading [E]) and,
+    if arrivals are not to be drawn, arrivals [T,4], [E,T,4] or [E,T,G,4], T at most max_steps: the car that enters at
+    the end of each step as (car, row, column, route), or -1s. An arrival of a car that has already entered is ignored.
     """
 
     action_names = ["gas", "brake"]  # noqa: RUF012  (part of the VectorEnv contract)
@@ -73,25 +71,25 @@ class TrafficJunction(GridWorld):
             num_envs: number of parallel environments.
             autoreset: whether an environment restarts by itself when its episode ends.
             grid_shape: rows and columns, equal, 4 to 127.
-            step_cost: reward of a car in its k-th step on the road is k times this.
+            step_cost: a car in its k-th step on the road receives k times this; negative for a cost.
             n_max: number of cars, 1 to 127.
-            collision_reward: reward of a collision.
-            arrive_prob: probability of an arrival per step, or per step and gate.
+            collision_reward: reward of a collision; negative for a penalty.
+            arrive_prob: probability of an arrival per step, or per step and gate (see arrivals).
             full_observable: whether every car receives the observations of all cars, side by side.
-            max_steps: time limit, 1 to 32767 steps.
-            collision: "block": a car whose next cell is taken stays, and it gets collision_reward (ma-gym).
-                "overlap": cars may share a cell, which changes nothing but the reward: each two cars that share a cell
-                after the moves are one collision, whose reward they halve.
-            arrivals: "one": at most one arrival per step, at a random free gate (ma-gym). "per_gate": one at each
-                free gate. A gate is free when no car stands there.
+            max_steps: time limit in steps, 1 to 32767.
+            collision: "block": a car whose next cell is taken stays and receives collision_reward (ma-gym).
+                "overlap": cars may share a cell, which affects the reward only: each pair of cars in the same cell
+                after the moves is one collision, and each of the two receives half of its reward.
+            arrivals: "one": at most one arrival per step, at a random free gate (ma-gym). "per_gate": at most one at
+                each free gate. A gate is free if no car is there.
             off_road: "observe": waiting cars observe from cell (0, 0), where they see the last car that waits at the
-                start, for the whole episode; finished cars go on observing from their destination (ma-gym).
+                start, for the whole episode; finished cars keep observing from their destination (ma-gym).
                 "zero": waiting and finished cars observe zeros and are not seen.
             team_reward: "sum" or "mean" of the cars' rewards.
             strict: whether an illegal action raises instead of being replaced by brake.
 
         Raises:
-            ValueError: a value cannot be used.
+            ValueError: a value is not allowed.
         """
         # On smaller grids gates are destinations, and routes are only defined for squares.
         self.grid_shape = pair("grid_shape", grid_shape, 4, (LARGEST, LARGEST))
@@ -205,7 +203,7 @@ class TrafficJunction(GridWorld):
         ):
             if wrong.any():
                 copy, car = np.argwhere(wrong)[0]
-                raise ValueError(f"{rule}; car {car} of copy {copy} breaks this.")
+                raise ValueError(f"{rule}; car {car} of environment {copy} breaks this.")
         if "arrivals" in world:
             arrivals = world["arrivals"]
             at_gate = (arrivals[..., None, 1:3] == self._gates[:, :2]).all(axis=-1).any(axis=-1)

@@ -1,4 +1,4 @@
-"""TrafficJunction as in ma-gym 0.0.14, quirks included; rules and keywords: traffic_junction.py."""
+"""TrafficJunction as in ma-gym 0.0.14, including its defects; see traffic_junction.py for rules and keywords."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ vector_env = partial(
 
 
 class parallel_env(CoreParallelEnv):
-    """The PettingZoo parallel form; keywords as in traffic_junction.py."""
+    """The PettingZoo parallel form of TrafficJunction; see traffic_junction.py for keywords."""
 
     metadata = metadata_of("traffic_junction_v0")
     vector_env = staticmethod(vector_env)

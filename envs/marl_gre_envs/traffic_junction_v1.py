@@ -1,6 +1,6 @@
-"""TrafficJunction as the papers describe it: colliding cars overlap, arrivals at every gate, finished cars are gone.
+"""TrafficJunction as the papers describe it: colliding cars overlap, cars arrive at every gate, finished cars are gone.
 
-Rules and keywords: traffic_junction.py.
+See traffic_junction.py for rules and keywords.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ vector_env = partial(
 
 
 class parallel_env(CoreParallelEnv):
-    """The PettingZoo parallel form; keywords as in traffic_junction.py."""
+    """The PettingZoo parallel form of TrafficJunction; see traffic_junction.py for keywords."""
 
     metadata = metadata_of("traffic_junction_v1")
     vector_env = staticmethod(vector_env)

@@ -1,4 +1,4 @@
-"""The rules of TrafficJunction as kernels over E copies; traffic_junction.py describes the world and the settings."""
+"""The rules of TrafficJunction as kernels over E environments; traffic_junction.py describes world and options."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ STRAIGHT, RIGHT, LEFT = 1, 2, 3  # routes; -1 = none yet
 
 
 class Cars(NamedTuple):
-    """The fields of the world that kernels move together; TrafficJunction's docstring describes them."""
+    """The fields of the world that the kernels share; TrafficJunction's docstring describes them."""
 
     pos: np.ndarray
     on_road: np.ndarray
@@ -26,7 +26,7 @@ class Cars(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """The settings; TrafficJunction's constructor describes them."""
+    """The options; TrafficJunction's constructor describes them."""
 
     size: int  # rows and columns of the grid
     block: bool  # whether cars block each other
@@ -76,7 +76,7 @@ def start(which, seed, episode, gates, observe_off_road, cars, corner_car, scrip
 
 @kernel
 def advance(running, actions, cars, rules, gates, seed, episode, step, ended, scripted, arrivals, reward, collisions):
-    """Play one step in the running copies; one kernel, as each call from Python costs microseconds."""
+    """Take one step in the running environments, in one kernel, because each call from Python costs microseconds."""
     _drive(running, actions, cars, rules, reward, collisions)
     _end(running, cars.finished, step, rules.max_steps, ended)
     _arrive(running, cars, rules, gates, seed, episode, step, scripted, arrivals)

@@ -1,7 +1,7 @@
 """The VectorEnv interface: E parallel environments of one kind, stepped together.
 
-Owns the names and shapes that trainers, replay and evaluation rely on. The compiled environments implement it through
-core.py, any PettingZoo parallel environment through from_parallel.py.
+It defines the names and shapes that trainers, replay and evaluation rely on. Compiled environments implement it through
+core.py, PettingZoo parallel environments through from_parallel.py.
 """
 
 import abc
@@ -16,29 +16,37 @@ World = dict[str, np.ndarray]
 class VectorEnv(abc.ABC):
     """E parallel environments of one cooperative task with N agents, stepped together.
 
-    An episode is a pure function of (seed, episode counter, actions), and environment i of a batch gives the same bits
-    as a single environment with that seed. Axis letters: E environments, N agents, A actions, O observation, S state.
+    An episode is a pure function of (seed, episode counter, actions), and environment i of a batch is bit-identical to
+    a single environment with the same seed. Axis letters: E environments, N agents, A actions, O observation, S state.
 
     Attributes:
-        num_envs, n_agents, n_actions, obs_dim, state_dim: the sizes E, N, A, O, S.
+        num_envs: E, the number of environments.
+        n_agents: N, the number of agents.
+        n_actions: A, the number of actions of each agent.
+        obs_dim: O, the length of an agent's observation.
+        state_dim: S, the length of the global state.
         episode_limit: maximum number of steps in an episode.
         agents: PettingZoo names of the agents, in the order of axis N.
         action_names: names of the actions, in the order of axis A.
+        noops: the actions that do nothing, the first one available is an agent's no-op; () where none is known.
         autoreset: whether an environment restarts by itself when its episode ends.
         backend: what runs the episodes: "native" for ordinary environments, "embedded" for this package's engine in
             place of a game, "starcraft" for the game itself. It is recorded with every result.
-        obs, state, action_mask: [E,N,O] float32, [E,S] float32 and [E,N,A] int8 (1 = available), the
-            current outputs. These and all arrays below are preallocated and overwritten by reset and step: copy what
-            you keep, and do not write into them (`state` may share memory with `obs`).
+        obs: [E,N,O] float32, the current observations. This and all arrays below are preallocated and overwritten by
+            reset and step: copy what you keep, and do not write into them.
+        state: [E,S] float32, the current global state; it may share memory with `obs`.
+        action_mask: [E,N,A] int8, 1 where an action is available now.
         reward: [E] float64, team reward of the last step.
         agent_reward: [E,N] float64, each agent's individual reward in the last step.
         shared_reward: whether every agent already receives the team reward, so that rewards must not be summed.
-        terminated, truncated: [E] bool, whether the last step ended the episode, by its own rules or by the time limit;
-            never both.
+        terminated: [E] bool, whether the last step ended the episode by its own rules.
+        truncated: [E] bool, whether the time limit ended it; never both.
         info: numeric diagnostics of the last step, each [E,...]; "illegal_actions" always, "battle_won" where there is
             something to win (1 in the step that wins).
-        final_obs, final_state, final_action_mask: with autoreset, the outputs after the last step of an episode, for
-            the environments whose last step ended one; other rows hold older values.
+        final_obs: with autoreset, the observations after the last step of an episode, for the environments whose last
+            step ended one; other rows hold older values.
+        final_state: the states at the same moments.
+        final_action_mask: the action masks at the same moments.
         world: the live complete world, each field [E,...]; write to it through set_world only.
         observed: the fields of world that observe() reads.
     """
@@ -67,6 +75,7 @@ class VectorEnv(abc.ABC):
     world: World
     observed: tuple[str, ...]
     shared_reward: ClassVar[bool] = False
+    noops: ClassVar[tuple[int, ...]] = ()
 
     @abc.abstractmethod
     def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
@@ -74,7 +83,7 @@ class VectorEnv(abc.ABC):
 
         Args:
             seed: an int s gives environment i the seed s + i; a sequence [E] gives one to each; None continues with the
-                next episode of the same seeds (the first call without a seed uses 0).
+                next episodes of the same seeds (0 if no seed was ever given).
             options: where supported, a world to start from.
 
         Raises:
@@ -98,13 +107,13 @@ class VectorEnv(abc.ABC):
 
     @abc.abstractmethod
     def observe(self, world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (obs, state, action_mask) of a world, bit-identical to what was output there.
+        """Return (obs, state, action_mask) of a world, bit-identical to the original outputs.
 
         Args:
             world: at least the fields of `observed`, each [..., shape of one environment's field], any leading axes.
 
         Returns:
-            Fresh arrays [...,N,O], [...,S] and [...,N,A].
+            New arrays [...,N,O], [...,S] and [...,N,A].
         """
 
     def get_world(self) -> World:
@@ -120,7 +129,7 @@ class VectorEnv(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} draws no pictures.")
 
     def close(self) -> None:  # noqa: B027  (most environments hold nothing to release)
-        """Release what the environment holds; safe to call twice."""
+        """Release the environment's resources; safe to call twice."""
 
     def __enter__(self) -> Self:
         return self

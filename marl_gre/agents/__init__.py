@@ -1,4 +1,4 @@
-"""The agents' networks, one file each; to add one, add a file and a line here, or name a class of your own."""
+"""The agents' networks, one file each. A new one is a file and a line here, or a class named in params.yaml."""
 
 AGENTS = {"gru": "marl_gre.agents.gru:RecurrentAgent"}
-"""Names that params.yaml takes besides package.module:Class; imported where used, since compiled code loads slowly."""
+"""Names that params.yaml accepts besides package.module:Class. Imported on use, because compiled code loads slowly."""

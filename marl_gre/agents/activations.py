@@ -1,6 +1,6 @@
-"""ReLU, sigmoid and tanh for compiled kernels, in a form that the compiler turns into vector instructions.
+"""ReLU, sigmoid and tanh for compiled kernels, written so that the compiler vectorises them.
 
-NaN stays NaN in all of them, so that it reaches the loss, where it is noticed. In single precision tanh is the quotient
+All of them propagate NaN, so that it reaches the loss, where it is detected. In single precision tanh is the quotient
 of two polynomials in x (the coefficients are those of Eigen's float tanh, https://gitlab.com/libeigen/eigen), within
 4e-7 of the true value; a call of the C library would take ten times as long. In double precision, which only tests use,
 it is the C library's.
@@ -32,17 +32,17 @@ B6, B4, B2, B0 = (
 
 
 def tanh(x: float) -> float:
-    """Return the hyperbolic tangent, in the precision of x; for use in kernels."""
+    """Return the hyperbolic tangent of x in x's precision; for use in kernels."""
     return math.tanh(x)
 
 
 def sigmoid(x: float) -> float:
-    """Return 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, in the precision of x; for use in kernels."""
+    """Return 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2 in x's precision; for use in kernels."""
     return 0.5 + 0.5 * tanh(0.5 * x)
 
 
 def relu(x: float) -> float:
-    """Return max(x, 0), in the precision of x; for use in kernels."""
+    """Return max(x, 0) in x's precision; for use in kernels."""
     return max(x, 0.0)
 
 

@@ -1,7 +1,7 @@
-"""The interface of an agent: unroll whole episodes for the learner, step and act for the rollout.
+"""The interface of an agent: it unrolls whole episodes for the learner and acts step by step in the rollout.
 
-A plain torch module that defines `initial_memory` and `step` trains and acts; the slow loops here are the defaults for
-everything else. `marl_gre.testing.check_agent` checks what an agent promises.
+A torch module that defines `initial_memory` and `step` can train and act; slow default loops provide everything else.
+`marl_gre.testing.check_agent` checks that an agent keeps the interface's promises.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from marl_gre.data import EnvSizes, mask_unavailable
 
 Memory = tuple[Tensor, ...]
-"""An agent's memory of the episodes it plays: any number of tensors, the first axis of each is E."""
+"""An agent's memory of E episodes: any number of tensors whose first axis is E."""
 
 
 class Actor(Protocol):
-    """Plays E episodes in parallel, with the weights that the agent had when they began."""
+    """Plays E episodes in parallel with the weights that the agent had when they started."""
 
     def act(
         self,
@@ -29,14 +29,14 @@ class Actor(Protocol):
         noise: np.ndarray | None,
         playing: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Return the actions of one step and remember them.
+        """Choose the actions of one step and store them as the next step's previous actions.
 
         Args:
             obs: float32 [E,N,O].
             action_mask: 1 = available [E,N,A].
             epsilon: probability of a random available action, per agent.
-            noise: uniform numbers in [0, 1) [2,E,N]: whether to explore, and what; None is greedy.
-            playing: which environments [E] need actions, the others are ignored; None for all.
+            noise: uniform numbers in [0, 1) [2,E,N]: whether to explore, and which action; None acts greedily.
+            playing: bool [E], the environments that need actions; None for all.
 
         Returns:
             actions, int64 [E,N].
@@ -45,10 +45,10 @@ class Actor(Protocol):
 
 
 class Agent(nn.Module):
-    """Map each agent's history of observations and actions to the values of all its actions.
+    """Maps each agent's history of observations and actions to the values of all its actions.
 
-    A subclass defines `initial_memory`, `step` and `results_version` (raised whenever a change of code changes what it
-    computes). It may override `forward` with a faster unroll and `actor` with a faster way of acting.
+    A subclass defines `initial_memory`, `step` and `results_version`, which must be raised whenever a code change
+    alters its numbers. It may override `forward` with a faster unroll and `actor` with faster acting.
 
     Args:
         sizes: the environment's sizes.
@@ -63,16 +63,16 @@ class Agent(nn.Module):
         self.hidden_dim = hidden_dim
 
     def initial_memory(self, num_envs: int) -> Memory:
-        """Return the memory [E,...] with which E episodes begin, on the module's device and in its dtype."""
+        """Return the initial memory [E,...] of E episodes, on the module's device and in its dtype."""
         raise NotImplementedError
 
     def step(self, obs: Tensor, previous: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """Return the values of all actions at one step, and the memory for the next step; environments are independent.
+        """Return the values of all actions at one step and the memory for the next step, each environment by itself.
 
         Args:
             obs: [E,N,O].
             previous: the previous actions as one-hot vectors, zeros at the first step [E,N,A].
-            memory: from the previous step, or `initial_memory`.
+            memory: returned by the previous step, or by `initial_memory`.
 
         Returns:
             agent_qs [E,N,A] and the next memory.
@@ -85,7 +85,7 @@ class Agent(nn.Module):
         Args:
             obs: [P,N,O].
             actions: the actions taken, int64 [Q,N].
-            episodes: how many episodes have a step at each time [T+1].
+            episodes: number of episodes that reach each time step [T+1].
 
         Returns:
             agent_qs [P,N,A].
@@ -113,7 +113,7 @@ class TorchActor:
 
     Args:
         agent: any agent.
-        num_envs: E, how many episodes begin.
+        num_envs: number E of episodes.
     """
 
     def __init__(self, agent: Agent, num_envs: int):
@@ -147,7 +147,7 @@ def random_available(action_mask: np.ndarray, uniform: np.ndarray) -> np.ndarray
 
     Args:
         action_mask: 1 = available [...,A], at least one per agent.
-        uniform: numbers in [0, 1) that decide [...].
+        uniform: random numbers in [0, 1) [...].
 
     Returns:
         actions, int64 [...].

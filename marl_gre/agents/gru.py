@@ -20,9 +20,9 @@ NO_NOISE = np.empty((2, 0, 0))
 
 
 class RecurrentAgent(Agent):
-    """Map observation histories to the values of all actions.
+    """Maps observation histories to the values of all actions.
 
-    On the CPU compiled code unrolls and acts; on other devices torch does.
+    Compiled code unrolls and acts on the CPU, torch on other devices.
 
     Args:
         sizes: the environment's sizes.
@@ -69,13 +69,13 @@ class RecurrentAgent(Agent):
 
 
 class KernelActor:
-    """Plays by the compiled kernel, in float32 whatever the network's precision.
+    """Plays with the compiled kernel, in float32 regardless of the network's precision.
 
-    What the agents of an environment do does not depend on the other environments.
+    Each environment's actions are independent of the other environments.
 
     Args:
         agent: a `RecurrentAgent`.
-        num_envs: E, how many episodes begin.
+        num_envs: number E of episodes.
     """
 
     def __init__(self, agent: "RecurrentAgent", num_envs: int):
@@ -94,7 +94,7 @@ class KernelActor:
         noise: np.ndarray | None,
         playing: np.ndarray | None = None,
     ) -> np.ndarray:
-        """See `Actor.act`; nothing is computed for environments that do not play."""
+        """See `Actor.act`; environments that do not play cost nothing."""
         gru_acting.act(
             self.weights,
             np.ascontiguousarray(obs, np.float32),
@@ -110,7 +110,7 @@ class KernelActor:
 
 
 def weights_of(agent: RecurrentAgent) -> gru_acting.Weights:
-    """Return a copy of a `RecurrentAgent`'s weights as the kernel reads them."""
+    """Return a copy of a `RecurrentAgent`'s weights in the kernel's layout."""
     named = {name: np.array(value.detach().cpu().numpy().T, np.float32, order="C")
              for name, value in agent.named_parameters()}  # fmt: skip
     first = named["fc1.weight"]

@@ -1,7 +1,7 @@
 """Acting on the CPU: one compiled kernel from observations to actions.
 
-Every row (one agent of one copy) is computed by itself, in an order of operations that does not depend on the other
-rows, and without fused multiply-add: what an agent does is the same whoever plays beside it, and on any x86 machine.
+Every row (one agent in one environment) is computed by itself, in a fixed order of operations and without fused
+multiply-add, so an agent's actions do not depend on the batch or on the type of x86 processor.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ ZERO = np.float32(0.0)
 
 
 class Weights(NamedTuple):
-    """The weights of `RecurrentAgent`, float32; matrices are [inputs, outputs], so that outputs lie side by side."""
+    """The weights of `RecurrentAgent` in float32; matrices are [inputs, outputs], which makes outputs contiguous."""
 
     obs: np.ndarray  # [O,H]
     action: np.ndarray  # [A,H]
@@ -128,18 +128,18 @@ def _random(action_mask, uniform):
 
 @kernel
 def act(weights, obs, action_mask, playing, epsilon, noise, hidden, actions, agent_qs):
-    """Play one step of `RecurrentAgent` in the copies that play, choosing epsilon-greedily among available actions.
+    """Choose the actions of one step of `RecurrentAgent` epsilon-greedily in the environments that play.
 
     Args:
         weights: Weights.
         obs: float32 [E,N,O].
         action_mask: 1 = available [E,N,A].
-        playing: which copies play [E]; nothing is written for the others.
-        epsilon: probability of a random available action; with 0 the noise is not read.
-        noise: uniform numbers in [0, 1) [2,E,N]: whether to explore, and what.
-        hidden: float32 [E,N,H], overwritten by the next.
+        playing: bool [E], the environments that play; nothing is written for the others.
+        epsilon: probability of a random available action; at 0 the noise is not read.
+        noise: uniform numbers in [0, 1) [2,E,N]: whether to explore, and which action.
+        hidden: float32 [E,N,H], overwritten by the next hidden state.
         actions: the previous actions, -1 for none, int64 [E,N]; overwritten by the chosen ones.
-        agent_qs: float32 [E,N,A], written.
+        agent_qs: float32 [E,N,A], overwritten by the values.
     """
     copies, n_agents, size = hidden.shape
     used = np.empty(max(obs.shape[2], size) + 1, np.int64)

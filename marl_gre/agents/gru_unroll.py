@@ -1,10 +1,10 @@
 """The agents' network over packed episodes on a CPU: forward and backward by hand, a few time steps at a time.
 
-What a plain unroll costs beside its matrix products is memory traffic: arrays of all steps, far larger than the
-processor's caches, written once and read once. Here a block of about `BLOCK_ROWS` rows goes through all layers before
-the next one comes, and one compiled pass does all that a layer needs beside its product. Same equations as fc1 -> ReLU
--> torch.nn.GRU -> fc2 (https://docs.pytorch.org/docs/stable/generated/torch.nn.GRU.html), same numbers up to the order
-of sums and the rounding of tanh.
+Besides its matrix products, a plain unroll costs memory traffic: arrays of all steps, far larger than the processor's
+caches, are written once and read once. Here a block of about `BLOCK_ROWS` rows passes through all layers before the
+next block, and one compiled pass does all that a layer needs besides its product. Equations: fc1, ReLU, torch.nn.GRU,
+fc2 (https://docs.pytorch.org/docs/stable/generated/torch.nn.GRU.html). The numbers agree up to the order of sums and
+the rounding of tanh.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from marl_gre.agents.activations import relu, sigmoid, tanh
 from marl_gre_envs.compiling import fused_kernel
 
 BLOCK_ROWS = 640
-"""Rows that go through the layers together: with H = 64 all they need fills 1 to 2 MB of the second-level cache."""
+"""Rows that pass through the layers together; with H = 64 they fill 1 to 2 MB of the second-level cache."""
 
 
 def unroll(obs: Tensor, actions: Tensor, episodes: Sequence[int], *weights: Tensor) -> Tensor:
@@ -27,12 +27,12 @@ def unroll(obs: Tensor, actions: Tensor, episodes: Sequence[int], *weights: Tens
     Args:
         obs: [P,N,O], packed as in `data.Batch`.
         actions: the actions taken, int64 [Q,N].
-        episodes: how many episodes have a step at each time [T+1].
+        episodes: number of episodes that reach each time step [T+1].
         weights: of fc1 [H,O+A+N] (observation, one-hot previous action, one-hot agent), its bias [H], W_ih [3H,H],
             W_hh [3H,H], b_ih [3H], b_hh [3H], of fc2 [A,H], its bias [A].
 
     Raises:
-        IndexError: there is no such action; compiled code would read past the weights.
+        IndexError: an action is out of range; compiled code would read past the weights.
     """
     if len(actions) and not 0 <= actions.min() <= actions.max() < len(weights[-1]):
         raise IndexError(f"actions from {actions.min()} to {actions.max()}, but there are {len(weights[-1])}.")

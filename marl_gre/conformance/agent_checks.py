@@ -1,7 +1,7 @@
-"""What every agent promises: one function per promise, each with its own message; `AGENT_CHECKS` lists them.
+"""The promises of every agent: one function per promise, each with its own message; `AGENT_CHECKS` lists them.
 
-The learner unrolls what the rollout steps through, so both must give the same values; an episode's values may depend
-on nothing but its own past. Inputs are drawn from fixed seeds; all in float64, acting in float32.
+The learner unrolls what the rollout steps through, so both must give the same values, and an episode's values may
+depend on its own past only. Inputs are drawn from fixed seeds, in float64 for unrolling and float32 for acting.
 """
 
 import copy
@@ -89,7 +89,7 @@ def rows_of(episode: int) -> list[int]:
 
 
 def actions_of(episode: int) -> list[int]:
-    """Return the packed rows of an episode's actions: what follows action q is row FIRST + q."""
+    """Return the packed rows of an episode's actions; the successor of action q is row FIRST + q."""
     return [row - FIRST for row in rows_of(episode)[1:]]
 
 
@@ -99,7 +99,7 @@ def _require_tensor(what: str, value: object, shape: list[int], dtype: torch.dty
 
 
 def declarations(case: AgentUnderTest) -> None:
-    """An Agent whose `results_version` is an integer, as params.yaml needs it."""
+    """The class is an Agent with an integer `results_version`."""
     require(
         isinstance(case.agent_class, type) and issubclass(case.agent_class, Agent),
         f"{case.agent_class!r} is not a subclass of marl_gre.agents.base.Agent.",
@@ -122,7 +122,7 @@ def shapes(case: AgentUnderTest) -> None:
 
 
 def repeatable(case: AgentUnderTest) -> None:
-    """The unroll is a pure function: no global random numbers, no memory of earlier calls, inputs left alone."""
+    """The unroll is a pure function: no global random numbers, no memory of earlier calls, inputs unchanged."""
     agent, (obs, actions) = case.build(), inputs()
     kept = obs.clone(), actions.clone()
     moved: list[str] = []
@@ -158,7 +158,7 @@ def unroll_equals_stepping(case: AgentUnderTest) -> None:
 
 
 def episodes_are_independent(case: AgentUnderTest) -> None:
-    """The values of an episode do not depend on the episodes beside it, nor on what comes later."""
+    """The values of an episode depend neither on other episodes nor on later steps."""
     agent, (obs, actions) = case.build(), inputs()
     other_obs, other_actions = inputs(seed=1)
     with torch.no_grad():
@@ -205,7 +205,7 @@ def parameters_learn(case: AgentUnderTest) -> None:
 
 
 def state_dict_round_trip(case: AgentUnderTest) -> None:
-    """The state_dict holds everything that decides the values."""
+    """The state_dict holds everything that determines the values."""
     agent, other, (obs, actions) = case.build(), case.build(seed=1), inputs()
     try:
         other.load_state_dict(agent.state_dict())
@@ -219,7 +219,7 @@ def state_dict_round_trip(case: AgentUnderTest) -> None:
 
 
 def copies_are_independent(case: AgentUnderTest) -> None:
-    """A deepcopy (the target network) equals the original and shares nothing with it, in mid-training too."""
+    """A deepcopy (the target network) equals the original and shares nothing with it, in the middle of training too."""
     agent, (obs, actions) = case.build(), inputs()
     before = unroll(agent, obs, actions)
     try:
@@ -239,7 +239,7 @@ def copies_are_independent(case: AgentUnderTest) -> None:
 
 
 def acts_alike(case: AgentUnderTest) -> None:
-    """Acting is epsilon-greedy on the values of `step`, and the same whatever is played beside it."""
+    """Acting is epsilon-greedy on the values of `step`, whatever the other environments do."""
     agent = case.build().float()
     draws = np.random.default_rng(0)
     steps, num_envs = 6, 5

@@ -1,4 +1,4 @@
-"""Turns --env, --mixer and --agent into tests, one per name and check: test_env[package.module:factory-outputs]."""
+"""Turns --env, --mixer and --agent into a test per name and check: test_env[package.module:factory-outputs]."""
 
 import functools
 from collections.abc import Callable
@@ -22,7 +22,7 @@ CHECKS: dict[str, dict[str, Callable[[Any], None]]] = {
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out what was not asked for; everything, where the suite was only found on the way (`pytest .`)."""
+    """Leave out what was not asked for, and everything where the suite was only collected by chance (`pytest .`)."""
     kind = collection_path.stem.removeprefix("test_")
     return True if kind in CHECKS and not config.getoption(f"--{kind}", []) else None
 
@@ -38,7 +38,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def env_case(request: pytest.FixtureRequest) -> EnvUnderTest:
-    """Return an env under test; its reference episodes are played once for all checks."""
+    """Return an environment under test; its reference episodes are played once for all checks."""
     option = request.config.getoption
     return EnvUnderTest(
         functools.partial(marl_gre_envs.make, request.param),

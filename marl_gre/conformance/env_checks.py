@@ -1,8 +1,8 @@
-"""What every PettingZoo parallel env promises: one function per promise, each with its own message.
+"""The promises of every PettingZoo parallel environment: one function per promise, each with its own message.
 
 Everything is compared exactly and over whole episodes (PettingZoo's own `parallel_seed_test`, 1.27, compares a single
-step with a tolerance of 1e-5). `ENV_CHECKS` lists the checks in the order in which they explain a defect best: what an
-env returns, then what that depends on.
+step with a tolerance of 1e-5). `ENV_CHECKS` lists the checks in the order that explains a defect best: first what an
+environment returns, then what that depends on.
 """
 
 import copy
@@ -27,7 +27,7 @@ from marl_gre.conformance.kit import (
 
 
 def spaces(case: EnvUnderTest) -> None:
-    """possible_agents is known, spaces are the same objects each time, actions Discrete, state() has a state_space."""
+    """possible_agents exists, spaces are always the same objects, actions are Discrete, state() has a state_space."""
     env = case.make()
     agents: list[str] = getattr(env, "possible_agents", [])
     require(bool(agents), f"possible_agents is {agents!r}; it must list every agent before the first reset.")
@@ -49,7 +49,7 @@ def spaces(case: EnvUnderTest) -> None:
 
 
 def outputs(case: EnvUnderTest) -> None:
-    """Observations and states lie in their spaces with their dtype, all numbers are finite, flags are bools."""
+    """Observations and states lie in their spaces with the right dtype, numbers are finite, flags are bools."""
     env = case.make()
     live: set[str] = set()
     for where, frame in case.frames():
@@ -78,7 +78,7 @@ def outputs(case: EnvUnderTest) -> None:
 
 
 def compare(found: list[list[Frame]], expected: list[list[Frame]], seed: int, defect: str) -> None:
-    """Raise the defect with the first place where two plays differ."""
+    """Raise the defect, naming the first place where two plays differ."""
     for number, (one, other) in enumerate(zip(found, expected, strict=True)):
         for step, (a, b) in enumerate(itertools.zip_longest(one, other)):
             difference = first_difference(a, b)
@@ -86,7 +86,7 @@ def compare(found: list[list[Frame]], expected: list[list[Frame]], seed: int, de
 
 
 def inside(what: str, value: Any, space: Space, where: str) -> None:
-    """Require a value to lie in its space with the space's dtype, finite."""
+    """Require a finite value in its space with the space's dtype."""
     if isinstance(space, Dict) and isinstance(value, dict):
         for key in space:
             require(key in value, f"{what} has no key {key!r} ({where}).")
@@ -103,7 +103,7 @@ def inside(what: str, value: Any, space: Space, where: str) -> None:
 
 
 def agents_list(case: EnvUnderTest) -> None:
-    """Agents leave `agents` when they end, never return, and never end in both ways at once."""
+    """Agents leave `agents` when they end, never return, and never terminate and truncate at once."""
     possible = case.make().possible_agents
     for where, frame in case.frames():
         if where.endswith("at reset"):
@@ -130,7 +130,7 @@ def agents_list(case: EnvUnderTest) -> None:
 
 
 def action_masks(case: EnvUnderTest) -> None:
-    """Where there are action masks, every live agent has one at every step, int8 0/1, with a legal action."""
+    """Where there are action masks, every live agent has one at every step: int8, 0 or 1, with a legal action."""
     env = case.make()
     masked = any(
         mask_of(observation, frame["info"].get(agent, {})) is not None
@@ -159,7 +159,7 @@ def action_masks(case: EnvUnderTest) -> None:
 
 
 def global_rng(case: EnvUnderTest) -> None:
-    """Neither building nor playing an env reads or moves Python's, NumPy's or torch's global random state."""
+    """Neither building nor playing an environment uses Python's, NumPy's or torch's global random state."""
     moved: list[str] = []
     case.make()  # the imports a first instance does are not the env's doing
     plays = []
@@ -174,7 +174,7 @@ def global_rng(case: EnvUnderTest) -> None:
 
 
 def reproducible(case: EnvUnderTest) -> None:
-    """The same seed and actions give the same bits: in a second instance and in a re-used one."""
+    """The same seed and actions give bit-identical episodes, in a second instance and in a reused one."""
     for seed in range(case.seeds):
         compare(
             case.play(case.make(), seed),
@@ -193,7 +193,7 @@ def reproducible(case: EnvUnderTest) -> None:
 
 
 def seed_matters(case: EnvUnderTest) -> None:
-    """Different seeds, and the next episode of one seed, differ somewhere, where the env is declared stochastic."""
+    """Different seeds, and the next episode of one seed, differ where the environment is declared stochastic."""
     if not case.stochastic:
         return
     env = case.make()
@@ -213,7 +213,7 @@ def seed_matters(case: EnvUnderTest) -> None:
 
 
 def instances_are_separate(case: EnvUnderTest) -> None:
-    """Stepping two instances in turn changes nothing: no state is shared between them."""
+    """Instances share no state: stepping two in turn changes nothing."""
     seeds = (0, 1)
     pair = [case.episode(case.make(), seed, (seed, 0)) for seed in seeds]
     frames = list(itertools.zip_longest(*pair))
@@ -228,7 +228,7 @@ def instances_are_separate(case: EnvUnderTest) -> None:
 
 
 def outputs_are_not_views(case: EnvUnderTest) -> None:
-    """What the env returned stays as it was, and writing into it does not change the env."""
+    """Returned values do not change later, and writing into them does not change the environment."""
     expected = list(case.episode(case.make(), 0, (0, 0)))
     raw: list[Frame] = []
 
@@ -253,7 +253,7 @@ def outputs_are_not_views(case: EnvUnderTest) -> None:
 
 
 def scribbled(case: EnvUnderTest, seed: int) -> Iterator[Frame]:
-    """Play an episode, spoiling every returned array and dict once the next action has been chosen."""
+    """Play an episode, overwriting every returned array and dict once the next action is chosen."""
     last: list[Frame] = []
 
     def spoil(step: int, actions: dict) -> dict:
@@ -279,7 +279,7 @@ def overwrite(value: Any) -> None:
 
 
 def rewards_are_shared(case: EnvUnderTest) -> None:
-    """Every agent gets the same reward at every step, where the reward is declared shared."""
+    """Every agent receives the same reward at every step where the reward is declared shared."""
     for where, frame in case.frames() if case.shared_reward else ():
         rewards = frame["reward"]
         require(
@@ -301,7 +301,7 @@ def ends_are_reached(case: EnvUnderTest) -> None:
 
 
 def step_needs_reset(case: EnvUnderTest) -> None:
-    """Step before the first reset raises."""
+    """Calling step before the first reset raises."""
     env = case.make()
     actions = {agent: np.int64(env.action_space(agent).start) for agent in env.possible_agents}
     try:
@@ -327,7 +327,7 @@ def closes_twice(case: EnvUnderTest) -> None:
 
 
 def pickles(case: EnvUnderTest) -> None:
-    """A pickled env plays like a new one, or pickling it raises an error that says why not."""
+    """An unpickled environment plays like a new one, or pickling raises an error that says why not."""
     env = case.make()
     call("reset", env.reset, seed=1)
     try:

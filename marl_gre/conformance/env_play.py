@@ -1,4 +1,4 @@
-"""Plays PettingZoo parallel envs for the checks: whole episodes of masked random actions, kept frame by frame."""
+"""Plays PettingZoo parallel environments for the checks: whole episodes of masked random actions, frame by frame."""
 
 import copy
 import itertools
@@ -18,7 +18,7 @@ Frame = dict[str, Any]
 
 @dataclass
 class EnvUnderTest:
-    """A factory of PettingZoo parallel envs and what its author declares; see `marl_gre.testing.check_env`."""
+    """A factory of PettingZoo parallel environments and its author's declarations; see `marl_gre.testing.check_env`."""
 
     make_env: Callable[[], ParallelEnv]
     ends: Collection[str] = ("terminated", "truncated")
@@ -49,7 +49,7 @@ class EnvUnderTest:
         ]
 
     def reference(self, seed: int) -> list[list[Frame]]:
-        """Return what a fresh env plays from this seed; played once."""
+        """Return the reference play of a new environment from this seed, played once."""
         if seed not in self._references:
             self._references[seed] = self.play(self.make(), seed)
         return self._references[seed]
@@ -73,10 +73,10 @@ class EnvUnderTest:
 
         Args:
             env: the env to play.
-            seed: given to reset.
-            action_seed: decides the actions.
+            seed: passed to reset.
+            action_seed: seed of the actions.
             override: (step, actions) -> the actions to send instead.
-            keep: what to do with each output before it is stored.
+            keep: applied to each output before it is stored.
         """
         rng = np.random.default_rng(action_seed)
         observation, info = call("reset", env.reset, seed=seed)
@@ -119,7 +119,7 @@ def call(name: str, method: Callable, *args: Any, **kwargs: Any) -> Any:
 
 
 def state_of(env: ParallelEnv) -> np.ndarray | None:
-    """Return env.state(), None where the env has none."""
+    """Return env.state(), or None if the environment has none."""
     try:
         return env.state()
     except (NotImplementedError, AttributeError):
@@ -127,14 +127,14 @@ def state_of(env: ParallelEnv) -> np.ndarray | None:
 
 
 def mask_of(observation: Any, info: dict) -> np.ndarray | None:
-    """Return an agent's action mask, from its info or its dict observation; None where there is none."""
+    """Return an agent's action mask from its info or its dict observation, or None if there is none."""
     if "action_mask" in info:
         return info["action_mask"]
     return observation.get("action_mask") if isinstance(observation, dict) else None
 
 
 def legal_action(rng: np.random.Generator, space: Space, mask: np.ndarray | None) -> np.int64:
-    """Draw a legal action of a Discrete space uniformly; any action where the mask leaves none."""
+    """Draw a legal action of a Discrete space uniformly, or any action if the mask allows none."""
     if not isinstance(space, Discrete):
         raise ConformanceError(f"the action space is {space}; this project plays envs with Discrete actions.")
     legal = np.flatnonzero(mask) if mask is not None and np.any(mask) else np.arange(space.n)
@@ -142,5 +142,5 @@ def legal_action(rng: np.random.Generator, space: Space, mask: np.ndarray | None
 
 
 def place(seed: int, episode: int, step: int) -> str:
-    """Return where in the reference play something was found; step 0 is the reset."""
+    """Return a place in the reference play in words; step 0 is the reset."""
     return f"seed {seed}, episode {episode}, " + (f"step {step}" if step else "at reset")

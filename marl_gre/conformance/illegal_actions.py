@@ -1,7 +1,7 @@
-"""What an env does with actions it does not allow: out of its action space, or masked out.
+"""Checks of illegal actions: outside the action space, or masked out.
 
-It raises, or replaces them by one fixed legal action and counts that in info. Numbers that wrap around (-1 as the last
-action) are what a slip in a trainer looks like from inside an env, so it must not go unnoticed.
+An environment raises, or replaces them by a fixed legal action and counts that in info. Numbers that wrap around (-1 as
+the last action) are how a trainer's bug looks from inside an environment, so they must not go unnoticed.
 """
 
 import itertools
@@ -51,7 +51,7 @@ def force(actions: dict, agent: str, action: int) -> dict:
 
 
 def raised_by_step(error: ConformanceError) -> bool:
-    """Return whether the env's own step raised."""
+    """Return whether the environment's own step raised."""
     return str(error).startswith("step raised")
 
 

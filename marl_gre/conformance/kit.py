@@ -1,4 +1,4 @@
-"""What the checks share: the error, exact comparison, watched global RNGs."""
+"""Shared by all checks: the error, exact comparison, watched global random generators."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ import torch
 
 
 class ConformanceError(AssertionError):
-    """A promise is broken; the one-line message names the defect and what is asked instead."""
+    """A broken promise; the one-line message names the defect and what is required instead."""
 
 
 def require(condition: bool, defect: str) -> None:
@@ -19,9 +19,9 @@ def require(condition: bool, defect: str) -> None:
 
 
 def first_difference(a: object, b: object, path: str = "") -> str | None:
-    """Return the path to the first place where two nested values are not exactly equal, None where they are.
+    """Return the path to the first difference between two nested values, or None if they are exactly equal.
 
-    Exact means bits as a user sees them: type of container, dtype, shape, every number (NaN equals NaN).
+    Exactly means the type of containers, dtype, shape and every number (NaN equals NaN).
     """
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         if a.keys() != b.keys():
@@ -43,9 +43,9 @@ def first_difference(a: object, b: object, path: str = "") -> str | None:
 
 @contextmanager
 def watched_global_rngs(seed: int, moved: list[str]) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's global generators, then add to `moved` the names of those that were used.
+    """Seed Python's, NumPy's and torch's global generators and add to `moved` the names of those that were used.
 
-    Their states are put back afterwards.
+    Their states are restored afterwards.
     """
     before = _global_states()
     random.seed(seed)

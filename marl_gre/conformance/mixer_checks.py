@@ -1,7 +1,7 @@
-"""What every mixer promises: one function per promise, each with its own message; `MIXER_CHECKS` lists them.
+"""The promises of every mixer: one function per promise, each with its own message; `MIXER_CHECKS` lists them.
 
-The learner and the gradient entropy rely on these: padding may not leak, credits may not be negative where a mixer
-calls itself monotonic, the regulariser may not move the agents. Inputs are drawn from fixed seeds; all in float64.
+The learner and the gradient entropy rely on them: steps do not influence each other, the credits of a monotonic mixer
+are not negative, the regulariser does not train the agents. Inputs are drawn from fixed seeds, in float64.
 """
 
 import copy
@@ -23,7 +23,7 @@ SCALES = (1.0, 5.0)  # factors on the initial parameters: fresh networks, and on
 
 @dataclass(frozen=True)
 class MixerUnderTest:
-    """A mixer class, the config to build it with, and what its author declares."""
+    """A mixer class, the config to build it with, and its author's declarations."""
 
     mixer_class: type[Mixer]
     config: MixerConfig | None = None
@@ -50,7 +50,7 @@ class MixerUnderTest:
         return mixer
 
     def agent_counts(self) -> Iterator[int]:
-        """Yield 1 to max_agents, without 1 where the mixer refuses a single agent with a ValueError."""
+        """Yield 1 to max_agents, leaving out 1 if the mixer refuses a single agent with a ValueError."""
         for n_agents in range(1, self.max_agents + 1):
             if n_agents == 1:
                 try:
@@ -102,12 +102,12 @@ def checked_mix(mixer: Mixer, values: AgentValues, state: Tensor) -> tuple[Tenso
 
 
 def same_bits(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    """Return whether two lots of tensors, as (q_tot, regulariser), are equal in every bit."""
+    """Return whether two tuples of tensors, such as (q_tot, regulariser), are bit-identical."""
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def declarations(case: MixerUnderTest) -> None:
-    """A Mixer whose `Config` is a MixerConfig and whose `results_version` is an integer, as params.yaml needs them."""
+    """The class is a Mixer with a MixerConfig as `Config` and an integer `results_version`."""
     require(
         isinstance(case.mixer_class, type) and issubclass(case.mixer_class, Mixer),
         f"{case.mixer_class!r} is not a subclass of marl_gre.mixers.Mixer.",
@@ -137,7 +137,7 @@ def shapes(case: MixerUnderTest) -> None:
 
 
 def finite(case: MixerUnderTest) -> None:
-    """Values and gradients stay finite in float64 for Q values up to one million of either sign."""
+    """Values and gradients are finite in float64 for Q values from minus to plus one million."""
     for n_agents, scale in itertools.product(case.agent_counts(), SCALES):
         mixer = case.build(n_agents, scale=scale)
         values, state = inputs(n_agents, batch=8)
@@ -164,7 +164,7 @@ def finite(case: MixerUnderTest) -> None:
 
 
 def regularised_alike(case: MixerUnderTest) -> None:
-    """`mix_and_regularise` gives the q_tot that `forward` gives: one network's targets fit the other's values."""
+    """`mix_and_regularise` returns the same q_tot as `forward`, so targets and values match."""
     for mixer, values, state in case.mixers():
         error = (checked_mix(mixer, values, state)[0] - mixer(values, state)).abs().max().item()
         require(
@@ -175,7 +175,7 @@ def regularised_alike(case: MixerUnderTest) -> None:
 
 
 def independent_steps(case: MixerUnderTest) -> None:
-    """Each (b, t) is mixed on its own: other steps, their order and the batch size change nothing."""
+    """Each (b, t) is mixed by itself: other steps, their order and the batch size change nothing."""
     for mixer, values, state in case.mixers():
         outputs = checked_mix(mixer, values, state)
         b, t = 1, 2
@@ -246,7 +246,7 @@ def monotonic_in_agents(case: MixerUnderTest) -> None:
 
 
 def greedy_actions_agree(case: MixerUnderTest) -> None:
-    """Individual-global-max by enumeration: the agents' own best actions are a best joint action."""
+    """Individual-global-max by enumeration: the agents' own best actions form a best joint action."""
     n_actions, n_states = 3, 16
     for n_agents, scale in itertools.product((n for n in case.agent_counts() if n <= 3), SCALES):
         if not case.monotonic:
@@ -274,7 +274,7 @@ def greedy_actions_agree(case: MixerUnderTest) -> None:
 
 
 def analytic_credits(case: MixerUnderTest) -> None:
-    """`analytic_credits` are [B,T,N], and those called exact, where there are any, equal automatic differentiation."""
+    """`analytic_credits` are [B,T,N], and those called exact, if any, equal automatic differentiation."""
     for mixer, values, state in case.mixers():
         with torch.no_grad():
             credits = mixer.analytic_credits(values, state)
@@ -295,7 +295,7 @@ def analytic_credits(case: MixerUnderTest) -> None:
 
 
 def function_credits(case: MixerUnderTest) -> None:
-    """`analytic_credits` called function, where there are any, are the slopes of q_tot in the chosen values.
+    """`analytic_credits` called function, if any, are the slopes of q_tot in the chosen values.
 
     They differ from the exact ones where q_tot detaches a part of itself.
     """
@@ -318,7 +318,7 @@ def function_credits(case: MixerUnderTest) -> None:
 
 
 def credits_for_training(case: MixerUnderTest) -> None:
-    """`mix_with_credits` gives q_tot, the regulariser and the measured credits, attached to the parameters alone.
+    """`mix_with_credits` returns q_tot, the regulariser and the measured credits, attached to the parameters only.
 
     Gradient entropy regularisation (`gre_lambda`) differentiates these credits.
     """
@@ -350,7 +350,7 @@ def credits_for_training(case: MixerUnderTest) -> None:
 
 
 def regulariser_leaves_agents(case: MixerUnderTest) -> None:
-    """The regulariser moves mixer parameters only, where it is declared detached from the agents."""
+    """The regulariser trains the mixer's parameters only, if it is declared detached from the agents."""
     for mixer, values, state in case.mixers() if case.regulariser_detached else ():
         chosen = values.chosen.requires_grad_(True)
         _, regulariser = checked_mix(mixer, values, state)
@@ -365,7 +365,7 @@ def regulariser_leaves_agents(case: MixerUnderTest) -> None:
 
 
 def repeatable(case: MixerUnderTest) -> None:
-    """Mixing is a pure function: no global random numbers, no memory of earlier calls, inputs left alone."""
+    """Mixing is a pure function: no global random numbers, no memory of earlier calls, inputs unchanged."""
     for mixer, values, state in case.mixers():
         moved: list[str] = []
         kept = [value.clone() for value in (*vars(values).values(), state)]
@@ -384,7 +384,7 @@ def repeatable(case: MixerUnderTest) -> None:
 
 
 def state_dict_round_trip(case: MixerUnderTest) -> None:
-    """The state_dict holds everything that decides the output."""
+    """The state_dict holds everything that determines the output."""
     for mixer, values, state in case.mixers():
         other = case.build(values.chosen.shape[-1], seed=1)
         try:
@@ -401,7 +401,7 @@ def state_dict_round_trip(case: MixerUnderTest) -> None:
 
 
 def copies_are_independent(case: MixerUnderTest) -> None:
-    """A deepcopy (the target mixer) equals the original and shares nothing with it, in mid-training too."""
+    """A deepcopy (the target mixer) equals the original and shares nothing with it, in the middle of training too."""
     for mixer, values, state in case.mixers():
         values.chosen.requires_grad_(True)
         before = checked_mix(mixer, values, state)
@@ -422,7 +422,7 @@ def copies_are_independent(case: MixerUnderTest) -> None:
 
 
 def pairs(one: AgentValues, other: AgentValues) -> list[tuple[Tensor, Tensor]]:
-    """Return the tensors of both in their order."""
+    """Return the corresponding tensors of both in pairs."""
     return list(zip(vars(one).values(), vars(other).values(), strict=True))
 
 

@@ -1,8 +1,8 @@
-"""The command line of the suite: `pytest --pyargs marl_gre.conformance --env ... --mixer ... --agent ...`.
+"""Command-line options of the suite: `pytest --pyargs marl_gre.conformance --env ... --mixer ... --agent ...`.
 
 Registered with pytest as a plugin, because pytest reads the conftest.py of a `--pyargs` package only after the command
-line. It adds its options to no other pytest run: only where the arguments name the suite. From a source tree that is
-not installed, add `-p marl_gre.conformance.plugin`.
+line. It adds its options only to runs whose arguments name the suite. From a source tree that is not installed, add `-p
+marl_gre.conformance.plugin`.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ PREFIX = "marl_gre_"  # of the options' names inside pytest, where other plugins
 
 
 def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> None:
-    """Add the options where the arguments name this package, as a module or as a folder."""
+    """Add the options if the arguments name this package, as a module or as a folder."""
     if not any(arg.startswith("marl_gre.conformance") or _is_here(arg) for arg in args):
         return
     group = parser.getgroup("marl_gre.conformance", "what is checked, and what its author declares")

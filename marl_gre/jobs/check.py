@@ -1,4 +1,4 @@
-"""Check that a params file can be run: find everything that can go wrong before anything is run or deleted."""
+"""Check a params file: find what can go wrong before anything is run or deleted."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from marl_gre.rollout import make_env
 
 
 def check_params(path: Path) -> str:
-    """Make every selected environment and network once; return one line that says what would run.
+    """Make every selected environment and network once; return one line about what would run.
 
     Raises:
         BadInput: the file, or something it selects, cannot be used.
@@ -23,7 +23,7 @@ def check_params(path: Path) -> str:
 
 
 def check_runnable(params: Params) -> None:
-    """Make every selected environment and network once, and find the metrics.
+    """Make every selected environment and network once, and import the metrics.
 
     Raises:
         BadInput: one of them cannot be made.

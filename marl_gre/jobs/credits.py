@@ -1,6 +1,6 @@
-"""What a trained mixer does with credit within an episode: numbers, a picture and an animation of any finished run.
+"""A trained mixer's credits within episodes of any finished run: numbers, a picture and an animation.
 
-Drawn with Pillow, which rendering needs anyway, so the library does without matplotlib (credit_drawing.py).
+They are drawn with Pillow, which rendering needs anyway, so the library needs no matplotlib (credits_drawing.py).
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from marl_gre.credit import credits, gradient_entropy
 from marl_gre.data import Batch, Episode, collate
 from marl_gre.errors import BadInput, StorageFailed
 from marl_gre.jobs.credits_drawing import animation, picture
+from marl_gre.jobs.credits_shapley import comparison_lines, comparison_rows, contributions, game_rows
 from marl_gre.jobs.play import drawing, render, save_gif
 from marl_gre.metrics import Row
 from marl_gre.networks import Networks, restore
@@ -22,7 +23,7 @@ from marl_gre.storage.files import csv_text
 from marl_gre.storage.run_dir import FinishedRun, load_run
 
 PHASES = 4
-"""Parts of an episode, equal shares of its steps."""
+"""Number of equal parts of an episode."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class EpisodeCredits:
 
     @property
     def shares(self) -> np.ndarray:
-        """Each agent's share of the size of the credits [L, N]; even where all credits are 0."""
+        """Each agent's share of the absolute credits [L,N]; equal shares where all credits are 0."""
         sizes = np.abs(self.credits)
         total = sizes.sum(-1, keepdims=True)
         even = np.full_like(sizes, 1 / sizes.shape[-1])
@@ -43,24 +44,31 @@ class EpisodeCredits:
 
     @property
     def phase(self) -> np.ndarray:
-        """The part of the episode that each step belongs to [L], 0 to `PHASES` - 1."""
+        """The part of the episode of each step [L], 0 to `PHASES` - 1."""
         return np.arange(self.episode.length) * PHASES // self.episode.length
 
+    @property
+    def starts(self) -> dict[int, int]:
+        """The first step of each phase that has one."""
+        phases, steps = np.unique(self.phase, return_index=True)
+        return dict(zip(phases.tolist(), steps.tolist(), strict=True))
 
-def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int) -> None:
-    """Play greedy episodes of a finished run and write what its mixer does with credit.
+def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutations: int = 0) -> None:
+    """Play greedy episodes of a finished run and write its mixer's credits.
 
-    Writes credits.csv (every step), phases.csv (entropy by phase of the episode), credits.png and credits.gif (the
-    first episode).
+    The files are credits.csv (every step), phases.csv (entropy by phase of the episode), and credits.png and
+    credits.gif (the first episode). With permutations, shapley.csv and shapley_phases.csv too: what each agent adds to
+    the return beside its credit (credits_shapley.py).
 
     Args:
         run: folder of the run.
-        out: folder of the files; None: credits/ENV/ALGORITHM/SEED.
-        seed: seed of the first episode; the following ones count up.
-        episodes: how many.
+        out: folder of the files; credits/ENV/ALGORITHM/SEED if None.
+        seed: seed of the first episode; further episodes count up from it.
+        episodes: number of episodes.
+        permutations: orders of the agents for their Shapley values; 0 computes none.
 
     Raises:
-        BadInput: the folder holds no sound run.
+        BadInput: the folder holds no intact run, or Shapley values are asked for where there are none.
         StorageFailed: the files cannot be written.
     """
     finished = load_run(run)
@@ -70,20 +78,26 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int) -> None:
     title = f"{config.env_key}, {config.algorithm_key}, seed {config.seed}"
     first = found[0]
     frames = _frames(config.env_key, config.env, first.episode)
+    games = contributions(finished, found, permutations) if permutations else []
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "credits.csv").write_text(csv_text(step_rows(found)))
         (out / "phases.csv").write_text(csv_text(phase_rows(found)))
         picture(title, first.shares, first.entropy).save(out / "credits.png")
+        if games:
+            (out / "shapley.csv").write_text(csv_text(game_rows(games)))
+            (out / "shapley_phases.csv").write_text(csv_text(comparison_rows(games)))
     except OSError as error:
         raise StorageFailed(f"{out}: cannot be written ({error}).") from error
     images = animation(title, frames, first.shares, first.entropy)
-    for name in ("credits.csv", "phases.csv", "credits.png"):
+    for name in ("credits.csv", "phases.csv", "credits.png", *(("shapley.csv", "shapley_phases.csv") if games else ())):
         print(out / name)
     save_gif(out / "credits.gif", images)
     for row in phase_rows(found):
         print(f"phase {row['phase']}: entropy {row['entropy_mean']:.4f}, 5 to 95 %: "
               f"{row['entropy_q05']:.4f} to {row['entropy_q95']:.4f}")  # fmt: skip
+    for line in comparison_lines(games):
+        print(line)
 
 
 def measure(run: FinishedRun, seeds: list[int]) -> list[EpisodeCredits]:
@@ -118,7 +132,7 @@ def step_rows(found: list[EpisodeCredits]) -> list[Row]:
 
 
 def phase_rows(found: list[EpisodeCredits]) -> list[Row]:
-    """Return the entropy of all steps by phase of the episode; a phase without steps, or one agent, gives NaN."""
+    """Return the entropy of all steps by phase of the episode; NaN for a phase without steps or a single agent."""
     rows: list[Row] = []
     for phase in range(PHASES):
         chosen = [one.entropy[one.phase == phase] for one in found if one.entropy is not None]

@@ -1,6 +1,6 @@
-"""Pictures of credits within an episode: a heat map of the agents' shares over the entropy, beside the environment.
+"""Pictures of credits within an episode: a heat map of the agents' shares above the entropy, beside the environment.
 
-Drawn with Pillow alone. Blue and orange are told apart with any colour vision; white is an even share.
+Drawn with Pillow alone. Blue and orange can be told apart with any colour vision; white is an even share.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 INK, SOFT, PAPER, LINE = "#1b2733", "#4d5b68", "#ffffff", "#d3dae0"
 LOW, HIGH = (0, 114, 178), (213, 94, 0)  # less and more than an even share
 LEAST_SPAN = 0.05
-"""Of the colours: differences from an even share below this part of it look even."""
+"""Relative difference from an even share below which colours look even."""
 LEFT, TOP, GAP = 70, 78, 64
 PLOT = (460, 150)  # width and height of the entropy's plot, in pixels
 ROW = (12, 36)  # least and largest height of an agent's row
@@ -21,10 +21,10 @@ def picture(title: str, shares: np.ndarray, entropy: np.ndarray | None, step: in
     """Return the heat map of an episode with its entropy below.
 
     Args:
-        title: of the picture.
+        title: title of the picture.
         shares: each agent's share of the credit [L,N].
-        entropy: gradient entropy [L]; None where it is not defined.
-        step: marked as the present one.
+        entropy: gradient entropy [L], 0 to 1; None if it is undefined.
+        step: the step to mark as the current one.
     """
     length, agents = shares.shape
     row = int(np.clip(300 // agents, *ROW))
@@ -64,8 +64,8 @@ def animation(
     come with the present step marked.
 
     Args:
-        title: of the pictures.
-        frames: the environment before each step, L of them; None where it draws none.
+        title: title of the pictures.
+        frames: L pictures of the environment, one before each step; None if it draws none.
         shares: see `picture`.
         entropy: see `picture`.
     """

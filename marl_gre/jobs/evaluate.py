@@ -22,20 +22,20 @@ from marl_gre.storage.run_dir import SCHEMA, WORK, FinishedRun, load_run
 from marl_gre.storage.weights import WEIGHTS
 
 SHARE_DECIMALS = 5
-"""Of the three numbers on shares, so that they are equal on CPU types whose float32 sums differ in the last bits."""
+"""Decimals of the three numbers on shares, which makes them equal on CPU types whose float32 sums differ."""
 
 
 def evaluate(run: Path, out: Path | None, config: EvaluateConfig, work: Path = WORK) -> dict[str, Any]:
-    """Evaluate a published run, publish one JSON file and return its content.
+    """Evaluate a published run, write one JSON file and return its content.
 
     Args:
         run: folder of the run.
-        out: the JSON file; None writes none.
+        out: the JSON file, or None to write none.
         config: the `evaluate` section of params.yaml.
-        work: where weights lie that were not published.
+        work: folder of the weights that were not published.
 
     Raises:
-        BadInput: the folder holds no sound run, or its weights are not here.
+        BadInput: the folder holds no intact run, or its weights are missing.
         StorageFailed: the file cannot be written.
     """
     result = evaluate_run(load_run(run, work), config)
@@ -45,7 +45,7 @@ def evaluate(run: Path, out: Path | None, config: EvaluateConfig, work: Path = W
 
 
 def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
-    """Return returns, credits and entropies of the run's final policy on `config.episodes` episodes."""
+    """Return the returns, credits and entropies of the run's final policy on `config.episodes` episodes."""
     env = make_env(run.config.env_key, run.config.env, min(config.episodes, run.config.env.test_copies))
     networks = restore(run, env)
     device = next(networks.agent.parameters()).device

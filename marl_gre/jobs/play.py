@@ -24,12 +24,12 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
 
     Args:
         run: folder of the run.
-        gif: file to write; None opens a window.
-        seed: seed of the first episode; the following ones count up.
-        episodes: how many.
+        gif: the file to write, or None to open a window.
+        seed: seed of the first episode; further episodes count up from it.
+        episodes: number of episodes.
 
     Raises:
-        BadInput: no sound run, or an environment that draws no pictures.
+        BadInput: the folder holds no intact run, or the environment draws no pictures.
         StorageFailed: the GIF cannot be written.
     """
     finished = load_run(run)
@@ -69,7 +69,7 @@ def _window(title: str) -> Window:
 
 
 def drawing(config: EnvConfig) -> EnvConfig:
-    """Return the environment's config with pictures switched on; ours always draw, PettingZoo's must be told."""
+    """Return the environment's config with rendering switched on, which third-party environments need."""
     if config.env in marl_gre_envs.ENVS:
         return config
     return config.model_copy(update={"kwargs": {"render_mode": "rgb_array", **config.kwargs}})
@@ -79,7 +79,7 @@ def render(env: VectorEnv, key: str) -> np.ndarray:
     """Return the picture of the first environment, [height, width, 3] uint8.
 
     Raises:
-        BadInput: the environment draws none.
+        BadInput: the environment draws no pictures.
     """
     try:
         return env.render(0)
@@ -93,10 +93,10 @@ def save_gif(path: Path, frames: list[np.ndarray], durations: list[int] | None =
     Args:
         path: the file.
         frames: the pictures.
-        durations: how long each is shown, in ms; None: `FRAMES_PER_SECOND`, the last one longer.
+        durations: milliseconds that each is shown; None gives `FRAMES_PER_SECOND` and a longer last picture.
 
     Raises:
-        StorageFailed: it cannot be written.
+        StorageFailed: the file cannot be written.
     """
     durations = durations or [1000 // FRAMES_PER_SECOND] * (len(frames) - 1) + [LAST_FRAME_MS]
     images = [Image.fromarray(frame).quantize(64) for frame in frames]

@@ -1,4 +1,4 @@
-"""Train a run, from its config to published files, with checkpoints on the way."""
+"""Train a run, from its config to its published files, with checkpoints on the way."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ from marl_gre.trackers import Trackers
 from marl_gre.trainer import Trainer, entropy_row
 
 CHECKPOINT_STEPS = 10_000
-"""Environment steps between checkpoints; no result depends on it."""
+"""Environment steps between checkpoints; results do not depend on it."""
 
 
 def train(
@@ -35,13 +35,13 @@ def train(
     log: Sequence[str] = (),
     mirror: str | None = None,
 ) -> None:
-    """Train one run and publish its files; resume from its newest checkpoint if it was stopped.
+    """Train one run and publish its files, resuming from its newest checkpoint if there is one.
 
     Args:
-        config: what to train.
+        config: the run's config.
         out: folder of the published files (storage/run_dir.py lists them).
-        work: where runs keep lock and checkpoints, in a folder named by the run's identity.
-        publish_weights: False publishes their hash only, and leaves them in the run's folder of `work`.
+        work: parent of the folders, named by identity, in which runs keep their lock and checkpoints.
+        publish_weights: False publishes only their hash and leaves them in the run's folder in `work`.
         log: names of trackers (`trackers.find`), which see each row when it is written.
         mirror: URL of a folder for copies of checkpoints (storage/mirror.py); they stay there when the run is done.
 

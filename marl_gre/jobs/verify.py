@@ -1,9 +1,9 @@
 """Verify a published run: its files by their hashes, its identity, and its numbers by playing them again.
 
-The last test of a run is played by its weights, and so is its evaluation: both are played again on the same episodes
-and must come out bit for bit; if asked for, the whole run is trained again too, which also proves a run whose weights
-are not here. That is promised on the same CPU type, device and versions only; elsewhere the difference is reported.
-What is compared is what was recorded: a later version may record more.
+The final weights play the last test and the evaluation again, on the same episodes; the results must be bit-identical.
+On request the whole run is trained again, which also verifies a run whose weights were not published. Bit-identical
+results are promised on the same CPU type, device and versions only; elsewhere differences are reported. Only recorded
+numbers are compared, since a later version may record more.
 """
 
 import csv
@@ -32,22 +32,21 @@ from marl_gre.storage.weights import WEIGHTS
 from marl_gre.trainer import greedy_test
 
 MAX_BYTES = 100_000_000
-"""A JSON or CSV file larger than this is not read."""
+"""Bytes of a JSON or CSV file; larger files are not read."""
 
 
 def verify(run: Path, evaluation: Path | None = None, retrain: bool = False, work: Path = WORK) -> Iterator[str]:
-    """Check a published run; yield one line about each thing checked.
+    """Check a published run; yield one line per check.
 
     Args:
         run: folder of the run.
-        evaluation: the JSON file of its evaluation; None looks where the pipeline puts it and does without if there is
-            none.
-        retrain: also train it again from its recorded config, which takes as long as the run did.
-        work: where weights lie that were not published.
+        evaluation: the JSON file of its evaluation; None takes the pipeline's file if there is one.
+        retrain: also train the run again from its recorded config, which takes as long as the run did.
+        work: folder of the weights that were not published.
 
     Raises:
-        BadInput: there is no run, or not one that this version can read.
-        NotVerified: a file changed, or numbers are not reproduced although they should be.
+        BadInput: the folder holds no run that this version can read.
+        NotVerified: a file has changed, or numbers that should be reproduced are not.
     """
     yield _check_hashes(run)
     finished = load_run(run, work)

@@ -1,4 +1,4 @@
-"""The interface of a mixer, and the building block that the hypernetwork mixers share."""
+"""The interface of a mixer, and the building block of hypernetwork mixers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ class MixerConfig(BaseModel):
 
 @dataclass(frozen=True)
 class AgentValues:
-    """The agents' values at every step, as one network computes them.
+    """The agents' values at every step, computed by one network.
 
-    The online network's at time t belong to the actions taken then. A target network's belong to the actions that the
-    online network finds best (double Q-learning), so that `chosen` may be lower than `greedy` there too.
+    For the online network, `chosen` are the values of the actions taken. For a target network they are the values of
+    the online network's best actions (double Q-learning), so `chosen` may be below `greedy` there too.
     """
 
     chosen: Tensor  # Q of `actions` [B, T, N]
@@ -34,15 +34,15 @@ class AgentValues:
     actions: Tensor  # int64 [B, T, N]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "AgentValues":
-        """Return what a function makes of each of the three."""
+        """Return AgentValues with a function applied to each tensor."""
         return AgentValues(function(self.chosen), function(self.greedy), function(self.actions))
 
 
 class Mixer(nn.Module):
-    """Mix the agents' values into one team value.
+    """Mixes the agents' values into one team value.
 
-    A subclass defines `Config` (its keys in params.yaml), `results_version` (raised whenever a change of code changes
-    what it computes) and `forward`. Every step (b, t) is mixed on its own.
+    A subclass defines `Config` (its keys in params.yaml), `results_version` (raised whenever a code change alters its
+    numbers) and `forward`. Every step (b, t) is mixed by itself.
 
     Args:
         sizes: the environment's sizes.
@@ -58,7 +58,7 @@ class Mixer(nn.Module):
         self.config = config
 
     def forward(self, values: AgentValues, state: Tensor) -> Tensor:
-        """Return the team value, for the online network and the target alike.
+        """Return the team value; the online and the target network both use this method.
 
         Args:
             values: the agents' values, each [B,T,N].
@@ -72,33 +72,33 @@ class Mixer(nn.Module):
     def mix_and_regularise(self, values: AgentValues, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return q_tot [B,T] and the weighted regulariser [B,T], zero for most mixers.
 
-        The learner adds the regulariser's mean to the loss. A mixer that has one overrides this method, which lets
+        The learner adds the regulariser's mean to the loss. A mixer with a regulariser overrides this method, so that
         both results share the mixing weights.
         """
         q_tot = self(values, state)
         return q_tot, q_tot.new_zeros(q_tot.shape)
 
     def analytic_credits(self, values: AgentValues, state: Tensor) -> dict[str, Tensor]:
-        """Return closed forms of the credits by name [B,T,N]; a mixer without any returns none.
+        """Return closed forms of the credits [B,T,N] by name; empty for a mixer without any.
 
-        "exact" must equal automatic differentiation of q_tot, which the conformance kit checks. Any other name is
-        another quantity, whose entropy is measured beside the exact one's: a variant of the gradient, or the credits
-        of the function where q_tot detaches a part of it.
+        "exact" must equal automatic differentiation of q_tot, which the conformance kit checks. Any other name is a
+        further quantity whose entropy is measured too: a variant of the gradient, or the credits of the function where
+        q_tot detaches a part of it.
         """
         return {}
 
     def mix_with_credits(
         self, values: AgentValues, state: Tensor, gradient: str = "exact"
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return `mix_and_regularise` and the credits, attached to the mixer's parameters and not to the agents.
+        """Return the results of `mix_and_regularise`, and the credits, attached to the mixer's parameters only.
 
         A mixer may override it so that both share the mixing weights.
 
         Args:
             values: the agents' values, each [B,T,N].
             state: global state [B,T,S].
-            gradient: a name of `analytic_credits`, or "exact", which is differentiated twice where there is no closed
-                form.
+            gradient: a name of `analytic_credits`, or "exact", which takes double differentiation where there is no
+                closed form.
 
         Returns:
             q_tot [B,T], regulariser [B,T], credits [B,T,N].
@@ -124,7 +124,7 @@ def hypernetwork(state_dim: int, out_dim: int, layers: int, hidden_dim: int = 0)
 
 
 def from_state(state: Tensor, *networks: nn.Sequential) -> list[Tensor]:
-    """Return what networks make of the same state; their first layers are one product, so the state is read once."""
+    """Return the outputs of networks for the same state; one product computes all their first layers."""
     firsts = [network[0] for network in networks]
     weight, bias = (torch.cat([getattr(first, name) for first in firsts]) for name in ("weight", "bias"))
     outputs = F.linear(state, weight, bias).split([first.out_features for first in firsts], dim=-1)

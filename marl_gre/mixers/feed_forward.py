@@ -1,7 +1,7 @@
 """An unrestricted mixer: q_tot = MLP([s, q]) + V(s), the joint value Q* of Weighted QMIX.
 
-https://arxiv.org/abs/2006.10800. It is not monotonic, so no agent can act by it: `central: feed_forward` gives it to a
-second set of agents' networks, whose value is what the acting networks learn towards. Constants are the published ones.
+https://arxiv.org/abs/2006.10800. It is not monotonic, so agents cannot act on it: `central: feed_forward` puts it over
+a second set of agents, whose value provides the targets of the acting networks. Constants are the published ones.
 """
 
 import torch
@@ -16,11 +16,11 @@ class FeedForwardConfig(MixerConfig):
     """Keys of the unrestricted mixer in params.yaml."""
 
     hidden_dim: int = Field(256, ge=1, description="width of all hidden layers")
-    hidden_layers: int = Field(3, ge=1, description="of the network of state and values; V has one")
+    hidden_layers: int = Field(3, ge=1, description="hidden layers of the network of state and values; V has one")
 
 
 class FeedForward(Mixer):
-    """A network of state and values, of any sign in each."""
+    """A network of the state and the agents' values, monotonic in neither."""
 
     Config = FeedForwardConfig
 

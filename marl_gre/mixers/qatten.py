@@ -1,8 +1,8 @@
-"""Qatten: q_tot = sum_h w_h(s) sum_i a_ih(s) q_i + c(s), with attention a_h of a query of the state over the agents.
+"""Qatten: q_tot = sum_h w_h(s) sum_i a_ih(s) q_i + c(s), with attention a_h over the agents.
 
-https://arxiv.org/abs/2002.03939. Head h has a query z_h(s) and keys k_h(u_i) of the agents' own features u_i, and
-a_ih = softmax_i(z_h . k_h(u_i) / sqrt(32)). Constants and layers are those of the published code. docs/algorithms has
-what its versions differ in.
+https://arxiv.org/abs/2002.03939. Head h has a query z_h(s) and keys k_h(u_i) of the agents' own features u_i, and a_ih
+= softmax_i(z_h . k_h(u_i) / sqrt(32)). Constants and layers are those of the published code; docs/algorithms/qatten.md
+lists the differences between its versions.
 """
 
 import math
@@ -27,14 +27,14 @@ class QattenConfig(MixerConfig):
     unit_dim: int | None = Field(
         None,
         ge=1,
-        description="features of each agent at the start of the state, one agent after the other; None: all of the "
-        "state, in equal parts",
+        description="features of each agent, which the state begins with, agent by agent; null: the whole state in "
+        "equal parts",
     )
     attention: Literal["trained", "frozen"] = Field(
         "trained",
-        description="frozen: queries and keys stay as initialised, as in the first public code",
+        description="`frozen` leaves queries and keys as initialised, as in the first public code",
     )
-    head_weights: Literal["state", "none"] = Field("state", description="none: q_tot is the plain sum over the heads")
+    head_weights: Literal["state", "none"] = Field("state", description="`none` sums the heads without weights")
 
 
 class Qatten(Mixer):
@@ -81,7 +81,7 @@ class Qatten(Mixer):
         return self.mix_with_credits(values, state)[0]
 
     def analytic_credits(self, values: AgentValues, state: Tensor) -> dict[str, Tensor]:
-        """See `Mixer.analytic_credits`: the weights, whatever the values."""
+        """See `Mixer.analytic_credits`: the weights, which do not depend on the values."""
         return {"exact": self.weights(state)[0]}
 
     def mix_with_credits(

@@ -1,4 +1,4 @@
-"""QMIX: q_tot = elu(q W1 + b1) w2 + v, with W1, w2 >= 0 and all weights made from the state.
+"""QMIX: q_tot = elu(q W1 + b1) w2 + v, with W1, w2 >= 0 and all weights generated from the state.
 
 https://arxiv.org/abs/1803.11485, and Eq. 1 of https://arxiv.org/abs/2202.04427.
 """
@@ -14,7 +14,7 @@ from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig, from_state, hypernetwork
 
 Derivative = Literal["exact", "released"]
-"""Of the ELU: the true one, or the one that the paper's released code uses."""
+"""The derivative of the ELU: the exact one, or the one in the paper's released code."""
 
 
 class QMIXConfig(MixerConfig):
@@ -66,7 +66,7 @@ class QMIX(Mixer):
         return mix(chosen_qs, weights)
 
     def gradient(self, chosen_qs: Tensor, weights: MixingWeights, derivative: Derivative) -> Tensor:
-        """Return its gradient in the chosen values [B,T,N]."""
+        """Return the gradient of `mix` with respect to the chosen values [B,T,N]."""
         return mixing_gradient(chosen_qs, weights, derivative)
 
     def analytic_credits(self, values: AgentValues, state: Tensor) -> dict[str, Tensor]:
@@ -109,7 +109,7 @@ def exact_elu_derivative(x: Tensor) -> Tensor:
 
 
 def released_elu_derivative(x: Tensor) -> Tensor:
-    """Return what the paper's released code uses for elu'(x): exp(elu(x)) below 0, so never under 1/e."""
+    """Return the released code's elu'(x): exp(elu(x)) for x < 0, which is never below 1/e, and 1 elsewhere."""
     return F.elu(x.clamp(max=0)).exp()  # clamped first: exp of a large x would turn gradients into inf * 0
 
 

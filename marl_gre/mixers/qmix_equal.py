@@ -1,8 +1,8 @@
 """QMIX-equal: q_tot = elu(sum_i q_i w1 + b1) w2 + v, QMIX with one row of W1 for all agents.
 
-A control of this project. QMIX-simple (Eq. 9 of https://arxiv.org/abs/2202.04427) takes two things from QMIX, the
-agents' own rows of W1 and all hidden units but one; this mixer takes the rows only. Every agent's credit is the same,
-so the gradient entropy is exactly 1.
+A control of this project. QMIX-simple (Eq. 9 of https://arxiv.org/abs/2202.04427) takes two things away from QMIX: the
+agents' own rows of W1, and all hidden units but one. This mixer takes away the rows only. All credits are equal, so the
+gradient entropy is exactly 1.
 """
 
 from typing import ClassVar

@@ -1,7 +1,7 @@
-"""QMIX-GRE: QMIX whose loss also holds lambda times the normalised entropy of dq_tot/dq.
+"""QMIX-GRE: QMIX whose loss also contains lambda times the normalised entropy of dq_tot/dq.
 
-Eq. 6, 7, 8 and 10 of https://arxiv.org/abs/2202.04427. The agents' values are detached in the entropy, so that it
-moves the mixer's parameters only. `mixer: qmix` with `gre_lambda` gives the same bits.
+Eq. 6, 7, 8 and 10 of https://arxiv.org/abs/2202.04427. The agents' values are detached in the entropy, so it trains the
+mixer's parameters only. `mixer: qmix` with `gre_lambda` gives bit-identical results.
 """
 
 from pydantic import Field
@@ -22,7 +22,7 @@ class QMIXGREConfig(QMIXConfig):
 
 
 class QMIXGRE(QMIX):
-    """QMIX with gradient entropy regularisation; takes 2 agents or more."""
+    """QMIX with gradient entropy regularisation; needs at least two agents."""
 
     Config = QMIXGREConfig
     config: QMIXGREConfig

@@ -1,7 +1,7 @@
-"""QMIX-simple: q_tot = w2 elu(w1 sum_i q_i + b1) + v, four scalars made from the state.
+"""QMIX-simple: q_tot = w2 elu(w1 sum_i q_i + b1) + v, with four scalars generated from the state.
 
-Eq. 9 of https://arxiv.org/abs/2202.04427: QMIX without the power to tell agents apart, so every agent's credit is the
-same and the gradient entropy is exactly 1.
+Eq. 9 of https://arxiv.org/abs/2202.04427: QMIX unable to tell agents apart, so all credits are equal and the gradient
+entropy is exactly 1.
 """
 
 from typing import Literal
@@ -17,10 +17,10 @@ from marl_gre.mixers.qmix import QMIX, QMIXConfig
 
 
 class QMIXSimpleConfig(QMIXConfig):
-    """QMIX's keys; `embed_dim` is the hidden width of v alone."""
+    """QMIX's keys; `embed_dim` is the hidden width of v only."""
 
     hypernet_dim: int | Literal["as_qmix"] = Field(  # type: ignore[assignment]
-        64, description="hidden width of two-layer hypernetworks; as_qmix: as many parameters as QMIX's default has"
+        64, description="hidden width of two-layer hypernetworks; `as_qmix` gives as many parameters as QMIX's default"
     )
 
     @field_validator("hypernet_dim", mode="before")
@@ -63,7 +63,7 @@ class QMIXSimple(Mixer):
 
 
 def hypernet_dim_as_qmix(sizes: EnvSizes, config: QMIXSimpleConfig) -> int:
-    """Return the hypernet_dim that brings the number of parameters nearest to QMIX's with its default one."""
+    """Return the hypernet_dim with the number of parameters closest to that of QMIX with its default hypernet_dim."""
 
     def size(mixer: type[Mixer], changed: dict[str, int]) -> int:
         settings = {**config.model_dump(exclude={"hypernet_dim"}), **changed}
@@ -75,5 +75,5 @@ def hypernet_dim_as_qmix(sizes: EnvSizes, config: QMIXSimpleConfig) -> int:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return how many numbers a network learns."""
+    """Return the number of a network's parameters."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -2,8 +2,8 @@
 
 https://arxiv.org/abs/2008.01062. w_i and b_i come from the state, lambda_i > 0 from state and joint action. As a
 function, q_tot is sum_i (w_i m_i + b_i) + sum_i lambda_i w_i (q_i - m_i) with m_i = max_a q_i, so the agents' own best
-actions are the best joint action, and agent i's credit is w_i lambda_i. The published code stops the gradient in the
-second sum: what trains the agents is w_i, and lambda_i is trained by the advantages alone. Both credits are measured.
+actions form the best joint action, and agent i's credit is w_i lambda_i. The published code stops the gradient in the
+second sum, so w_i trains the agents and the advantages alone train lambda_i. Both credits are measured.
 """
 
 import itertools
@@ -31,12 +31,12 @@ class QPLEXConfig(MixerConfig):
 
 
 class ParallelNetworks(nn.Module):
-    """K networks of the same input as one: linear layers with ReLU between, each initialised as `nn.Linear`.
+    """K networks of the same input, evaluated as one: linear layers with ReLU between, initialised like `nn.Linear`.
 
     Args:
-        networks: K.
-        in_dim, hidden_dim, out_dim: widths of each.
-        layers: how many, 1 or more.
+        networks: number K of networks.
+        in_dim, hidden_dim, out_dim: widths of each network.
+        layers: number of linear layers, 1 or more.
     """
 
     def __init__(self, networks: int, in_dim: int, hidden_dim: int, out_dim: int, layers: int):
@@ -59,7 +59,7 @@ class ParallelNetworks(nn.Module):
 
 
 class QPLEX(Mixer):
-    """A duplex dueling mixer: any joint action's value may differ from the sum, and the best one is the agents' own."""
+    """A duplex dueling mixer: any joint values of which the agents' own best actions form the best one."""
 
     Config = QPLEXConfig
     config: QPLEXConfig

@@ -1,1 +1,1 @@
-"""Files of a run: checkpoints, published results, provenance."""
+"""The files of a run: checkpoints, published results, provenance."""

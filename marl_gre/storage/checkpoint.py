@@ -1,10 +1,10 @@
-"""Checkpoints that are there whole or not at all: files first, manifest last, then one rename; hashed, no pickle.
+"""Atomic checkpoints: files first, manifest last, then one rename; hashed, no pickle.
 
-A checkpoint is a folder `checkpoint-000012` in the run's work folder. Its manifest names the run, and every file with
-size and SHA-256, also files outside it that never change (replay segments), which are written once and shared by later
-checkpoints; `manifest.sha256` (as `sha256sum` writes it) covers the manifest itself, so that no bit of a checkpoint can
-change unseen. The two newest checkpoints are kept; the newest sound one is used, and a damaged one is named and put
-aside.
+A checkpoint is a folder `checkpoint-000012` in the run's work folder. Its manifest names the run and every file with
+its size and SHA-256, including files outside the folder that never change (replay segments), which are written once and
+shared by later checkpoints; `manifest.sha256` (as `sha256sum` writes it) covers the manifest itself, so every changed
+bit of a checkpoint is detected. The two newest checkpoints are kept. The newest intact one is used; a damaged one is
+named and set aside.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ KEPT = 2
 MANIFEST = "manifest.json"
 MANIFEST_HASH = "manifest.sha256"
 MAX_MANIFEST_BYTES = 100_000_000
-"""A manifest larger than this is not read."""
+"""Bytes of a manifest; larger ones are not read."""
 
 NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""What stands in the way of reading, not in the file: no reason to go back to an older checkpoint."""
+"""Errors of the system and not of the file: no reason to fall back to an older checkpoint."""
 
 CHECKPOINTS = f"checkpoint-{'[0-9]' * 6}"
 SEGMENTS = "replay"
-"""Folder of the files that several checkpoints share."""
+"""Folder of the files that checkpoints share."""
 
 Entries = dict[str, dict[str, int | str]]
 """File name -> {"bytes", "sha256"}; names are relative to the work folder."""
@@ -48,13 +48,13 @@ def save(
     Args:
         work: the run's work folder, which exists.
         run: the run's identity.
-        number: higher than all before.
+        number: higher than all earlier numbers.
         files: name -> content of the checkpoint's own files.
-        shared: entries of segments that belong to it, as `write_segment` returned them.
-        content: what else to remember, as JSON.
+        shared: entries of its segments, returned by `write_segment`.
+        content: further content, stored as JSON.
 
     Raises:
-        StorageFailed: it cannot be written, or segments are gone; the older checkpoints are untouched.
+        StorageFailed: it cannot be written, or segments are missing; older checkpoints are untouched.
     """
     final = work / f"checkpoint-{number:06d}"
     temporary = work / f"{final.name}.tmp-{os.getpid()}"
@@ -80,7 +80,7 @@ def write_segment(work: Path, name: str, data: bytes) -> Entries:
     """Write a file that later checkpoints share; return its entry.
 
     Raises:
-        StorageFailed: it cannot be written.
+        StorageFailed: the file cannot be written.
     """
     path = work / SEGMENTS / name
     try:
@@ -93,14 +93,14 @@ def write_segment(work: Path, name: str, data: bytes) -> Entries:
 
 
 def load_newest(work: Path, run: str) -> tuple[dict[str, Any], dict[str, Path], Entries] | None:
-    """Return content, files and segment entries of the newest sound checkpoint, None where there never was one.
+    """Return content, files and segment entries of the newest intact checkpoint, or None if there never was one.
 
     Args:
         work: the run's work folder.
         run: the identity of the run whose checkpoint is wanted.
 
     Raises:
-        StorageFailed: there are checkpoints and all are damaged; a silent restart would hide that.
+        StorageFailed: all checkpoints are damaged; a silent restart would hide that.
     """
     found = sorted(work.glob(CHECKPOINTS), reverse=True)
     for place, folder in enumerate(found):
@@ -121,9 +121,9 @@ def load_newest(work: Path, run: str) -> tuple[dict[str, Any], dict[str, Path], 
 
 
 def remove_all(work: Path) -> None:
-    """Remove all checkpoints and segments: the run is published.
+    """Remove all checkpoints and segments of a published run.
 
-    The newest goes last and disappears at once, so that a process killed here leaves a sound checkpoint or none.
+    The newest goes last and atomically, so a process killed here leaves an intact checkpoint or none.
     """
     for folder in sorted(work.glob(CHECKPOINTS)):
         gone = work / f"{folder.name}.tmp-{os.getpid()}"

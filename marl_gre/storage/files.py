@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all and go through to the disk, their hashes, and tables and JSON as text."""
+"""Atomic, durable files and their hashes; tables and JSON as text."""
 
 import contextlib
 import csv
@@ -17,9 +17,9 @@ from marl_gre.metrics import Row
 
 
 def csv_text(rows: Sequence[Row]) -> str:
-    """Return rows of numbers as CSV; floats with 9 significant digits, which is exact for float32.
+    """Return rows of numbers as CSV; floats have 9 significant digits, which is exact for float32.
 
-    The columns are those of all rows, in order of appearance; what a row lacks, or is NaN, is an empty cell.
+    The columns are those of all rows in order of appearance. A missing value or NaN is an empty cell.
     """
     names = tuple(dict.fromkeys(name for row in rows for name in row))
     file = io.StringIO()
@@ -41,7 +41,7 @@ def write_json(path: Path, content: Any) -> None:
 
 @contextlib.contextmanager
 def publishing(target: Path) -> Iterator[Path]:
-    """Give a temporary folder whose content replaces `target` when the block ends without an error.
+    """Yield a temporary folder whose content replaces `target` if the block ends without an error.
 
     Raises:
         StorageFailed: the files cannot be written.
@@ -63,10 +63,10 @@ def publishing(target: Path) -> Iterator[Path]:
 
 
 def publish_json(target: Path, content: Any) -> None:
-    """Write a JSON file that appears at once.
+    """Write a JSON file atomically.
 
     Raises:
-        StorageFailed: it cannot be written.
+        StorageFailed: the file cannot be written.
     """
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
     try:
@@ -81,7 +81,7 @@ def publish_json(target: Path, content: Any) -> None:
 
 
 def write_durably(path: Path, data: bytes) -> dict[str, int | str]:
-    """Write a file through to the disk; return its entry."""
+    """Write a file and force it to the disk; return its entry."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -90,7 +90,7 @@ def write_durably(path: Path, data: bytes) -> dict[str, int | str]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder's list of names through to the disk."""
+    """Force a folder's directory entries to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -99,7 +99,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, read piece by piece."""
+    """Return the SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

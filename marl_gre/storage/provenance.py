@@ -1,4 +1,4 @@
-"""Where and with what a run was made."""
+"""Provenance of a run: code, versions, machine."""
 
 import contextlib
 import platform
@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 NOT_SOURCES = (":(top,exclude,glob)**/dvc.lock", ":(top,exclude,glob)**/results/**")
-"""Pathspecs of what the pipeline itself writes and git tracks: the next run of a pipeline is not of changed sources."""
+"""Pathspecs of tracked files that the pipeline itself writes; they do not count as changed sources."""
 
 
 def provenance(device: torch.device, started: float) -> dict[str, Any]:
-    """Return where and with what a run was made; informative, never part of a result.
+    """Return the commit, versions and machine of a run; informative, never part of a result.
 
     Args:
-        device: where it ran.
+        device: device of the run.
         started: `time.monotonic()` at its start.
     """
     return {
@@ -30,7 +30,7 @@ def provenance(device: torch.device, started: float) -> dict[str, Any]:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Return what must be the same for the same bits to be promised."""
+    """Return the properties that must match for bit-identical results to be promised."""
     return {
         "cpu": f"{_cpu_name()}, {torch.backends.cpu.get_cpu_capability()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",

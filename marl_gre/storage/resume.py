@@ -1,7 +1,7 @@
-"""A training run in files and back: what a checkpoint of it holds.
+"""Saves a training run to checkpoints and restores it.
 
-All randomness is counted, not carried, so networks, optimiser, replay, counters and measurements are everything: a run
-that goes on from a checkpoint gives the same bits as one that was never stopped.
+Random draws are functions of counters, so a checkpoint needs networks, optimiser, replay, counters and measurements
+only: a run that resumes from one is bit-identical to one that was never stopped.
 """
 
 import math
@@ -22,9 +22,9 @@ STATE = "state.safetensors"
 
 
 class Keeper:
-    """Saves a trainer's checkpoints to its work folder, and takes a trainer back to the newest one.
+    """Saves a trainer's checkpoints to its work folder and restores the newest one.
 
-    Replay episodes go into segments that are written once, so that a checkpoint costs the new episodes only.
+    Replay episodes go into segments that are written once, so a checkpoint costs only the new episodes.
 
     Args:
         work: the run's work folder, which exists.
@@ -45,7 +45,7 @@ class Keeper:
 
         Raises:
             NonFinite: a weight is NaN or infinite; checkpoints hold finite numbers only.
-            StorageFailed: it cannot be written, or another process has taken the run over.
+            StorageFailed: the checkpoint cannot be written, or another process has taken the run over.
         """
         trained = trainer.state_dict()
         tensors = trained["tensors"]
@@ -66,7 +66,7 @@ class Keeper:
             self.mirror.push(self.work, self.number)
 
     def resume(self, trainer: "Trainer") -> bool:
-        """Take a fresh trainer to the newest sound checkpoint; return whether there was one.
+        """Restore the newest intact checkpoint into a new trainer; return whether there was one.
 
         Raises:
             StorageFailed: all checkpoints are damaged, or the mirror cannot be used.

@@ -1,8 +1,8 @@
 """A run on disk: its lock, its published files, and how to read them back.
 
-Published files appear all at once; nothing half-written is ever visible under its final name. SHA256SUMS holds their
-hashes, those of the weights too where they are not published: `sha256sum --ignore-missing -c SHA256SUMS` reads it.
-There is no pickle anywhere.
+Published files appear atomically; nothing half-written is ever visible under its final name. SHA256SUMS holds their
+hashes, including that of weights that are not published; check it with `sha256sum --ignore-missing -c SHA256SUMS`.
+Nothing is pickled.
 """
 
 import contextlib
@@ -31,22 +31,22 @@ SCHEMA = 1
 """Version of the files' layout."""
 
 WORK = Path("work")
-"""Where runs keep lock and checkpoints by default, in a folder named by their identity, and weights not published."""
+"""Default parent of the folders, named by identity, of locks, checkpoints and unpublished weights."""
 
 SUMS, RECORD, PROVENANCE = "SHA256SUMS", "train.json", "provenance.json"
 PUBLISHED = (ENTROPY, PROVENANCE, TESTS, RECORD, TRAINING, WEIGHTS)
-"""A run's published files, all listed in SUMS, in its order."""
+"""A run's published files in the order of SUMS."""
 
 SINCE_LATER = (TRAINING,)
 """Files that older runs do not have."""
 
 PROBE_BYTES = 1_000_000
-"""What must fit on a disk before training starts: more than the published files of a gridworld run."""
+"""Free bytes required before training starts: more than the published files of a gridworld run."""
 
 
 @contextlib.contextmanager
 def lock(work: Path) -> Iterator[None]:
-    """Hold the run's lock; the kernel frees it when the process dies, however it dies.
+    """Hold the run's lock; the kernel releases it when the process ends, however it ends.
 
     Raises:
         RunInUse: another process holds it.
@@ -73,12 +73,12 @@ def lock(work: Path) -> Iterator[None]:
 
 
 def prepare(target: Path) -> None:
-    """Find out before hours of work whether `target` could be published at their end; the run's lock must be held.
+    """Check before hours of work that `target` can be published at their end; the run's lock must be held.
 
-    What killed processes left beside it is removed.
+    Files that killed processes left beside it are removed.
 
     Raises:
-        StorageFailed: it could not; the message says why.
+        StorageFailed: it cannot be published; the message says why.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,17 +95,17 @@ def prepare(target: Path) -> None:
 
 
 def work_folder(work: Path, identity: str) -> Path:
-    """Return where the run of that identity keeps its lock and checkpoints."""
+    """Return the folder in which the run of an identity keeps its lock and checkpoints."""
     return work / identity[:12]
 
 
 def write_run(target: Path, contents: Mapping[str, bytes], withheld: Collection[str] = ()) -> None:
-    """Write a run's published files, and the hashes of all of them last.
+    """Write a run's published files, and their hashes last.
 
     Args:
         target: an empty folder.
         contents: every name of `PUBLISHED` with its content.
-        withheld: names of which only the hash is published.
+        withheld: names of files of which only the hash is published.
     """
     for name in PUBLISHED:
         if name not in withheld:
@@ -116,7 +116,7 @@ def write_run(target: Path, contents: Mapping[str, bytes], withheld: Collection[
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a published run holds."""
+    """The content of a published run."""
 
     config: RunConfig
     record: dict[str, Any]  # train.json
@@ -127,7 +127,7 @@ class FinishedRun:
         """Load the weights.
 
         Raises:
-            BadInput: they are not here, or do not fit.
+            BadInput: the weights are missing or do not fit.
         """
         if self.weights is None:
             config = self.config
@@ -143,7 +143,7 @@ def load_run(folder: Path, work: Path = WORK) -> FinishedRun:
 
     Args:
         folder: its folder.
-        work: where weights lie that were not published.
+        work: folder of the weights that were not published.
 
     Raises:
         BadInput: the folder holds no finished run, or a damaged one.
@@ -187,7 +187,7 @@ def _stored_weights(folder: Path, work: Path, record: Any, digest: str) -> bytes
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Return the content of a published run's SHA256SUMS; what older runs do not have may lack.
+    """Return the content of a published run's SHA256SUMS; files that older runs do not have may be missing.
 
     Raises:
         ValueError: it does not list the published files.

@@ -12,7 +12,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def weights_bytes(networks: nn.Module) -> bytes:
-    """Return a run's weights as a safetensors file, names prefixed with `agent.`, `mixer.` and maybe `central.`."""
+    """Return a run's weights as a safetensors file, names prefixed with `agent.`, `mixer.` or `central.`."""
     return safetensors.torch.save(on_cpu(networks.state_dict()))
 
 
@@ -22,7 +22,7 @@ def tensors_of(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, tor
 
 
 def on_cpu(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors as safetensors takes them: on the CPU, contiguous."""
+    """Return tensors on the CPU and contiguous, as safetensors needs them."""
     return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
 
 
@@ -30,8 +30,8 @@ def read_weights(data: bytes) -> dict[str, torch.Tensor]:
     """Return the tensors of a weights file.
 
     Raises:
-        ValueError: one is not finite.
-        SafetensorError: it is not such a file.
+        ValueError: a tensor is not finite.
+        SafetensorError: the file is not a safetensors file.
     """
     weights = safetensors.torch.load(data)
     if not all(torch.isfinite(value).all() for value in weights.values()):
@@ -40,10 +40,10 @@ def read_weights(data: bytes) -> dict[str, torch.Tensor]:
 
 
 def load_weights(weights: Mapping[str, torch.Tensor], agent: nn.Module, mixer: nn.Module) -> None:
-    """Load weights into the networks that act and mix; central ones are for training alone.
+    """Load weights into the agent and the mixer; central networks are for training only.
 
     Raises:
-        BadInput: they do not fit, for example because the environment changed its sizes.
+        BadInput: the weights do not fit, for example because the environment's sizes have changed.
     """
     for prefix, module in (("agent.", agent), ("mixer.", mixer)):
         own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -28,6 +28,9 @@ from marl_gre_envs.smac.units import (
 from smac_reference.units import Fighter, Place, can_hit, cell_of, push_pair, read_world, square_distance, within
 
 LOOK = 0.75  # how far beyond contact a walker sees whom to walk around
+BERTH = 0.125  # how far beyond contact it turns, and how much room it leaves
+HEAD_ON = 0.5  # square of the cosine between a way and the opposite of another's, from which they run into each other
+ASIDE = 1e-9  # a way that leads less far towards somebody leads past
 MOVES = {2: (0.0, 1.0), 3: (0.0, -1.0), 4: (1.0, 0.0), 5: (-1.0, 0.0)}  # action -> direction (x, y)
 
 
@@ -253,36 +256,42 @@ class Battle:
         return found
 
     def steer(self, unit: Fighter, to_x: float, to_y: float) -> None:
-        """Turn a walker onto the free tangent nearest to its way, if somebody stands in it."""
+        """Turn a walker onto the free tangent nearest to its way, once somebody stands right in it."""
         speed = math.sqrt(unit.vx * unit.vx + unit.vy * unit.vy)
         if speed == 0.0:
             return
         way_x, way_y = unit.vx / speed, unit.vy / speed
         goal = math.sqrt(to_x * to_x + to_y * to_y)
-        others = []  # (dx, dy, contact, sides to pass)
+        others = []  # (dx, dy, room, sides to pass)
+        blocked = False
         for other in self.neighbours(unit, [u for u in self.units if u.alive], LOOK):
-            against = other.doing == "walk" and other.vx * way_x + other.vy * way_y < 0.0
-            if other is unit.target or not (against or other.doing == "attack"):
+            along = other.vx * way_x + other.vy * way_y
+            square = other.vx * other.vx + other.vy * other.vy
+            head_on = other.doing == "walk" and along < 0.0 and along * along > HEAD_ON * square
+            if other is unit.target or not (head_on or other.doing == "attack"):
                 continue
-            touch = unit.kind.radius + other.kind.radius - CLOSER
-            others.append((other.x - unit.x, other.y - unit.y, touch, ("right",) if against else ("right", "left")))
+            dx, dy = other.x - unit.x, other.y - unit.y
+            room = unit.kind.radius + other.kind.radius - CLOSER + BERTH
+            ahead = dx * way_x + dy * way_y
+            blocked = blocked or (dx * dx + dy * dy < room * room and ASIDE < ahead <= goal + room)
+            others.append((dx, dy, room, ("right",) if head_on else ("right", "left")))
+        if not blocked:
+            return
 
         def free(x: float, y: float) -> bool:
-            for dx, dy, touch, _ in others:
+            for dx, dy, room, _ in others:
                 along = dx * x + dy * y
                 across = dx * y - dy * x
-                if 0.0 < along <= goal + touch and across * across < touch * touch * 0.9995:
+                if ASIDE < along <= goal + room and across * across < room * room * 0.9995:
                     return False
             return True
 
-        if free(way_x, way_y):
-            return
         best, turned = -0.2, None
-        for dx, dy, touch, sides in others:
+        for dx, dy, room, sides in others:
             distance = math.sqrt(dx * dx + dy * dy)
             if distance == 0.0:
                 continue
-            sine = min(touch / distance, 1.0)
+            sine = min(room / distance, 1.0)
             cosine = math.sqrt(1.0 - sine * sine)
             ex, ey = dx / distance, dy / distance
             for side in sides:

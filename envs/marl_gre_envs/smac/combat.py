@@ -1,4 +1,4 @@
-"""Fighting: attacks, missiles, damage, bursts, healing, and what recovers with time."""
+"""Fighting: attacks, missiles, damage, bursts, healing, and recovery over time."""
 
 import numpy as np
 
@@ -54,12 +54,12 @@ def fight(u, n_agents, table, knobs, key, loop, dying):
 
     Args:
         u: the units.
-        n_agents: the first so many are agents.
+        n_agents: number of agents, which come first.
         table: UNIT_TABLE.
-        knobs: the settings.
-        key: of the episode's random draws.
+        knobs: the engine's options.
+        key: key of the episode's random draws.
         loop: number of this loop in the episode.
-        dying: [U + 1] int64, overwritten: units that will burst, after their number.
+        dying: [U + 1] int64, overwritten: the number of units that will burst, then these units.
     """
     units = u.hp.size
     first = int(randomness.uniform(key, loop, FIRST, 0) * units)

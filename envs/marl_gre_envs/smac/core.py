@@ -1,6 +1,6 @@
-"""SMAC: a team of agents against the enemies of one of the 23 maps, in a substitute for StarCraft II.
+"""SMAC: a team of agents against the enemies of one of 23 maps, on a substitute for StarCraft II.
 
-The observation, state, mask and reward are SMAC's (interface.py); the fighting is the embedded engine's (engine.py).
+Observations, state, masks and reward are SMAC's (interface.py); battles run on the embedded engine (engine.py).
 """
 
 import inspect
@@ -32,13 +32,13 @@ OPTIONS: dict[str, Any] = Flags._field_defaults | Rewards._field_defaults | engi
 class SMAC(CoreEnv):
     """E parallel battles on one SMAC map.
 
-    Agents and enemies are numbered as in SMAC. The episode terminates when a side is dead (with Medivacs: when it has
-    nothing else left; info "battle_won" marks a victory) and is truncated after the map's limit (info
-    "episode_limit"). Every agent receives the team reward.
+    Agents and enemies are numbered as in SMAC. The episode terminates when one side is dead, or has only Medivacs left
+    (info "battle_won" marks a victory), and is truncated at the map's time limit (info "episode_limit"). Every agent
+    receives the team reward.
 
-    World: `unit_type`, `seen`, `last_actions` and `step` are what observations are made of; engine.Units describes all
-    fields. reset() accepts a world of "ally" [A, 8] and "enemy" [N, 8], whose rows are interface.FIELDS (hp 0 = dead),
-    and "last_actions" [A] (-1 = none yet).
+    World: observations are made from `unit_type`, `seen`, `last_actions` and `step`; engine.Units describes all fields.
+    reset() accepts a world of "ally" [A, 8] and "enemy" [N, 8], whose rows are interface.FIELDS (hp 0 = dead), and
+    "last_actions" [A] (-1 = none yet).
     """
 
     backend = "embedded"
@@ -70,20 +70,20 @@ class SMAC(CoreEnv):
         Args:
             num_envs: number of parallel environments.
             autoreset: whether an environment restarts by itself when its episode ends.
-            map_name: one of maps.MAPS.
-            max_steps: time limit, 1 to 32767 steps; the map's if None.
-            move_amount: how far a move goes; SMAC's is 2.
-            spawn_layout: "rings", always the same start, or "rings_jitter", with shifts of up to 0.1 in x and y.
-            fresh_game: whether every episode starts as the first of a game does: enemies at rest and numbered as they
-                were created; otherwise as the later ones, one loop into the enemies' walk, their numbers permuted.
-            threads: how many threads share the environments; results do not depend on it.
+            map_name: name of a SMAC map, a key of maps.MAPS.
+            max_steps: time limit in steps, 1 to 32767; the map's if None.
+            move_amount: distance of a move in map units; SMAC's is 2.
+            spawn_layout: "rings", always the same start, or "rings_jitter", with random shifts of up to 0.1 in x and y.
+            fresh_game: whether every episode starts like the first of a game, with enemies at rest and numbered in
+                creation order, or like later ones, one loop into the enemies' walk and with permuted numbers.
+            threads: number of threads that share the environments; results do not depend on it.
             strict: whether an illegal action raises instead of being replaced by stop (no-op for the dead).
-            options: what is observed (interface.Flags), how the team is rewarded (rewards.Rewards), and the rules of
-                the engine (engine.Knobs), by the names of their fields.
+            options: fields of interface.Flags (observations), rewards.Rewards (reward) and engine.Knobs (rules of the
+                engine).
 
         Raises:
-            ValueError: a value cannot be used.
-            TypeError: unknown option.
+            ValueError: a value is not allowed.
+            TypeError: an unknown option.
         """
         check_keywords("SMAC", options, OPTIONS)
         flags = make_flags(**_of(Flags, options))
@@ -122,11 +122,11 @@ class SMAC(CoreEnv):
 
     @property
     def state_bounds(self) -> tuple[float, float]:
-        """The least and the greatest number a state can have: cooldowns may exceed the constants that divide them."""
+        """Lower and upper bound of the numbers in a state; cooldowns may exceed the constants that divide them."""
         return self.obs_low, LONGEST_COOLDOWN / UNIT_TABLE[self.map.unit_type[: self.n_agents], MAX_COOLDOWN].min()
 
     def render(self, index: int = 0, agent: int | None = None) -> np.ndarray:
-        """Return a picture of environment `index`, [height, width, 3] uint8, with the sight of `agent` if given."""
+        """Return a picture of environment `index`, [height, width, 3] uint8, with what `agent` sees if given."""
         from marl_gre_envs.smac.rendering import draw_smac
 
         if agent is not None:

@@ -1,9 +1,9 @@
-"""The compiled engine: E battles, eight game loops per step.
+"""The compiled engine of E battles, eight game loops per step.
 
 One loop of a battle is, in this order: targets (orders.py), walking and pushing (movement.py), fighting and recovering
-(combat.py). A battle reads and writes its own row of the world only, so results depend neither on the number of copies
-nor on how they are spread over threads. Arithmetic is float64 with + - * / sqrt min max only; reference.py does the
-same in the same order.
+(combat.py). A battle reads and writes its own row of the world only, so results depend neither on the number of battles
+nor on how threads share them. Arithmetic is float64 with + - * / sqrt min max only; the slow reference in
+tests/smac_reference performs the same operations in the same order.
 """
 
 from typing import Any, NamedTuple
@@ -78,22 +78,22 @@ class Units(NamedTuple):
 
 
 class Knobs(NamedTuple):
-    """Settings of the rules; docs/smac-engine.md tells where the defaults come from.
+    """Options of the engine's rules; docs/smac-engine.md has the evidence for the defaults.
 
     Attributes:
-        scan_range: enemies see agents up to this far, edge to edge, whatever their weapons reach.
-        alarm_range: and this far while another enemy fights.
-        chase_range: an enemy gives up a target that is further away, edge to edge.
-        look_period: loops after which an enemy looks again whether somebody else attacks it.
-        backswing: loops for which an enemy stands after an attack.
-        leash: distance from where it saw its target at which an enemy gives up a chase.
-        retaliation: whether enemies pursue an attacker whom they do not see.
-        call_for_help: whether their friends nearby do too.
-        random_delay: whether each attack's period is lengthened by a random -1 to 2 loops.
+        scan_range: distance, edge to edge, up to which enemies notice agents, whatever the range of their weapons.
+        alarm_range: the same while another enemy fights.
+        chase_range: distance, edge to edge, beyond which an enemy gives up its target.
+        look_period: loops between two looks of an enemy for other attackers.
+        backswing: loops for which an enemy stands still after an attack.
+        leash: distance from where it noticed its target at which an enemy gives up a chase.
+        retaliation: whether enemies pursue an attacker beyond their sight.
+        call_for_help: whether other enemies nearby pursue it, too.
+        random_delay: whether a random number of loops, -1 to 2, is added to each attack's period.
         missiles: whether missiles take time to arrive.
         death_burst: whether Banelings burst when killed.
-        line_splash: whether the beams of a Colossus hit the neighbours of their target.
-        push_weights: how far attacking, idle and walking units yield when pushed.
+        line_splash: whether a Colossus's beams also hit their target's neighbours.
+        push_weights: how far attacking, idle and walking units yield when pushed, relative to each other.
     """
 
     scan_range: float = 5.0
@@ -112,7 +112,7 @@ class Knobs(NamedTuple):
 
 
 def make_knobs(**given: Any) -> Knobs:
-    """Return Knobs after checking them: flags are true or false, the others 0 or more.
+    """Return Knobs after checking them: flags are true or false, numbers 0 or more.
 
     Raises:
         ValueError: a value cannot be used.
@@ -139,18 +139,18 @@ def _weights(name: str, given: Any) -> tuple[float, float, float]:
 
 
 class Setup(NamedTuple):
-    """What does not change during play.
+    """Constants during play.
 
     Attributes:
         n_agents: A.
         table: UNIT_TABLE.
         terrain: its tables.
         knobs: the settings.
-        sent: what the enemies were told, SENT_TO_POINT, SENT_TO_UNITS or SENT_NOWHERE.
+        sent: the enemies' order, SENT_TO_POINT, SENT_TO_UNITS or SENT_NOWHERE.
         move_amount: how far a move goes.
         episode_limit: steps.
         medivac_rule: whether a side of Medivacs alone has lost.
-        rewards, scale: the reward options, and what rewards are divided by.
+        rewards, scale: the reward options and the divisor of rewards.
     """
 
     n_agents: int
@@ -175,7 +175,7 @@ class Clock(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What a step writes beside the world: agent_reward [E, A], and [E] each of the others."""
+    """Outputs of a step besides the world: agent_reward [E, A], the others [E]."""
 
     agent_reward: np.ndarray
     battle_won: np.ndarray
@@ -191,7 +191,7 @@ def units_of(world: dict[str, Any]) -> Units:
 
 @kernel
 def battle(w, e):
-    """Return the units of copy e."""
+    """Return the units of environment e."""
     return Units(
         w.unit_type[e],
         w.pos[e],
@@ -223,14 +223,14 @@ def battle(w, e):
 
 @kernel
 def begin(which, world, clock, setup, jitter, targets, fresh):
-    """Start an episode in the copies flagged in which: everybody unhurt where world.unit_type and world.pos say.
+    """Start an episode in the environments flagged in which, with all units unhurt at world.pos.
 
     Args:
         which: [E] bool.
         world: the units.
         clock: CoreEnv's fields.
         setup: the settings.
-        jitter: largest random shift of a unit's start.
+        jitter: greatest random shift of a unit's start.
         targets: [2, 2], the ends of the segment on which the enemies' attack point is drawn.
         fresh: whether the game is new: enemies are numbered as they were created and have not walked.
     """
@@ -275,14 +275,13 @@ def _renumber(u, n_agents, key):
 
 @kernel
 def set_out(which, world, setup, fresh):
-    """Send the enemies of the copies flagged in which on their way, in formation.
+    """Send the enemies of the environments flagged in which on their way, in formation.
 
     Args:
         which: [E] bool.
         world: the units.
         setup: the settings.
-        fresh: whether they stand where they are, or have walked for one loop: that is how episodes start in a game that
-            goes on.
+        fresh: whether they stand still, or have walked for one loop, as in later episodes of a game.
     """
     for e in range(which.size):
         if not which[e]:
@@ -338,24 +337,24 @@ def show(u):
 
 @kernel
 def show_all(world):
-    """Show the units of all copies."""
+    """Write what the interface shows in all environments."""
     for e in range(world.hp.shape[0]):
         show(battle(world, e))
 
 
 @kernel
 def forget_all(world):
-    """Clear what the units of all copies are doing."""
+    """Clear what units are doing in all environments."""
     for e in range(world.hp.shape[0]):
         forget(battle(world, e))
 
 
 @kernel
 def advance(first, last, running, actions, world, clock, setup, results):
-    """Play one step in the running copies from first to last - 1.
+    """Play one step in the running environments from first to last - 1.
 
     Args:
-        first, last: the range of copies.
+        first, last: the range of environments.
         running: [E] bool.
         actions: [E, A] legal actions.
         world: the units.

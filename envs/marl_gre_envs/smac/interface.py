@@ -1,10 +1,10 @@
-"""SMAC's interface: observations, global state and action masks as functions of the units; rewards.py is the rest.
+"""SMAC's interface: observations, global state and action masks as functions of the units (rewards: rewards.py).
 
 Everything follows SMAC's own code (https://github.com/oxwhirl/smac, version 1), its quirks included: an attack is legal
-up to distance 6 whatever the weapon, a Medivac's heal bits stand in the enemy rows of its observation, and enemy
-Stalkers and Zealots have each other's one-hot. Arithmetic is in float64, outputs are float32.
+up to distance 6 whatever the weapon, a Medivac's heal bits are in the enemy rows of its observation, and enemy Stalkers
+and Zealots have each other's one-hot. Arithmetic is in float64, outputs are float32.
 
-`Interface.observe` works on arrays anybody can write down; `Interface.observe_into` is the same on the engine's world.
+`Interface.observe` works on plain arrays, `Interface.observe_into` on the engine's world.
 """
 
 from typing import Any, NamedTuple, Self
@@ -49,21 +49,21 @@ _SEEN_OF_FIELDS = [FIELDS.index(name) for name in ("x", "y", "hp", "shield", "co
 
 
 class Flags(NamedTuple):
-    """What observations and state contain, with SMAC's names and defaults.
+    """Contents of observations and state, with SMAC's names and defaults.
 
     Attributes:
-        obs_all_health: health and shields of all units in sight, and the agent's own.
-        obs_own_health: the agent's own; implied by obs_all_health.
-        obs_last_action: the last actions of agents in sight.
-        obs_pathing_grid: which of 8 surrounding cells are walkable.
-        obs_terrain_height: the height of the agent's cell and of 8 around it.
-        obs_timestep_number: steps played / episode_limit, also for the dead.
-        obs_instead_of_state: the state is all observations side by side.
+        obs_all_health: health and shields of all units in sight and of the agent itself.
+        obs_own_health: health and shields of the agent itself; implied by obs_all_health.
+        obs_last_action: last actions of the agents in sight.
+        obs_pathing_grid: which of the 8 surrounding cells are walkable.
+        obs_terrain_height: height of the agent's cell and of the 8 around it.
+        obs_timestep_number: steps played / episode_limit, for dead agents too.
+        obs_instead_of_state: the state is the observations of all agents, one after another.
         state_last_action: the state ends with every agent's last action.
-        state_timestep_number: after that come steps played / episode_limit.
+        state_timestep_number: steps played / episode_limit come last in the state.
         obs_own_pos: the agent's own position, x / 32 and y / 32 (SMACv2).
-        use_unit_ranges: how far an agent may attack and how far it sees depend on its kind, SHOOT_RANGES and
-            SIGHT_RANGES, instead of 6 and 9 for all (SMACv2).
+        use_unit_ranges: attack range and sight depend on the kind of unit (SHOOT_RANGES, SIGHT_RANGES); otherwise they
+            are 6 and 9 for all (SMACv2 has them by kind).
     """
 
     obs_all_health: bool = True
@@ -80,7 +80,7 @@ class Flags(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What the kernels need to know: the flags, and what does not change during play."""
+    """Constants that the kernels need: the flags, and everything that does not change during play."""
 
     flags: Flags
     n_agents: int
@@ -105,7 +105,7 @@ def make_flags(**given: Any) -> Flags:
     """Return Flags after checking them.
 
     Raises:
-        ValueError: a value is no bool, or two flags contradict each other.
+        ValueError: a value is not a bool, or two flags contradict each other.
     """
     flags: Flags = settings(Flags, given)
     if flags.obs_instead_of_state and flags.state_timestep_number:
@@ -122,7 +122,7 @@ class Interface:
     Attributes:
         obs_dim, state_dim, n_actions: sizes of one agent's observation, of the state, of one agent's mask.
         action_names: in the order of the mask.
-        layout: what the kernels need.
+        layout: constants of the kernels.
     """
 
     def __init__(
@@ -142,15 +142,15 @@ class Interface:
         """Describe a map.
 
         Args:
-            unit_type: TYPE_ID of the agents, then of the enemies, [U]; observe() takes others.
-            n_agents: how many of them are agents.
+            unit_type: TYPE_ID of the agents, then of the enemies, [U]; observe() accepts others.
+            n_agents: number of agents.
             races: of agents and enemies; "P" has shields.
             ally_types, enemy_types: the kinds that observations tell apart, in the order of the one-hot.
             pathable: [32, 32] bool.
             height: [32, 32], 0 to 1.
             episode_limit: steps.
-            move_amount: how far a move goes; it is legal if the ground half as far can be walked.
-            flags: what observations contain; SMAC's defaults if None.
+            move_amount: distance of a move; it is legal if the ground at half that distance is walkable.
+            flags: contents of observations and state; SMAC's defaults if None.
         """
         self.unit_type = np.array(unit_type, np.int8)
         flags = flags or Flags()
@@ -212,13 +212,13 @@ class Interface:
         step: int | np.ndarray = 0,
         unit_type: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (obs, state, mask) of worlds written down by hand.
+        """Return (obs, state, mask) of worlds given as plain arrays.
 
         Args:
             ally: [..., A, 8], in the order of FIELDS; hp 0 means dead. The two maxima are not read: they follow from
                 the kind of unit.
             enemy: [..., N, 8].
-            last_actions: [..., A]; -1 where there was none yet.
+            last_actions: [..., A]; -1 if there was none yet.
             step: steps played, [...] or one number.
             unit_type: [..., U] TYPE_ID, agents first; the map's if None.
 
@@ -226,7 +226,7 @@ class Interface:
             Observations [..., A, O] float32, states [..., S] float32, masks [..., A, n_actions] int8 (1 = legal).
 
         Raises:
-            ValueError: shapes do not fit together.
+            ValueError: the shapes do not match.
         """
         layout = self.layout
         ally, enemy = np.asarray(ally, np.float64), np.asarray(enemy, np.float64)

@@ -81,7 +81,7 @@ class Map:
 
     @cached_property
     def ally_creation(self) -> tuple[int, ...]:
-        """The place of each agent in the creation order: SMAC numbers agents by kind, then x, then y of their start."""
+        """Position of each agent in the creation order; SMAC numbers agents by kind, then x, then y of their start."""
         starts = _starts(self.allies, self.terrain)
         kinds = [TYPE_ID[name] for name in self._created]
         return tuple(sorted(range(len(kinds)), key=lambda i: (kinds[i], *starts[i])))
@@ -144,7 +144,7 @@ class Map:
     @property
     def pathable(self) -> np.ndarray:
         """Which cells can be walked, [x, y]."""
-        return TERRAINS[self.terrain]
+        return ground_of(self.terrain)
 
     @cached_property
     def height(self) -> np.ndarray:
@@ -159,16 +159,16 @@ class Map:
 
     @cached_property
     def starts(self) -> np.ndarray:
-        """Where the units of the "rings" layout start, agents first and in agent order, [A + N, 2] float64 (x, y)."""
+        """Starts of the units in the "rings" layout, agents first and in agent order, [A + N, 2] float64 (x, y)."""
         allies = _starts(self.allies, self.terrain)[list(self.ally_creation)]
         return np.concatenate([allies, _starts(self.enemies, self.terrain)])
 
 
 @dataclass(frozen=True)
 class Scenario(Map):
-    """A map whose units and starts are drawn anew for each episode (scenarios.py), as in SMACv2.
+    """A map whose units and starts are drawn for each episode (scenarios.py), as in SMACv2.
 
-    What the class Map says about units holds for a team of the first kind only; it gives the numbers of both sides.
+    Map's properties about units describe a team of the first kind; only the sizes of both sides are meant.
 
     Attributes:
         weights: probability of each kind of TYPE_BITS[map_type].

@@ -1,8 +1,8 @@
-"""Walking: who stands, who walks where, how walkers get around others, and how units push each other aside.
+"""Walking: which units stand, where others walk, how they get around each other, and how units push each other aside.
 
-A unit whose target is in reach stands still and starts to attack; any other walks straight (or along way points)
-to its goal, around those who stand and fight. Units in contact are pushed apart: idle ones give way most easily, and of
-two that walk the one that runs into the other yields. Flyers touch only each other, and so do Colossi, who walk over
+A unit whose target is in reach stands still and starts to attack; any other walks straight (or along way points) to its
+goal, around those who stand and fight. Units in contact are pushed apart: idle ones give way most easily, and of two
+that walk the one that runs into the other yields. Flyers touch only each other, and so do Colossi, who walk over
 everybody else.
 """
 
@@ -30,8 +30,11 @@ from marl_gre_envs.smac.units import (
 ARRIVED = 0.01  # enemies stop this close to their place in the formation
 ATTACKING, IDLE, WALKING = 0, 1, 2  # places in knobs.push_weights
 LOOK = 0.75  # how far beyond contact a walker sees whom to walk around
+BERTH = 0.125  # how far beyond contact it turns, and how much room it leaves
+HEAD_ON = 0.5  # square of the cosine between a way and the opposite of another's, from which they run into each other
+ASIDE = 1e-9  # a way that leads less far towards somebody leads past
 SHARPEST = -0.2  # cosine of the greatest turn of a walker who does that
-GRAZE = 0.9995  # of the square of a contact: passing that close is no collision
+GRAZE = 0.9995  # of the square of the room a walker leaves: passing that close is no collision
 PUSHES = 6  # most passes over all pairs in contact per loop
 APART = 1e6  # distance of those who cannot touch
 FARTHER = LOOK - 0.5  # of LOOK; pairs as far as the rest from contact cannot come into it in one loop
@@ -39,7 +42,7 @@ SETTLED = 2.0**-10  # overlap of a pair that needs no other pass
 
 
 class Lists(NamedTuple):
-    """Who is near to whom.
+    """Neighbours of units.
 
     Attributes:
         near, nears: [U, U], [U]: the neighbours of each unit, and how many.
@@ -60,7 +63,7 @@ GOAL_X, GOAL_Y, X, Y, R, W = range(6)
 
 @inner_kernel
 def walk(u, n_agents, table, sent, terrain, mode, scratch, lists):
-    """Start attacks and move everybody by one loop; mode [U] tells push_apart what each unit is doing."""
+    """Start attacks and move all units by one loop; mode [U] tells push_apart what each unit is doing."""
     units = u.hp.size
     for i in range(units):
         if u.hp[i] <= 0.0:
@@ -203,23 +206,27 @@ def _find_neighbours(u, table, scratch, lists):
 
 @inner_kernel
 def _steer(u, i, table, mode, to_x, to_y, scratch, near, count):
-    """Turn the velocity of walker i onto the free tangent nearest to its way, if somebody stands in it."""
+    """Turn the velocity of walker i onto the free tangent nearest to its way, once somebody stands right in it."""
     speed = np.sqrt(u.velocity[i, 0] * u.velocity[i, 0] + u.velocity[i, 1] * u.velocity[i, 1])
     if speed == 0.0:
         return
     way_x, way_y = u.velocity[i, 0] / speed, u.velocity[i, 1] / speed
     goal = np.sqrt(to_x * to_x + to_y * to_y)
-    others = 0
+    others, blocked = 0, False
     for k in range(count):
         j = near[k]
-        against = mode[j] == WALKING and u.velocity[j, 0] * way_x + u.velocity[j, 1] * way_y < 0.0
-        if j == u.target[i] or not (against or mode[j] == ATTACKING):
+        head_on = mode[j] == WALKING and _head_on(u.velocity[j, 0], u.velocity[j, 1], way_x, way_y)
+        if j == u.target[i] or not (head_on or mode[j] == ATTACKING):
             continue
-        scratch[X, others], scratch[Y, others] = u.pos[j, 0] - u.pos[i, 0], u.pos[j, 1] - u.pos[i, 1]
-        scratch[R, others] = table[u.unit_type[i], RADIUS] + table[u.unit_type[j], RADIUS] - CLOSER
-        scratch[W, others] = 1.0 if against else 2.0  # whoever comes towards it is passed on the right
+        dx, dy = u.pos[j, 0] - u.pos[i, 0], u.pos[j, 1] - u.pos[i, 1]
+        room = table[u.unit_type[i], RADIUS] + table[u.unit_type[j], RADIUS] - CLOSER + BERTH
+        along = dx * way_x + dy * way_y
+        if dx * dx + dy * dy < room * room and ASIDE < along <= goal + room:
+            blocked = True
+        scratch[X, others], scratch[Y, others], scratch[R, others] = dx, dy, room
+        scratch[W, others] = 1.0 if head_on else 2.0  # whoever comes towards it is passed on the right
         others += 1
-    if others == 0 or _free(scratch, others, way_x, way_y, goal):
+    if not blocked:
         return
     best, best_x, best_y = SHARPEST, 0.0, 0.0
     for k in range(others):
@@ -241,31 +248,38 @@ def _steer(u, i, table, mode, to_x, to_y, scratch, near, count):
 
 
 @inner_kernel
+def _head_on(velocity_x, velocity_y, way_x, way_y):
+    """Return whether somebody with this velocity comes towards a walker, within 45 degrees of its way."""
+    along = velocity_x * way_x + velocity_y * way_y
+    return along < 0.0 and along * along > HEAD_ON * (velocity_x * velocity_x + velocity_y * velocity_y)
+
+
+@inner_kernel
 def _free(scratch, others, x, y, goal):
-    """Return whether a walker can go in direction (x, y) without running into one of the others before its goal."""
+    """Return whether a walker can go in direction (x, y) to its goal without coming too near to one of the others."""
     for k in range(others):
-        dx, dy, contact = scratch[X, k], scratch[Y, k], scratch[R, k]
+        dx, dy, room = scratch[X, k], scratch[Y, k], scratch[R, k]
         along = dx * x + dy * y
-        if along <= 0.0 or along > goal + contact:
+        if along <= ASIDE or along > goal + room:
             continue
         across = dx * y - dy * x
-        if across * across < contact * contact * GRAZE:
+        if across * across < room * room * GRAZE:
             return False
     return True
 
 
 @inner_kernel
 def push_apart(u, table, knobs, terrain, mode, scratch, lists):
-    """Push units in contact apart, then everybody out of the walls.
+    """Push units in contact apart, then all units out of walls.
 
     Args:
         u: the units.
         table: UNIT_TABLE.
-        knobs: the settings.
+        knobs: the engine's options.
         terrain: its tables.
-        mode: what each unit does, [U].
+        mode: what each unit is doing, [U].
         scratch: [6, U] float64, overwritten.
-        lists: who is near to whom, from walk().
+        lists: the neighbours, from walk().
     """
     if lists.n_pairs[0] > 0:
         for i in range(u.hp.size):

@@ -1,8 +1,8 @@
-"""Who does what: the agents' orders, and whom enemies attack or heal.
+"""The agents' orders, and the enemies' choice of targets to attack or heal.
 
-Agents obey the order of the step and do nothing by themselves. Enemies attack-move: every few loops they look around
-and attack those who attack them, then the nearest; they answer attacks from further away, and otherwise go to their
-places in the formation where they were sent.
+Agents obey the order of the step and do nothing of their own accord. Enemies attack-move: every few loops they look
+around and attack those who attack them, then the nearest; they answer attacks from further away, and otherwise go to
+their places in the formation where they were sent.
 """
 
 import numpy as np
@@ -40,7 +40,7 @@ def channels(u, table, i):
 
 @inner_kernel
 def drop_target(u, table, i):
-    """Let unit i forget its target; an attack that is being wound up is lost, and so is a second blow."""
+    """Drop the target of unit i; an attack in its wind-up is lost, and so is a second blow."""
     if channels(u, table, i):
         u.missile_target[i] = NOBODY
     u.target[i] = NOBODY
@@ -93,7 +93,7 @@ def within(u, table, i, j, reach):
 
 @inner_kernel
 def form_up(u, n_agents):
-    """Give each enemy its place at the attack point: where it stands in their formation now."""
+    """Give each enemy its place at the attack point according to the current formation."""
     x, y, count = 0.0, 0.0, 0
     for i in range(n_agents, u.hp.size):
         if u.hp[i] > 0.0:
@@ -109,7 +109,7 @@ def form_up(u, n_agents):
 
 @inner_kernel
 def choose_targets(u, n_agents, table, knobs, sent):
-    """Drop dead targets; let enemies choose theirs."""
+    """Drop dead targets and choose the enemies' targets."""
     fighting = 0
     for i in range(n_agents, u.hp.size):
         fighting += u.engaged[i]
@@ -182,9 +182,9 @@ def _choose_victim(u, i, n_agents, table, knobs, sent, reach):
 
 @inner_kernel
 def nearest(u, i, n_agents, table, reach):
-    """Return the agent whom enemy i would attack, of those within reach that it can hit; or NOBODY.
+    """Return the agent within reach that enemy i would attack, or NOBODY.
 
-    First those that attack it, then the nearest, edge to edge, then the first.
+    Agents that attack it come first, then the nearest, edge to edge, then the lowest number.
     """
     kind, found, attacked = u.unit_type[i], NOBODY, False
     least = np.inf

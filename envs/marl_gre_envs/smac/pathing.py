@@ -1,4 +1,4 @@
-"""Where units can stand, and the way around walls.
+"""The ground on which units can stand, and ways around walls.
 
 Tables are made once per terrain. Walkers and tall units (a Colossus steps over cliffs) have ground of their own: layer
 WALKER and layer TALL. Only the terrains of maps.NON_CONVEX need way points; elsewhere the straight way is free.
@@ -108,7 +108,7 @@ def _first_steps(pathable: np.ndarray, cells: np.ndarray, number: np.ndarray) ->
         if (before == distance).all():
             break
     if (distance >= FAR).any():
-        raise ValueError("the terrain falls into parts.")
+        raise ValueError("the terrain is not connected.")
     onward = np.full((len(STEPS), count, count), FAR)
     for k, cost in enumerate(COSTS):
         free = neighbours[k] >= 0

@@ -1,6 +1,6 @@
 """Pictures of a battle: the ground, every unit with its kind, number, bars and target, missiles on their way.
 
-Drawn from the world alone; north is up. With a chosen agent also how far it sees and may attack, and whom it sees.
+They are drawn from the world alone; north is up. A chosen agent's sight and attack range are shown, too.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,7 +45,7 @@ LETTERS = {
 
 
 class View(NamedTuple):
-    """The part of the world in the picture: its west edge, its north edge, and where to draw."""
+    """The part of the world in the picture: its west edge, its north edge, and the canvas."""
 
     left: int
     top: int
@@ -57,11 +57,11 @@ class View(NamedTuple):
 
 
 def draw_smac(env: "SMAC", index: int, agent: int | None = None) -> np.ndarray:
-    """Return a picture of copy `index`, [height, width, 3] uint8.
+    """Return a picture of environment `index`, [height, width, 3] uint8.
 
     Args:
         env: the battles.
-        index: of the copy.
+        index: number of the environment.
         agent: number of the agent whose sight and range to show, if any.
     """
     world = {name: field[index] for name, field in env.world.items()}

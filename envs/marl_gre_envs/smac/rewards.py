@@ -1,7 +1,7 @@
 """SMAC's reward as a function of the units before and after a step.
 
 It follows SMAC's own code (https://github.com/oxwhirl/smac, version 1): the hit points and shields that enemies lost
-and a bonus for each death, without sign, so that enemies that regenerate pay the agents.
+plus a bonus for each death, as an absolute value, so that regenerating enemies reward the agents.
 """
 
 from typing import Any, NamedTuple
@@ -14,16 +14,18 @@ from marl_gre_envs.smac.interface import FIELDS
 
 
 class Rewards(NamedTuple):
-    """How the team is rewarded, with SMAC's names and defaults.
+    """Options of the team's reward, with SMAC's names and defaults.
 
     Attributes:
-        reward_sparse: 1 for a victory, -1 for a defeat, else 0; the other options do not matter then.
+        reward_sparse: 1 for a victory, -1 for a defeat, 0 otherwise; the other options then have no effect.
         reward_only_positive: the team's own losses cost nothing, and the reward is the absolute value of the sum, so
-            enemies that regenerate are rewarded as well.
-        reward_death_value: for each enemy killed (and, scaled, against each agent killed).
-        reward_win, reward_defeat: at the end.
+            regenerating enemies are rewarded, too.
+        reward_death_value: reward for each enemy killed (and, scaled, penalty for each agent killed).
+        reward_win: reward of a victory.
+        reward_defeat: reward of a defeat.
         reward_negative_scale: weight of the team's own losses.
-        reward_scale, reward_scale_rate: divide by (greatest reward of an episode / rate).
+        reward_scale: whether rewards are divided by (greatest return of an episode / reward_scale_rate).
+        reward_scale_rate: greatest return of an episode after scaling.
         reward_clamp: with reward_only_positive, the reward is max(sum, 0) instead of the absolute value.
     """
 
@@ -55,7 +57,7 @@ def make_rewards(**given: Any) -> Rewards:
 def battle_reward(
     prev_ally: np.ndarray, prev_enemy: np.ndarray, ally: np.ndarray, enemy: np.ndarray, rewards: Rewards | None = None
 ) -> np.ndarray:
-    """Return what a step of fighting is worth, before the bonus of a victory and before scaling.
+    """Return the reward of a step of fighting, before the bonus of a victory and before scaling.
 
     Args:
         prev_ally, prev_enemy: the units before the step, [..., A, 8] and [..., N, 8] in the order of FIELDS; the dead
@@ -78,12 +80,12 @@ def battle_reward(
 
 
 def scale_of(rewards: Rewards, n_enemies: int, enemy_points: float) -> float:
-    """Return what SMAC divides rewards by.
+    """Return the divisor of rewards.
 
     Args:
         rewards: the options.
         n_enemies: number of enemies.
-        enemy_points: greatest hp and shields of all of them together.
+        enemy_points: sum of their maximal hp and shields.
     """
     if not rewards.reward_scale or rewards.reward_sparse:
         return 1.0
@@ -92,7 +94,7 @@ def scale_of(rewards: Rewards, n_enemies: int, enemy_points: float) -> float:
 
 @kernel
 def battle_reward_of(prev_hp, prev_shield, hp, shield, n_agents, rewards):
-    """Return battle_reward of one copy from its units' [U] hp and shields before and after a step, agents first."""
+    """Return battle_reward of one environment from hp and shields [U] before and after a step, agents first."""
     if rewards.reward_sparse:
         return 0.0
     ally_loss, enemy_loss, deaths = 0.0, 0.0, 0.0
@@ -121,9 +123,9 @@ def step_reward(battle, outcome, scale, rewards):
     """Return the team's reward of one step.
 
     Args:
-        battle: what battle_reward_of returned.
+        battle: returned by battle_reward_of.
         outcome: 1 if the battle was won in this step, -1 if it was lost, else 0 (it goes on, a draw, the time limit).
-        scale: what scale_of returned.
+        scale: returned by scale_of.
         rewards: the options.
     """
     if rewards.reward_sparse:

@@ -1,11 +1,11 @@
-"""Random battles like SMACv2's: in each episode other kinds of units, from other places.
+"""Random battles like SMACv2's: the kinds of units and their starts are drawn for each episode.
 
 Both sides get the same team, each unit's kind drawn with the scenario's weights; further enemies are drawn likewise.
-The agents start anywhere in the west and the enemies as their mirror image ("reflect"), or all agents in the middle
-and the enemies in one to four groups on the diagonals ("surrounded"). The numbers are those of SMACv2
+The agents start anywhere in the west and the enemies as their mirror image ("reflect"), or all agents in the middle and
+the enemies in one to four groups on the diagonals ("surrounded"). The numbers are those of SMACv2
 (https://github.com/oxwhirl/smacv2); units that would overlap are pushed apart before the episode starts. Agents are
-numbered by kind, then x, then y, as in SMACv2, enemies as they were drawn. The enemies attack-move to where the agents'
-middle was at the start; rewards are divided by what SMAC's greatest return would be for the average team.
+numbered by kind, then x, then y, as in SMACv2, enemies as they were drawn. The enemies attack-move to the centre of the
+agents' starts; rewards are divided by what SMAC's greatest return would be for the average team.
 """
 
 from typing import Any
@@ -42,10 +42,10 @@ PASSES = 200  # over all pairs when pushing apart; 43 units need fewer
 
 
 class SMACScenario(SMAC):
-    """E parallel battles of one scenario of maps.SCENARIOS; keywords as SMAC's, and start_positions.
+    """E parallel battles of one scenario of maps.SCENARIOS; keywords are SMAC's and start_positions.
 
-    Its battles begin as the first of a game (fresh_game): random starts are no places to have walked from.
-    A world given to reset() tells each unit's kind by its hp_max and shield_max.
+    Its battles begin like the first of a game (fresh_game), since enemies cannot have walked from random starts. A
+    world given to reset() identifies each unit's kind by its hp_max and shield_max.
     """
 
     def __init__(self, num_envs: int = 1, *, start_positions: str = "surrounded_and_reflect", **kwargs: Any):
@@ -57,7 +57,7 @@ class SMACScenario(SMAC):
             kwargs: see SMAC.
 
         Raises:
-            ValueError: a value cannot be used.
+            ValueError: a value is not allowed.
         """
         self.start_positions = choice("start_positions", start_positions, tuple(START_POSITIONS))
         super().__init__(num_envs, **{"fresh_game": True, **kwargs})
@@ -66,7 +66,7 @@ class SMACScenario(SMAC):
 
     @property
     def state_bounds(self) -> tuple[float, float]:
-        """The least and the greatest number a state can have."""
+        """Lower and upper bound of the numbers in a state."""
         low, high = super().state_bounds
         mine, least = UNIT_TABLE[self.map.unit_type[0], MAX_COOLDOWN], UNIT_TABLE[self._kinds, MAX_COOLDOWN].min()
         return low, high * mine / least

@@ -1,7 +1,7 @@
 """The ten kinds of unit of the SMAC maps and their weapons, as numbers.
 
-The maps use StarCraft II's Wings-of-Liberty data, which patches never changed for these units. Those data are in
-normal game seconds; here every time is in game loops (16 a second; a step is 8 loops) and every speed is per loop.
+The maps use StarCraft II's Wings-of-Liberty data, which patches never changed for these units. Those data are in normal
+game seconds; here times are in game loops (16 per second, 8 per step) and speeds per loop.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Attribute = Literal["light", "armored", "biological", "mechanical", "massive", "
 
 @dataclass(frozen=True)
 class Weapon:
-    """What one attack does.
+    """The effect of one attack.
 
     Attributes:
         damage: hit points taken by each hit, before armor.
@@ -51,14 +51,14 @@ class Weapon:
 
 @dataclass(frozen=True)
 class Heal:
-    """What a Medivac does to biological friends on the ground.
+    """A Medivac's healing of biological friends on the ground.
 
     Attributes:
         rate: hp per loop.
         cost: energy per hp.
         range: between edges.
-        scan: how far it looks for patients by itself.
-        least_energy: what it needs to begin by itself.
+        scan: distance in which it looks for patients of its own accord.
+        least_energy: energy needed to begin of its own accord.
     """
 
     rate: float
@@ -80,7 +80,7 @@ class Unit:
         radius: for ranges and contacts.
         inner_radius: for walls.
         attributes: what bonuses depend on.
-        weapon, heal: what it does to others.
+        weapon, heal: its effect on others.
         max_cooldown: SMAC's constant by which the weapon cooldown in the global state is divided [loops].
         flies: whether it passes over everything, and only weapons that reach the air hit it.
         tall: whether weapons against air hit it too, and cliffs do not stop it.
