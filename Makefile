@@ -13,6 +13,7 @@ export OMP_NUM_THREADS := 1
 help:
 	@echo "make demo           set-up, then the pipeline on demo/params.yaml (minutes)"
 	@echo "make repro JOBS=N   set-up, then the pipeline on params.yaml, N runs at once (default: one per core)"
+	@echo "make repro ENGINE=ray   on a Ray cluster; ARGS='--address auto --mirror URL' (docs/how-to/cluster.md)"
 	@echo "make study STUDY=readings JOBS=N   a side study (studies/README.md)"
 	@echo "make report         tables, figures and README's claims again, from the runs that are there, studies too"
 	@echo "make shapley        what the trained agents contribute, beside their credit (half an hour), for make report"
@@ -49,15 +50,29 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --no-deps --ignore-requires-python ma-gym
 	@touch $@
 
+# What the slow tests of the trackers and of the Ray engine need besides.
+$(VENV)/.installed-extras: $(VENV)/.installed-test
+	$(PIP) -e '.[dev,docs,interop,distributed,tensorboard,wandb]'
+	@touch $@
+
+# What the engine of `make repro ENGINE=ray` needs.
+$(VENV)/.installed-ray: $(VENV)/.installed
+	$(PIP) -e '.[dev,distributed]'
+	@touch $@
+
+# ENGINE=ray: on a Ray cluster (docs/how-to/cluster.md); ARGS: further options of benchmarks.launch.
+LAUNCH = $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
+LAUNCHER := $(VENV)/.installed$(if $(filter ray,$(ENGINE)),-ray)
+
 # demo/ is a DVC project of its own with links to this one's dvc.yaml: what it makes is git-ignored.
-demo: $(VENV)/.installed
-	cd demo && $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
+demo: $(LAUNCHER)
+	cd demo && $(LAUNCH)
 
-repro: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
+repro: $(LAUNCHER)
+	$(LAUNCH)
 
-study: $(VENV)/.installed
-	cd studies/$(or $(STUDY),readings) && $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS))
+study: $(LAUNCHER)
+	cd studies/$(or $(STUDY),readings) && $(LAUNCH)
 
 report: $(VENV)/.installed
 	for folder in . $(dir $(wildcard studies/*/dvc.lock)); do \
@@ -82,13 +97,13 @@ check: $(VENV)/.installed
 test: $(VENV)/.installed-test check
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not faults"
 
-slow: $(VENV)/.installed-test
+slow: $(VENV)/.installed-extras
 	$(BIN)/python -m pytest -q -m "slow or faults"
 
-faults: $(VENV)/.installed-test
+faults: $(VENV)/.installed-extras
 	RELIABILITY_TIER=nightly $(BIN)/python -m pytest -q -n auto -m "" tests/reliability
 
-reliability: $(VENV)/.installed-test
+reliability: $(VENV)/.installed-extras
 	$(BIN)/python -m benchmarks.reliability $(foreach row,$(ONLY),--only "$(row)")
 
 golden: $(VENV)/.installed-test

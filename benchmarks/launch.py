@@ -4,12 +4,12 @@ DVC runs one stage at a time. Here every cell (one env, algorithm and seed: trai
 its own, several of them side by side; DVC's locks keep dvc.lock whole. One plain `dvc repro` at the end does the rest,
 so that the state of the project is the same as if DVC had run everything in turn.
 
-Where a cell runs is up to a `Backend`; another one would start the same commands on other machines and bring the
-cell's files and lock entries back.
+Where a cell runs is up to a `Backend`: this machine, or a Ray cluster (`--engine ray`). With `--shard i/N`, as in a
+SLURM array, a part of the cells is run and DVC is left alone. Finished cells that DVC does not know yet are committed
+(`dvc commit`) at the next start without a shard.
 """
 
 import argparse
-import itertools
 import json
 import os
 import re
@@ -23,18 +23,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ruamel.yaml import YAML
 from tqdm import tqdm
 
+from benchmarks.cells import Cell, cells_of, is_done, is_trained, shard
 from benchmarks.layout import REPORT, WORK
+from marl_gre import trackers
+from marl_gre.config import Params, load_params
 from marl_gre.errors import BadInput, MarlGreError, run_cli
 from marl_gre.signals import noted, stop_if
+from marl_gre.storage import mirror
 
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")  # without the flag DVC gives up on a lock after 3 s
 POLL_S = 0.2
 LINE_INTERVAL_S = 30.0
 TAIL_LINES = 15
 ADVICE = "run the same command to go on, finished runs are kept."
+COMMITTED_AT_ONCE = 50  # cells in one command line
 NAMED_TASKS = 4  # on one line of progress
 PROGRESS = re.compile(rb"(\d+)/(\d+) env steps")  # what the trainer logs
 
@@ -46,6 +50,7 @@ class Task:
     name: str
     command: tuple[str, ...]
     log: Path
+    cell: Cell | None = None
 
     def tail(self) -> str:
         """Return the last lines of the log."""
@@ -119,14 +124,12 @@ class LocalBackend:
 
 def main() -> None:
     """Run the pipeline of the params.yaml in the current folder."""
-    parser = argparse.ArgumentParser(description="Run the pipeline of the params.yaml here, several runs at once.")
-    cores = len(os.sched_getaffinity(0))
-    parser.add_argument("--jobs", type=int, default=cores, help="runs at once; default: one per core, %(default)s here")
-    jobs = parser.parse_args().jobs
-    if jobs < 1:
-        raise BadInput(f"--jobs: found {jobs}; 1 or more is allowed.")
-    backend = LocalBackend()
+    arguments = parse_arguments()
     with noted() as received:
+        if arguments.shard is not None:
+            run_shard(arguments.shard, arguments.jobs or cores(), received)
+            return
+        backend = LocalBackend()
         # -f: also tells DVC about code whose results version was raised since it last looked.
         gate = Task("versions", (*DVC, "repro", "-f", "versions"), log_file("versions"))
         try:
@@ -134,9 +137,17 @@ def main() -> None:
         except TaskFailed:
             mistake = re.search(r"^error: (.*)$", gate.log.read_text(), re.MULTILINE)
             raise BadInput(mistake[1] if mistake else f"params.yaml was refused:\n{gate.tail()}") from None
-        total, cells = stale_cells(received)
-        print(f"{total} runs: {total - len(cells)} up to date, {len(cells)} to do, {jobs} at once.", flush=True)
-        failed = run(backend, cells, jobs, received)
+        params = load_params("params.yaml")
+        cells = stale_cells(params, received)
+        commit(params, [cell for cell in cells if is_done(params, cell)], received)
+        cells = [cell for cell in cells if not is_done(params, cell)]
+        total = len(cells_of(params))
+        where = "on the cluster" if arguments.engine == "ray" else f"{arguments.jobs or cores()} at once"
+        print(f"{total} runs: {total - len(cells)} up to date, {len(cells)} to do, {where}.", flush=True)
+        if arguments.engine == "ray":
+            failed = run_on_ray(params, cells, arguments, received)
+        else:
+            failed = run(backend, [dvc_task(cell) for cell in cells], arguments.jobs or cores(), received)
         if failed:
             report_failures(failed)
         print("Tables and figures ...", flush=True)
@@ -150,6 +161,97 @@ def main() -> None:
         print(f"{kind}:", *(f"  {path}" for path in sorted(report.glob(pattern))), sep="\n")
 
 
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line; what stages are told by environment variables is set in this process's environment.
+
+    Raises:
+        BadInput: an option's value is not allowed.
+    """
+    parser = argparse.ArgumentParser(description="Run the pipeline of the params.yaml here, several runs at once.")
+    parser.add_argument("--jobs", type=int, help=f"runs at once (default: one per core, {cores()} here; Ray: all)")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where (default: %(default)s)")
+    parser.add_argument("--address", help="of the Ray cluster (default: RAY_ADDRESS, or one on this machine)")
+    parser.add_argument("--num-gpus", type=float, metavar="F", help="share of a GPU that a run needs, for Ray")
+    parser.add_argument("--shard", metavar="i/N", help="run every N-th cell, from the i-th, without DVC")
+    parser.add_argument(
+        "--mirror", metavar="URL", help=f"folder for copies of checkpoints (default: {mirror.VARIABLE})"
+    )
+    parser.add_argument(
+        "--log",
+        action="append",
+        metavar="TRACKER",
+        help="show rows as they are written: csv, tensorboard, wandb or package.module:Class; again for more "
+        f"(default: {trackers.VARIABLE})",
+    )
+    arguments = parser.parse_args()
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise BadInput(f"--jobs: found {arguments.jobs}; 1 or more is allowed.")
+    if arguments.engine != "ray" and (arguments.address is not None or arguments.num_gpus is not None):
+        raise BadInput("--address and --num-gpus are for --engine ray.")
+    if arguments.engine == "ray" and arguments.shard is not None:
+        raise BadInput("--shard is for machines without Ray; leave it out with --engine ray.")
+    if arguments.num_gpus is not None and not arguments.num_gpus >= 0:
+        raise BadInput(f"--num-gpus: found {arguments.num_gpus}; 0 or more is allowed.")
+    names = trackers.from_variable() if arguments.log is None else arguments.log
+    trackers.find(names)  # a mistake ends here, not in every run
+    os.environ[trackers.VARIABLE] = ",".join(names)
+    url = os.environ.get(mirror.VARIABLE, "") if arguments.mirror is None else arguments.mirror
+    if url:
+        os.environ[mirror.VARIABLE] = url if "://" in url else str(Path(url).resolve())
+        mirror.Mirror(os.environ[mirror.VARIABLE], "")
+    return arguments
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def run_shard(text: str, jobs: int, received: list[int]) -> None:
+    """Run what is missing of a shard's cells, and leave DVC to the start that follows all shards."""
+    params = load_params("params.yaml")
+    cells = shard(cells_of(params), text)
+    missing = [cell for cell in cells if not is_done(params, cell)]
+    print(f"shard {text}: {len(cells)} runs, {len(missing)} to do, {jobs} at once.", flush=True)
+    tasks = [Task(cell.title, cell.command, log_file(cell.item), cell) for cell in missing]
+    failed = run(LocalBackend(), tasks, jobs, received)
+    if failed:
+        report_failures(failed)
+    print("done; after all shards: python -m benchmarks.launch")
+
+
+def run_on_ray(params: Params, cells: Sequence[Cell], arguments: argparse.Namespace, received: list[int]) -> list[Task]:
+    """Run cells on a Ray cluster, commit those that are done, and return the failed tasks."""
+    from benchmarks.distributed import RayBackend
+
+    trained = [cell for cell in cells if is_trained(params, cell)]  # their weights may be here only
+    failed = run(LocalBackend(), [dvc_task(cell) for cell in trained], cores(), received)
+    tasks = [Task(cell.title, cell.command, log_file(cell.item), cell) for cell in cells if cell not in trained]
+    if tasks:
+        backend = RayBackend(params, arguments.address, arguments.num_gpus or 0)
+        try:
+            failed += run(backend, tasks, arguments.jobs or len(tasks), received)
+        finally:
+            backend.close()
+    commit(params, [task.cell for task in tasks if task.cell and task not in failed], received)
+    return failed
+
+
+def commit(params: Params, cells: Sequence[Cell], received: list[int]) -> None:
+    """Let DVC know of finished cells that it has not run itself, and remove their mirrors."""
+    for first in range(0, len(cells), COMMITTED_AT_ONCE):
+        some = cells[first : first + COMMITTED_AT_ONCE]
+        stages = [f"{stage}@{cell.item}" for cell in some for stage in ("train", "evaluate")]
+        task = Task("commit", (*DVC, "commit", "--force", *stages), log_file("commit"))
+        try:
+            run_alone(LocalBackend(), task, received)
+        except TaskFailed:
+            report_failures([task])
+        if url := os.environ.get(mirror.VARIABLE):
+            for cell in some:
+                mirror.remove(url, params.run_config(cell.env, cell.algorithm, cell.seed).identity())
+
+
 def log_file(name: str) -> Path:
     """Return where a task's output goes."""
     return WORK / "logs" / f"{name}.log"
@@ -161,8 +263,8 @@ def stage_environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
 
 
-def stale_cells(received: list[int]) -> tuple[int, list[Task]]:
-    """Return the number of all cells, and those that DVC would run, seed by seed: early results cover everything."""
+def stale_cells(params: Params, received: list[int]) -> list[Cell]:
+    """Return the cells that DVC would run."""
     done = subprocess.run(  # noqa: S603
         (*DVC, "status", "--json"), env=stage_environment(), capture_output=True, text=True
     )
@@ -170,17 +272,15 @@ def stale_cells(received: list[int]) -> tuple[int, list[Task]]:
     if done.returncode != 0:
         raise MarlGreError(f"dvc status failed: {done.stderr.strip()}")
     stale = {stage.partition("@")[2] for stage in json.loads(done.stdout)}
-    selected = YAML(typ="safe", pure=True).load(Path("params.yaml"))["run"]  # checked by the stage `versions`
-    items = list(itertools.product(selected["seeds"], selected["envs"], selected["algorithms"]))
-    tasks = []
-    for seed, env, algorithm in items:
-        item = f"{env}-{algorithm}-{seed}"
-        if item in stale:
-            # -s, single stages: without it each cell would also look at `versions`, lock that stage's file, and stop
-            # the others ("is busy").
-            command = (*DVC, "repro", "-s", f"train@{item}", f"evaluate@{item}")
-            tasks.append(Task(f"{env} {algorithm} seed {seed}", command, log_file(item)))
-    return len(items), tasks
+    return [cell for cell in cells_of(params) if cell.item in stale]
+
+
+def dvc_task(cell: Cell) -> Task:
+    """Return a cell as DVC runs it."""
+    # -s, single stages: without it each cell would also look at `versions`, lock that stage's file, and stop the others
+    # ("is busy").
+    command = (*DVC, "repro", "-s", f"train@{cell.item}", f"evaluate@{cell.item}")
+    return Task(cell.title, command, log_file(cell.item), cell)
 
 
 def run(backend: Backend, tasks: Sequence[Task], jobs: int, received: list[int]) -> list[Task]:

@@ -135,6 +135,13 @@ ROWS = (
         (("corrupted", "corrupted"),),
         ("test_pipeline_faults.py::test_disturbed_pipelines_end_with_the_same_results",),
     ),
+    Row(
+        "cluster",
+        "A Ray cluster whose nodes and driver are killed ends with one machine's bits (24 runs, 3 nodes)",
+        ("kills", "kills"),
+        (("different", "files not bit-identical"), ("restarted", "trained twice from the start")),
+        ("test_cluster.py::test_nodes_and_driver_killed_at_random",),
+    ),
 )
 
 

