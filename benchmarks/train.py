@@ -3,7 +3,7 @@
 import os
 
 from benchmarks.layout import WORK, item_arguments, run_folder
-from marl_gre.cli import one_thread
+from marl_gre.cli import keep_loaded, one_thread
 from marl_gre.config import load_params
 from marl_gre.errors import run_cli
 from marl_gre.jobs.train import train
@@ -14,6 +14,7 @@ from marl_gre.trackers import from_variable
 def main() -> None:
     """Train one item."""
     one_thread()
+    keep_loaded()
     item = item_arguments("Train one run of params.yaml.")
     params = load_params(item.params)
     config = params.run_config(item.env, item.algorithm, item.seed)

@@ -1,14 +1,13 @@
 """Play episodes: a policy and a VectorEnv in, episodes out."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 import marl_gre_envs
 from marl_gre.config import EnvConfig
 from marl_gre.data import Episode
-from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite
+from marl_gre.errors import BadInput, EnvironmentFailed, MarlGreError, NonFinite
 from marl_gre.policy import Policy
 from marl_gre_envs.vector import VectorEnv
 
@@ -52,10 +51,12 @@ def play(
     reward = np.empty((num_envs, limit))
     length = np.zeros(num_envs, np.int64)
     won = np.zeros(num_envs, bool) if "battle_won" in env.info else None
-    with _blamed_on_env(seeds):
+    try:
         env.reset(seed=seeds)
         world = {name: np.empty((num_envs, limit + 1, *env.world[name].shape[1:]), env.world[name].dtype)
                  for name in env.observed if record}  # fmt: skip
+    except Exception as error:
+        raise _blamed_on_env(error, seeds) from error
     policy.begin(num_envs)
     for step in range(limit):
         for name, recorded in world.items():
@@ -64,8 +65,10 @@ def play(
         drawn = None if noise is None else noise[step]
         actions[:, step] = policy.act(env.obs, env.action_mask, epsilon, drawn, playing)
         length += playing
-        with _blamed_on_env(seeds):
+        try:
             env.step(actions[:, step])
+        except Exception as error:
+            raise _blamed_on_env(error, seeds) from error
         reward[:, step] = env.reward
         if won is not None:
             won |= playing & (env.info["battle_won"] > 0)
@@ -102,17 +105,13 @@ def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int], record: 
     return episodes
 
 
-@contextlib.contextmanager
-def _blamed_on_env(seeds: Sequence[int]) -> Iterator[None]:
-    """Report what goes wrong inside as a failure of the environment, which can raise anything."""
-    try:
-        yield
-    except FloatingPointError as error:  # what adapters of third-party environments raise
-        raise NonFinite(f"the environment failed in an episode with seed {_some(seeds)}: {error}") from error
-    except Exception as error:
-        raise EnvironmentFailed(
-            f"the environment failed in an episode with seed {_some(seeds)}: {type(error).__name__}: {error}"
-        ) from error
+def _blamed_on_env(error: Exception, seeds: Sequence[int]) -> MarlGreError:
+    """Return what an environment raised, which can be anything, as its failure."""
+    if isinstance(error, FloatingPointError):  # what adapters of third-party environments raise
+        return NonFinite(f"the environment failed in an episode with seed {_some(seeds)}: {error}")
+    return EnvironmentFailed(
+        f"the environment failed in an episode with seed {_some(seeds)}: {type(error).__name__}: {error}"
+    )
 
 
 def _some(seeds: Sequence[int]) -> str:
