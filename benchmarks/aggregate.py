@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.claims import decisive, presented
 from benchmarks.layout import REPORT
-from benchmarks.report import contributions, figures, marl_eval, page, tables
+from benchmarks.report import beside_game, contributions, figures, marl_eval, page, tables
 from benchmarks.report.gather import Results, gather
 from marl_gre import stats
 from marl_gre.config import load_params
@@ -39,14 +39,15 @@ def write_report(results: Results, folder: Path) -> None:
     for name in ("tables", "figures", "curves"):
         (folder / name).mkdir()
     written = []
-    for table in (*tables.TABLES, contributions.TABLE):
+    for table in (*tables.TABLES, contributions.TABLE, *beside_game.TABLES):
         content = table.fill(results)
         if not content.rows:
-            continue  # win rates where there is nothing to win, contributions where they were not measured
+            continue  # win rates where there is nothing to win, contributions where they were not measured, ...
         written.append((table, content))
         (folder / "tables" / f"{table.name}.csv").write_text(tables.to_csv(content))
         (folder / "tables" / f"{table.name}.md").write_text(tables.to_markdown(table.title, content))
-    drawn = figures.write(results, folder / "figures")
+    further = [beside_game.FIGURE] if beside_game.panels(results) else []
+    drawn = figures.write(results, folder / "figures", further)
     for name, metric in CURVES.items():
         write_curves(results, metric, folder / "curves" / f"{name}.csv")
     write_json(folder / "marl_eval.json", marl_eval.as_json(results))

@@ -338,11 +338,11 @@ def test_family_is_holms(params):
     """The level is .025: of p = .008, .02, .4 and a control, Holm makes .024, .04, .4."""
     paper, control = (next(claim for claim in CLAIMS if claim.of == of) for of in ("paper", "control"))
     judgements = [
-        verdicts.Judgement(paper, "lumber", "contradicted", (), p=0.02),
-        verdicts.Judgement(paper, "lumber", "supported", (), p=0.008),
-        verdicts.Judgement(paper, "lumber", "undecided", (), p=0.4),
-        verdicts.Judgement(paper, "lumber", "missing", ()),
-        verdicts.Judgement(control, "lumber", "supported", (), p=0.001),
+        verdicts.Judgement(paper, "lumber", "contradicted", (), p=0.02, of="paper"),
+        verdicts.Judgement(paper, "lumber", "supported", (), p=0.008, of="paper"),
+        verdicts.Judgement(paper, "lumber", "undecided", (), p=0.4, of="paper"),
+        verdicts.Judgement(paper, "lumber", "missing", (), of="paper"),
+        verdicts.Judgement(control, "lumber", "supported", (), p=0.001, of="control"),
     ]
     assert verdicts.family(judgements) == (judgements[:2], [judgements[1]])
     assert verdicts.family([judgements[3]]) == ([], [])
@@ -393,7 +393,10 @@ def test_size_matched_variant_has_qmixs_size(env, hypernet_dim, size):
     assert abs(size - qmix) <= min(abs(simple(hidden) - qmix) for hidden in (hypernet_dim - 1, hypernet_dim + 1))
 
 
-@pytest.mark.parametrize("anchor", reference("anchors")["values"], ids=lambda one: f"{one['env']}-{one['kwargs']}")
+ANCHORS = [one for family in reference("anchors").values() for one in family["values"]]
+
+
+@pytest.mark.parametrize("anchor", ANCHORS, ids=lambda one: f"{one['env']}-{one['kwargs']}")
 def test_anchor_of_doing_nothing(anchor):
     env = marl_gre_envs.make_vec(anchor["env"], 4, autoreset=False, **anchor["kwargs"])
     env.reset(seed=[0, 1, 2, 3])
@@ -402,5 +405,6 @@ def test_anchor_of_doing_nothing(anchor):
     while not (env.terminated | env.truncated).all():
         env.step(np.full((4, env.n_agents), idle))
         returns += env.reward
-    assert returns == pytest.approx([anchor["idle"]] * 4)
+    spread = 1.5 if "bane_vs_bane" in anchor["kwargs"].values() else 1e-9  # three standard deviations
+    assert returns == pytest.approx([anchor["idle"]] * 4, abs=spread)
     assert anchor["good"] > anchor["idle"]

@@ -22,10 +22,7 @@ class Answer:
 
 def answers(results: Results, judgements: Sequence[Judgement]) -> list[Answer]:
     """Return the answers to the questions whose claims are judged here."""
-    found: dict[str, list[Judgement]] = {}
-    for judgement in judgements:
-        if judgement.verdict in ("supported", "contradicted", "undecided"):
-            found.setdefault(judgement.claim.name, []).append(judgement)
+    found = _decidable(judgements, "gridworld")
     given = []
     if "RQ1a" in found:
         given.append(_uniform(results, found))
@@ -37,6 +34,40 @@ def answers(results: Results, judgements: Sequence[Judgement]) -> list[Answer]:
         given.append(_entropy(results, found))
     if premises := contributions.premises(results):
         given.append(_premise(results, premises))
+    return given + _on_engine(results, _decidable(judgements, "smac"))
+
+
+def _decidable(judgements: Sequence[Judgement], family: str) -> dict[str, list[Judgement]]:
+    """Return the judgements of a family of environments that say something, by claim."""
+    found: dict[str, list[Judgement]] = {}
+    for judgement in judgements:
+        if judgement.claim.family == family and judgement.verdict in ("supported", "contradicted", "undecided"):
+            found.setdefault(judgement.claim.name, []).append(judgement)
+    return found
+
+
+ON_ENGINE = {
+    "RQ1a": "Is credit in QMIX uniform?",
+    "RQ1a, Table 3": "Are the percentiles of its entropy those of Table 3?",
+    "RQ1b": "Do equal credits (QMIX-simple) do as well?",
+    "RQ2a": "Is QMIX-GRE at least as good?",
+    "RQ2b": "Is it faster early?",
+    "RQ3": "Does GRE lower the gradient entropy?",
+    "Order 1": "Does QMIX end above VDN, as in the game?",
+    "Order 2": "Is VDN faster than QMIX, as in the game?",
+}
+
+
+def _on_engine(results: Results, found: dict[str, list[Judgement]]) -> list[Answer]:
+    """Return what the embedded engine says; a claim with several tests without their effects."""
+    words = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
+    given = []
+    for name, question in ON_ENGINE.items():
+        if judgements := found.get(name):
+            listed = _listed(results, judgements, words, effects=len(judgements[0].claim.tests) == 1)
+            seeds = " and ".join(map(str, sorted({one.outcomes[0].seeds for one in judgements})))
+            text = f"{_upper(listed)} {seeds} seeds, on the embedded engine."
+            given.append(Answer(f"{name}, SMAC", question, _short(judgements), text))
     return given
 
 
@@ -132,7 +163,8 @@ def _premise(results: Results, premises: Sequence[contributions.Premise]) -> Ans
 
 
 def environment_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
-    """Return one row per environment: QMIX's entropy, and what the variants change."""
+    """Return one row per gridworld: QMIX's entropy, and what the variants change."""
+    judgements = [one for one in judgements if one.claim.family == "gridworld"]
     found = {(one.claim.name, one.env): one for one in judgements}
     rows: list[list[Cell]] = []
     for env in dict.fromkeys(one.env for one in judgements):
@@ -160,7 +192,7 @@ def _cell(outcomes: Sequence[Outcome], judgement: Judgement, shift: float) -> st
     sign = "" if shift else "+"
     interval = f" [{min(ends):{sign}.{digits}f}, {max(ends):{sign}.{digits}f}]" if ends else ""
     verdict: str = "compares failures" if judgement.compares_failures else judgement.verdict
-    if judgement.claim.of == "extension" and verdict == "contradicted":
+    if judgement.of == "extension" and verdict == "contradicted":
         verdict = "not lowered"
     return f"{_span(means, f'{sign}.{digits}f')}{interval}: {verdict}"
 

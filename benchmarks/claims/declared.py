@@ -1,5 +1,7 @@
 """The paper's claims, and controls of ours, as tests: data in `CLAIMS`; verdicts.py judges by them.
 
+These are about the gridworlds; smac.py has those about StarCraft's maps.
+
 Tests, margins and reasons were fixed before the runs of the five seeds, with two exceptions that were changed after
 these runs were seen, and say so: control 2, and the measure of RQ2b. Before the claims were fixed there were pilots: at
 the paper's budget, QMIX with three seeds on Lumberjacks and one on TrafficJunction10 as ma-gym has it, of which
@@ -23,13 +25,13 @@ Nothing is judged before all seeds of params.yaml are there, or on less than the
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.report.gather import Run, reference, same_env
+from benchmarks.report.gather import Run, paper_name, reference, same_env
 from marl_gre import stats
 from marl_gre.config import AlgorithmConfig, Params, find_mixer
 from marl_gre.shares import EVEN
@@ -64,7 +66,7 @@ class Measure:
     """One number per run; `read` gets all runs of an algorithm on an environment and returns [R]."""
 
     title: str
-    unit: Literal["per episode", "steps", ""]
+    unit: Literal["per episode", "of battles", "steps", ""]
     read: Callable[[Sequence[Run], Params], Array]
     undefined: str = "not measured in these runs"  # what NaN means
 
@@ -116,16 +118,29 @@ class Test:
     margin: Margin
 
 
+Of = Literal["paper", "extension", "control", "game"]
+"""Whose claim it is."""
+
+
 @dataclass(frozen=True)
 class Claim:
-    """What the paper, or a control, says."""
+    """What the paper, a control or the real game says."""
 
     name: str
-    of: Literal["paper", "extension", "control"]
+    of: Of | None  # None: of nobody, and not tested, but where `on` says otherwise
     says: str
     source: str
     tests: tuple[Test, ...]
     candidates: tuple[Algorithm, ...] = ()  # one of them is enough
+    on: Mapping[str, Of] = field(default_factory=dict)  # whose it is on single environments, by the paper's names
+    family: str = "gridworld"  # of the environments that it is about, as in reference/anchors.yaml
+
+    def whose(self, params: Params, env: str) -> Of | None:
+        """Return whose claim it is on an environment, None where it is not tested."""
+        play = anchor_of(params, env)
+        if play is None or play["family"] != self.family:
+            return None
+        return self.on.get(paper_name(params, env) or "", self.of)
 
 
 def per_run(read: Callable[[Run, Params], float]) -> Callable[[Sequence[Run], Params], Array]:
@@ -134,38 +149,54 @@ def per_run(read: Callable[[Run, Params], float]) -> Callable[[Sequence[Run], Pa
 
 
 def anchor_of(params: Params, env: str) -> dict[str, Any] | None:
-    """Return what doing nothing and good play are worth, None where the claims do not apply."""
-    return next((one for one in reference("anchors")["values"] if same_env(one, params.envs[env])), None)
+    """Return what play without learning and good play are worth, None where the claims do not apply.
+
+    Returns:
+        The entry of reference/anchors.yaml, with its `family` and the family's budget, `total_steps`.
+    """
+    for family, content in reference("anchors").items():
+        for one in content["values"]:
+            if same_env(one, params.envs[env]):
+                return {**one, "family": family, "total_steps": content["total_steps"]}
+    return None
 
 
 def _share(run: Run, params: Params, share: float) -> float:
     return share * params.envs[run.key[0]].total_steps
 
 
-def _height(part: tuple[float, float]) -> Callable[[Run, Params], float]:
-    """Return the mean height of the test return over a part of the training."""
-    return lambda run, params: stats.mean_height(
-        run.tests["due_steps"],
-        run.tests["episode_return_mean"],
-        *(_share(run, params, share) for share in part),
+def _height(run: Run, params: Params, column: str, part: tuple[float, float]) -> float:
+    """Return the mean height of a column of tests.csv over a part of the training."""
+    ends = (_share(run, params, share) for share in part)
+    return stats.mean_height(run.tests["due_steps"], run.tests[column], *ends)
+
+
+def rise(column: str) -> Callable[[Sequence[Run], Params], Array]:
+    """Return the measure of how much a column of tests.csv rises in the middle of the training."""
+    middle = sum(MIDDLE) / 2
+    return per_run(
+        lambda run, params: (
+            _height(run, params, column, (middle, MIDDLE[1])) - _height(run, params, column, (MIDDLE[0], middle))
+        )
     )
 
 
-def _rise(run: Run, params: Params) -> float:
-    middle = sum(MIDDLE) / 2
-    return _height((middle, MIDDLE[1]))(run, params) - _height((MIDDLE[0], middle))(run, params)
+def spread(column: str) -> Callable[[Sequence[Run], Params], Array]:
+    """Return the measure of each seed's mean distance from the seeds' mean curve in the middle of training.
 
+    It is what Levene's test compares.
+    """
 
-def _spread(runs: Sequence[Run], params: Params) -> Array:
-    """Return each seed's mean distance from the seeds' mean curve in the middle of training (as in Levene's test)."""
-    if len(runs) < 3:
-        return np.full(len(runs), math.nan)  # two seeds are always equally far from their mean
-    start, end = (_share(runs[0], params, share) for share in MIDDLE)
-    steps = runs[0].tests["due_steps"]
-    inside = (steps >= start) & (steps <= end)
-    curves = np.array([np.interp(steps[inside], run.tests["due_steps"], run.tests["episode_return_mean"])
-                       for run in runs])  # fmt: skip
-    return np.abs(curves - curves.mean(0)).mean(1)
+    def read(runs: Sequence[Run], params: Params) -> Array:
+        if len(runs) < 3:
+            return np.full(len(runs), math.nan)  # two seeds are always equally far from their mean
+        start, end = (_share(runs[0], params, share) for share in MIDDLE)
+        steps = runs[0].tests["due_steps"]
+        inside = (steps >= start) & (steps <= end)
+        curves = np.array([np.interp(steps[inside], run.tests["due_steps"], run.tests[column]) for run in runs])
+        return np.abs(curves - curves.mean(0)).mean(1)
+
+    return read
 
 
 def _entropy(exploring: bool | None) -> Callable[[Run, Params], float]:
@@ -202,8 +233,10 @@ FINAL_RETURN = Measure("final return", "per episode", per_run(lambda r, _: r.rec
 STEPS_TO_HALF_WAY = Measure(
     "steps to half-way", "steps", per_run(_steps_to_half_way), "some runs never get half-way to good play"
 )
-MIDDLE_RISE = Measure("return in the third quarter minus the second", "per episode", per_run(_rise))
-MIDDLE_SPREAD = Measure("distance from the seeds' mean curve, middle half", "per episode", _spread)
+MIDDLE_RISE = Measure("return in the third quarter minus the second", "per episode", rise("episode_return_mean"))
+MIDDLE_SPREAD = Measure(
+    "distance from the seeds' mean curve, middle half", "per episode", spread("episode_return_mean")
+)
 ENTROPY_ALL = Measure("entropy, mean over training", "", per_run(_entropy(None)))
 ENTROPY_EXPLORING = Measure("entropy while epsilon falls", "", per_run(_entropy(True)))
 ENTROPY_AFTER = Measure("entropy after epsilon has fallen", "", per_run(_entropy(False)))

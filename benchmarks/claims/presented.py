@@ -6,24 +6,30 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.claims import decisive
-from benchmarks.claims.declared import CLAIMS, CONFIDENCE, GRID, Term
-from benchmarks.claims.verdicts import Judgement, Outcome, family, unsolved
+from benchmarks.claims.declared import CONFIDENCE, GRID, Claim, Term, anchor_of
+from benchmarks.claims.verdicts import Judgement, Outcome, family, planned, unsolved
 from benchmarks.report.gather import Results
 from benchmarks.report.tables import Cell, Column, Content, markdown_table
 from marl_gre import stats
 from marl_gre.stats import SeedsNeeded
 
-OF = {"paper": "the paper", "extension": "an extension", "control": "a control of ours"}
+OF = {"paper": "the paper", "extension": "an extension", "control": "a control of ours", "game": "the real game"}
 """Whose claim it is."""
 
 
 def caveats(results: Results) -> list[str]:
     """Return a sentence on each environment where no algorithm learned: "as good as" is worth little there."""
-    return [
-        f"{results.title(env)}: no algorithm ends better than doing nothing ({idle:g} per episode, the best mean is "
-        f"{best:.4g}), so verdicts about returns compare failures there."
-        for env, (idle, best) in unsolved(results).items()
-    ]
+    sentences = []
+    for env, (idle, best) in unsolved(results).items():
+        if (anchor_of(results.params, env) or {}).get("win_rate"):
+            text = f"no algorithm wins more than {best:.0%} of the battles, so verdicts about win rates and returns"
+        else:
+            text = (
+                f"no algorithm ends better than doing nothing ({idle:g} per episode, the best mean is {best:.4g}), so "
+                "verdicts about returns"
+            )
+        sentences.append(f"{results.title(env)}: {text} compare failures there.")
+    return sentences
 
 
 def family_text(results: Results, judgements: Sequence[Judgement], names: bool = True) -> str:
@@ -38,7 +44,7 @@ def family_text(results: Results, judgements: Sequence[Judgement], names: bool =
     if not decided or decisive.is_planned(results.params):
         return ""
     fallen = [f"{one.claim.name} on {results.title(one.env)}" for one in decided if one not in kept]
-    size = len([one for one in judgements if one.claim.of != "control" and one.p is not None])
+    size = len([one for one in judgements if one.of in ("paper", "extension") and one.p is not None])
     return (
         f"Each test has its own level. With all {size} verdicts about the paper's claims and their extensions as one "
         f"family (Holm), {len(kept)} of the {len(decided)} that are decided stay"
@@ -57,7 +63,7 @@ def _verdict_text(judgement: Judgement) -> str:
     if needed:
         return f"undecided ({seeds_text(needed)} would decide)"
     extension = {"supported": "carries over", "contradicted": "does not carry over"}
-    word = extension.get(judgement.verdict) if judgement.claim.of == "extension" else None
+    word = extension.get(judgement.verdict) if judgement.of == "extension" else None
     word = word or judgement.verdict
     if judgement.verdict == "supported" and judgement.supported_by:
         return f"{word} (lambda {', '.join(name.removeprefix('QMIX-GRE ') for name in judgement.supported_by)})"
@@ -130,30 +136,78 @@ def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
     found = {(judgement.claim.name, judgement.env): judgement for judgement in judgements}
     tested = {one.claim.name: one.claim for one in judgements}
     rows: list[list[Cell]] = [
-        [name, OF[claim.of], claim.says, *(verdict_text(found[name, env]) for env in shown)]
+        [
+            *(name, _whose(results, [one for one in judgements if one.claim.name == name]), claim.says),
+            *(verdict_text(found[name, env]) if (name, env) in found else None for env in shown),
+        ]
         for name, claim in tested.items()
     ]
     columns = [Column("Claim"), Column("Of"), Column("What it says"), *(Column(results.title(env)) for env in shown)]
     if decisive.is_planned(results.params):
         return Content(columns, rows, [*decisive.NOTES, *caveats(results), *(f"**{one}**" for one in results.notes())])
-    left_out = [claim.name for claim in CLAIMS if claim.name not in tested]
+    left_out = [claim.name for claim in planned(results) if claim.name not in tested]
+    scope, fixed = _scope(results)
     notes = [
-        "Verdicts are about gridworlds only, none speaks of StarCraft. A claim is judged on each environment by the "
+        f"Verdicts are about {scope}. A claim is judged on each environment by the "
         f"mean of paired differences over seeds and its {CONFIDENCE:.0%} interval; tests, margins and their reasons "
-        "were fixed before the runs but for two (benchmarks/claims/declared.py says which).",
+        f"were fixed {fixed}.",
         "Claims that the paper makes about other environments are extensions here: that one does not carry over does "
         "not contradict the paper.",
         "Seeds that would decide: with the mean and the spread found, power 80 %; in brackets its 80 % interval. Where "
         "no candidate heads for support, every one must be contradicted.",
-        "Claims about QMIX-GRE: all three lambdas of the paper's grid are tested, one that passes is enough, and the "
-        f"intervals are widened for it (each {1 - (1 - CONFIDENCE) / len(GRID):.1%}, one-sided tests at "
-        f"{(1 - CONFIDENCE) / len(GRID) / 2:.4f} instead of {(1 - CONFIDENCE) / 2:g}).",
+        *([_CHOICE] if any(claim.candidates for claim in planned(results)) else []),
         *([text] if (text := family_text(results, judgements)) else []),
         *([f"Not tested, since these runs lack the algorithms: {'; '.join(left_out)}."] if left_out else []),
         *caveats(results),
         *(f"**{text}**" for text in results.notes()),
     ]
     return Content(columns, rows, notes)
+
+
+_CHOICE = (
+    "Claims about QMIX-GRE: all three lambdas of the paper's grid are tested, one that passes is enough, and the "
+    f"intervals are widened for it (each {1 - (1 - CONFIDENCE) / len(GRID):.1%}, one-sided tests at "
+    f"{(1 - CONFIDENCE) / len(GRID) / 2:.4f} instead of {(1 - CONFIDENCE) / 2:g})."
+)
+
+
+def _families(results: Results) -> set[str]:
+    return {claim.family for claim in planned(results)}
+
+
+def _places(results: Results) -> str:
+    names = {"gridworld": "gridworlds", "smac": "the embedded SMAC engine"}
+    return " and ".join(name for family, name in names.items() if family in _families(results))
+
+
+def _scope(results: Results) -> tuple[str, str]:
+    """Return what verdicts are about, and what was fixed when."""
+    if "smac" not in _families(results):
+        return (
+            "gridworlds only, none speaks of StarCraft",
+            "before the runs but for two (benchmarks/claims/declared.py says which)",
+        )
+    before = "before any full run on the engine (benchmarks/claims/smac.py)"
+    return f"{_places(results)}, a substitute, none about StarCraft II itself", before
+
+
+def _whose(results: Results, found: Sequence[Judgement]) -> str:
+    """Return whose claim it is, with the environments where that differs between them."""
+    names: dict[str, list[str]] = {}
+    for one in found:
+        names.setdefault(OF[one.of], []).append(results.title(one.env))
+    if len(names) == 1:
+        return next(iter(names))
+    return "; ".join(f"{whose} ({', '.join(envs)})" for whose, envs in names.items())
+
+
+def _declared_of(claim: Claim) -> str:
+    """Return whose claim it is by its declaration."""
+    on: dict[str, list[str]] = {}
+    for name, of in claim.on.items():
+        on.setdefault(OF[of], []).append(name)
+    parts = [f"{whose} on {', '.join(names)}" for whose, names in on.items()]
+    return "; ".join([*parts, *([f"{OF[claim.of]} elsewhere" if parts else OF[claim.of]] if claim.of else [])])
 
 
 def detail_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
@@ -194,13 +248,13 @@ def detail_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
 def plan_rows(results: Results) -> Content:
     """Return what was decided in advance: the tests with their margins and reasons."""
     rows: list[list[Cell]] = []
-    for claim in decisive.FAMILY if decisive.is_planned(results.params) else CLAIMS:
+    for claim in decisive.FAMILY if decisive.is_planned(results.params) else planned(results):
         for test in claim.tests:
             right = _side(test.right)
             size = f"{test.margin.value:g}" if test.margin.of == "absolute" else f"{test.margin.value:.1%} of the span"
             rows.append(
                 [
-                    *(claim.name, OF[claim.of], claim.source, f"{_side(test.left)} minus {right}"),
+                    *(claim.name, _declared_of(claim), claim.source, f"{_side(test.left)} minus {right}"),
                     *(test.kind.text, size, test.margin.reason),
                 ]
             )
@@ -220,7 +274,7 @@ def to_markdown(results: Results, judgements: Sequence[Judgement]) -> str:
         return "# The paper's claims\n\nNone of the claims can be tested with these environments and algorithms.\n"
     return "\n".join(
         [
-            "# The paper's claims, tested on gridworlds\n",
+            f"# The paper's claims, tested on {_places(results)}\n",
             markdown_table(verdict_rows(results, judgements)),
             "## The tests\n",
             markdown_table(detail_rows(results, judgements)),
@@ -233,7 +287,7 @@ def to_markdown(results: Results, judgements: Sequence[Judgement]) -> str:
 def as_json(results: Results, judgements: Sequence[Judgement]) -> dict[str, Any]:
     """Return everything as JSON; what cannot be computed is null, an open end of a region too."""
     return {
-        "scope": "gridworlds",
+        "scope": _places(results),
         "runs": {"done": len(results.runs), "missing": len(results.missing)},
         "confidence": CONFIDENCE,
         "caveats": caveats(results),
@@ -241,7 +295,7 @@ def as_json(results: Results, judgements: Sequence[Judgement]) -> dict[str, Any]
         "verdicts": [
             {
                 "claim": one.claim.name,
-                "of": one.claim.of,
+                "of": one.of,
                 "says": one.claim.says,
                 "env": one.env,
                 "env_title": results.title(one.env),

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,16 +13,20 @@ from benchmarks.claims.declared import (
     FINAL_RETURN,
     Algorithm,
     Claim,
+    Of,
     Term,
     Test,
     anchor_of,
 )
-from benchmarks.report.gather import Results, reference
+from benchmarks.claims.smac import FINAL_WIN_RATE, SMAC_CLAIMS, WIN_RATE_MARGIN
+from benchmarks.report.gather import Results
 from marl_gre import stats
 from marl_gre.stats import Array, SeedsNeeded
 
 Verdict = Literal["supported", "contradicted", "undecided", "not judged", "missing"]
 
+
+ALL_CLAIMS = (*CLAIMS, *SMAC_CLAIMS)
 
 ROUNDING_STEPS = 16
 """Neighbouring float64 numbers that sums of the same float32 values in another order may lie apart."""
@@ -74,36 +78,54 @@ class Judgement:
     seeds_needed: SeedsNeeded | None = None  # None where nothing is undecided
     p: float | None = None  # of the likelier of "supported" and "contradicted", None where it cannot be computed
     compares_failures: bool = False  # it is about performance where no algorithm solves the environment
+    of: Of = field(kw_only=True)  # whose claim it is on this environment
 
 
-def judge(results: Results, claims: Sequence[Claim] = CLAIMS) -> list[Judgement]:
+def judge(results: Results, claims: Sequence[Claim] = ALL_CLAIMS) -> list[Judgement]:
     """Return the verdict of each claim that can be tested on each selected environment of reference/anchors.yaml."""
     failures = unsolved(results)
     return [
-        _judge(results, claim, env, float(anchor["good"] - anchor["idle"]), env in failures)
+        _judge(results, claim, env, of, env in failures)
         for claim in claims
-        if _testable(results, claim)
         for env in results.params.run.envs
-        if (anchor := anchor_of(results.params, env)) is not None
+        if (of := claim.whose(results.params, env)) is not None and _testable(results, claim, env)
     ]
 
 
+def planned(results: Results) -> tuple[Claim, ...]:
+    """Return the claims about environments of the families that are selected; gridworlds' where none is."""
+    found = [anchor_of(results.params, env) for env in results.params.run.envs]
+    families = {one["family"] for one in found if one} or {"gridworld"}
+    return tuple(claim for claim in ALL_CLAIMS if claim.family in families)
+
+
 def unsolved(results: Results) -> dict[str, tuple[float, float]]:
-    """Return the environments where no algorithm learned, with what doing nothing and the best algorithm return."""
+    """Return the environments where no algorithm learned, with what doing nothing and the best algorithm reach.
+
+    It is the return, or the win rate where battles are won; a win rate within the margin of doing nothing is none.
+    """
     found = {}
     for env in results.params.run.envs:
-        finals = [FINAL_RETURN.read(runs, results.params).mean() for name in results.params.run.algorithms
-                  if (runs := results.select(env, name))]  # fmt: skip
         anchor = anchor_of(results.params, env)
-        if anchor and finals and max(finals) <= anchor["idle"]:
-            found[env] = (float(anchor["idle"]), float(max(finals)))
+        if anchor is None:
+            continue
+        wins = anchor.get("win_rate")
+        measure, idle = (FINAL_WIN_RATE, wins["idle"]) if wins else (FINAL_RETURN, anchor["idle"])
+        finals = [measure.read(runs, results.params).mean() for name in results.params.run.algorithms
+                  if (runs := results.select(env, name))]  # fmt: skip
+        if finals and max(finals) <= idle + (WIN_RATE_MARGIN.value if wins else 0):
+            found[env] = (float(idle), float(max(finals)))
     return found
 
 
-def _testable(results: Results, claim: Claim) -> bool:
-    """Return whether the selected algorithms are those of the claim, with one of its candidates at least."""
+def _testable(results: Results, claim: Claim, env: str) -> bool:
+    """Return whether the claim's algorithms are selected for an environment, with one of its candidates at least."""
     return any(
-        all(one.find(results.params) for test in claim.tests for one in _algorithms(test, candidate))
+        all(
+            (key := one.find(results.params)) and results.seeds(env, key)
+            for test in claim.tests
+            for one in _algorithms(test, candidate)
+        )
         for candidate in claim.candidates or (None,)
     )
 
@@ -114,10 +136,11 @@ def _algorithms(test: Test, candidate: Algorithm | None) -> list[Algorithm]:
     return [one for one in algorithms if one is not None]
 
 
-def _judge(results: Results, claim: Claim, env: str, span: float, unsolved: bool) -> Judgement:
+def _judge(results: Results, claim: Claim, env: str, of: Of, unsolved: bool) -> Judgement:
+    anchor = anchor_of(results.params, env) or {}
     candidates: list[Algorithm | None] = [*claim.candidates] or [None]
     confidence = 1 - (1 - CONFIDENCE) / len(candidates)
-    groups = [[_outcome(results, claim, test, env, span, one, confidence) for test in claim.tests]
+    groups = [[_outcome(results, claim, test, env, anchor, one, confidence) for test in claim.tests]
               for one in candidates]  # fmt: skip
     verdicts = [_all([outcome.verdict for outcome in group]) for group in groups]
     verdict = _one([*verdicts])
@@ -135,6 +158,7 @@ def _judge(results: Results, claim: Claim, env: str, span: float, unsolved: bool
         seeds_needed=_needed(undecided) if verdict == "undecided" else None,
         p=_p(groups),
         compares_failures=unsolved and any(measure.is_performance for measure in measures),
+        of=of,
     )
 
 
@@ -188,17 +212,19 @@ def _outcome(
     claim: Claim,
     test: Test,
     env: str,
-    span: float,
+    anchor: dict[str, Any],
     candidate: Algorithm | None,
     confidence: float,
 ) -> Outcome:
     """Return the result of one test."""
+    span = float(anchor["good"] - anchor["idle"])
     margin = test.margin.value * (span if test.margin.of == "span" else 1.0)
     low_bound, high_bound = region = test.kind.region(margin)
     per_candidate = any(term.measure is not None and term.algorithm is None for term in (test.left, test.right))
     keys = {one.name: one.find(results.params) for one in _algorithms(test, candidate)}
     lacking = [name for name, key in keys.items() if key is None]
-    wanted = results.params.run.seeds
+    plans = [results.seeds(env, key) for key in keys.values() if key]
+    wanted = [seed for seed in results.params.run.seeds if all(seed in plan for plan in plans)]
     seeds = [seed for seed in wanted if all((env, key, seed) in results.runs for key in keys.values() if key)]
     why = ""
     if lacking:
@@ -215,7 +241,7 @@ def _outcome(
         if not np.isfinite(differences).all():
             measure = test.left.measure or test.right.measure
             undefined, differences = measure.undefined if measure else "", np.empty(0)
-    enough = reference("anchors")["total_steps"]
+    enough = anchor["total_steps"]
     steps = results.params.envs[env].total_steps
     verdict: Verdict = "missing" if why else "undecided"
     if not why and (undefined or steps < enough):
@@ -284,7 +310,8 @@ def family(judgements: Sequence[Judgement]) -> tuple[list[Judgement], list[Judge
     The family is every verdict on a claim of the paper or its extension that could be computed; each is tested in both
     directions, at the level of one one-sided test.
     """
-    tested = {place: one.p for place, one in enumerate(judgements) if one.claim.of != "control" and one.p is not None}
+    tested = {place: one.p for place, one in enumerate(judgements)
+              if one.of in ("paper", "extension") and one.p is not None}  # fmt: skip
     if not tested:
         return [], []
     adjusted = dict(zip(tested, stats.holm([*tested.values()]), strict=True))

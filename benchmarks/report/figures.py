@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib.style
 import numpy as np
@@ -480,11 +480,44 @@ class Drawn:
         return self.path.stem
 
 
-def write(results: Results, folder: Path) -> list[Drawn]:
-    """Write all figures as PNG and SVG, without dates, versions and random ids."""
+class Drawable(Protocol):
+    """What a figure's declaration offers."""
+
+    @property
+    def name(self) -> str:
+        """The name of its first file."""
+
+    @property
+    def title(self) -> str:
+        """What it shows, in a line."""
+
+    @property
+    def appendix(self) -> bool:
+        """Whether it stands in the page's appendix."""
+
+    def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
+        """Give (name of the file, figure) of each of its files."""
+
+    def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
+        """Give (name of the file, (title, figure of its own) of each panel)."""
+
+    def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
+        """Return (title, style) of each line."""
+
+    def key(self, results: Results, name: str) -> str:
+        """Return what lines and bands are in the file of this name."""
+
+    def describe(self, results: Results) -> str:
+        """Return it in words."""
+
+
+def write(results: Results, folder: Path, further: Sequence[Drawable] = ()) -> list[Drawn]:
+    """Write all figures and further ones as PNG and SVG, without dates, versions and random ids."""
     written = []
     has_games = bool(contributions.measured(results))
-    declarations = [(one, results) for one in FIGURES if has_games or not isinstance(one, Contributions)]
+    declarations: list[tuple[Drawable, Results]] = [
+        (one, results) for one in (*FIGURES, *further) if has_games or not isinstance(one, Contributions)
+    ]
     for declared, shown in [*declarations, *training_curves(results)]:
         with matplotlib.style.context(["default", LOOK]):  # whatever the reader's own matplotlibrc says
             panels = dict(declared.panels(shown))

@@ -56,6 +56,12 @@ class Results:
     params: Params
     runs: dict[Key, Run]
     missing: dict[Key, str]  # with the reason
+    plan: frozenset[Key] | None = None  # None: all that params.yaml's lists combine
+
+    def seeds(self, env: str, algorithm: str) -> list[int]:
+        """Return the seeds that are planned for one environment and algorithm."""
+        wanted = self.params.run.seeds
+        return [seed for seed in wanted if self.plan is None or (env, algorithm, seed) in self.plan]
 
     def select(self, env: str, algorithm: str) -> list[Run]:
         """Return the runs of one environment and algorithm in the order of params.yaml's seeds."""
@@ -110,7 +116,8 @@ class Results:
     def _shortfall(self, env: str) -> str:
         paper = reference("paper")
         name = paper_name(self.params, env)
-        steps, seeds = self.params.envs[env].total_steps, len(self.params.run.seeds)
+        steps = self.params.envs[env].total_steps
+        seeds = max(len(self.seeds(env, algorithm)) for algorithm in self.params.run.algorithms)
         parts = []
         if name and steps < (wanted := paper["environments"][name]["total_steps"]):
             parts.append(f"{steps:,} of {wanted:,} environment steps")
@@ -133,6 +140,43 @@ def gather(params: Params) -> Results:
         else:
             missing[key] = found
     return Results(params, runs, missing)
+
+
+def together(*parts: Results) -> Results:
+    """Return several projects' runs as one; what is planned and what is missing is each project's own.
+
+    Raises:
+        BadInput: two projects declare one environment, algorithm or training differently.
+    """
+    params = [part.params for part in parts]
+    envs = {key: config for one in params for key, config in one.envs.items()}
+    algorithms = {key: config for one in params for key, config in one.algorithms.items()}
+    for one in params:
+        differing = [f"envs.{key}" for key in one.envs if one.envs[key] != envs[key]]
+        differing += [f"algorithms.{key}" for key in one.algorithms if one.algorithms[key] != algorithms[key]]
+        differing += ["train"] if one.train != params[0].train else []
+        if differing:
+            raise BadInput(
+                f"{differing[0]}: found two declarations in projects that are read together; make them equal."
+            )
+    selected = {
+        "envs": [*dict.fromkeys(env for one in params for env in one.run.envs)],
+        "algorithms": [*dict.fromkeys(name for one in params for name in one.run.algorithms)],
+        "seeds": sorted({seed for one in params for seed in one.run.seeds}),
+    }
+    report = {"titles": {key: title for one in params for key, title in one.report.titles.items()}, "note": ""}
+    changed = {
+        "envs": envs,
+        "algorithms": algorithms,
+        "run": params[0].run.model_copy(update=selected),
+        "report": params[0].report.model_copy(update=report),
+    }
+    return Results(
+        params[0].model_copy(update=changed),
+        {key: run for part in parts for key, run in part.runs.items()},
+        {key: why for part in parts for key, why in part.missing.items()},
+        frozenset(key for part in parts for key in _keys(part.params)),
+    )
 
 
 @functools.cache

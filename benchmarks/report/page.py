@@ -20,6 +20,7 @@ from markupsafe import Markup
 from benchmarks.claims import presented
 from benchmarks.claims.answers import answers
 from benchmarks.claims.declared import ENTROPY_ALL, FINAL_RETURN, Measure
+from benchmarks.claims.smac import FINAL_WIN_RATE
 from benchmarks.claims.verdicts import Judgement, Outcome
 from benchmarks.layout import evaluation_file, run_folder
 from benchmarks.report.figures import Drawn
@@ -30,7 +31,12 @@ HERE = Path(__file__).parent
 WIDTH, HEIGHT = 220, 26
 """Of the picture of an interval, in CSS pixels."""
 
-GROUPS = {"paper": "Claims of the paper", "extension": "Extensions of its claims", "control": "Controls of ours"}
+GROUPS = {
+    "paper": "Claims of the paper",
+    "extension": "Extensions of its claims",
+    "game": "What holds in the real game",
+    "control": "Controls of ours",
+}
 
 
 def to_html(
@@ -48,7 +54,7 @@ def to_html(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).get_template("report.html.j2")
     paper = reference("paper")
-    tested = {one.claim.name: one.claim for one in judgements}
+    tested = {(one.claim.family, one.claim.name): one.claim for one in judgements}
     return template.render(
         results=results,
         answers=answers(results, judgements),
@@ -56,9 +62,9 @@ def to_html(
         envs=[results.title(env) for env in results.params.run.envs],
         algorithms=[results.title(name) for name in results.params.run.algorithms],
         groups=[
-            (title, Counter(one.verdict for one in judgements if one.claim.of == of), [
-                (claim, [one for one in judgements if one.claim is claim])
-                for claim in tested.values() if claim.of == of])
+            (title, Counter(one.verdict for one in judgements if one.of == of), [
+                (claim, found) for claim in tested.values()
+                if (found := [one for one in judgements if one.claim is claim and one.of == of])])
             for of, title in GROUPS.items()],
         verdict_text=presented.verdict_text,
         effect_text=presented.effect_text,
@@ -113,10 +119,11 @@ def forest(results: Results, judgements: Sequence[Judgement]) -> list[Panel]:
     panels = []
     for env in dict.fromkeys(one.env for one in judgements):
         here = [one for one in judgements if one.env == env]
-        shown = [(one, outcome) for one in here for outcome in one.outcomes if _is_difference(outcome, FINAL_RETURN)]
-        if shown:
-            note = f"final return per episode; band: ±{shown[0][1].margin:.1f}"
-            panels.append(_forest_panel(results.title(env), note, shown, shown[0][0].compares_failures))
+        for measure, words, digits in ((FINAL_WIN_RATE, "win rate", 2), (FINAL_RETURN, "return per episode", 1)):
+            shown = [(one, outcome) for one in here for outcome in one.outcomes if _is_difference(outcome, measure)]
+            if shown:
+                note = f"final {words}; band: ±{shown[0][1].margin:.{digits}f}"
+                panels.append(_forest_panel(results.title(env), note, shown, shown[0][0].compares_failures))
     entropies = [(one, outcome) for one in judgements for outcome in one.outcomes
                  if _is_difference(outcome, ENTROPY_ALL)]  # fmt: skip
     for env in dict.fromkeys(one.env for one, _ in entropies):
@@ -137,10 +144,10 @@ def _forest_panel(title: str, note: str, shown: Sequence[tuple[Judgement, Outcom
     axis = (min(ends), max(ends))
     rows = []
     for outcome in outcomes:
-        left = outcome.test.left.algorithm
-        name = left.name if left else outcome.candidate or ""
+        name, base = (term.algorithm or outcome.candidate for term in (outcome.test.left, outcome.test.right))
+        name, base = (one if isinstance(one, str) else one.name if one else "" for one in (name, base))
         picture = interval_picture(outcome, (-outcome.margin, outcome.margin), axis)
-        rows.append((f"{name} - QMIX", picture, presented.compact(outcome, bare=True)))
+        rows.append((f"{name} - {base}", picture, presented.compact(outcome, bare=True)))
     return Panel(title, note, greyed, rows)
 
 

@@ -8,16 +8,35 @@ import argparse
 import contextlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import matplotlib.style
 
 from benchmarks.claims import decisive
 from benchmarks.claims.answers import answers, environment_rows
 from benchmarks.claims.declared import anchor_of
-from benchmarks.claims.presented import caveats, compact, compared_text, family_text
+from benchmarks.claims.presented import caveats, compact, compared_text, family_text, verdict_rows
 from benchmarks.claims.verdicts import judge
+from benchmarks.report import beside_game
 from benchmarks.report.compared import BESIDE, Compared, missing, png
-from benchmarks.report.gather import Results, gather, reference
-from benchmarks.report.tables import FINAL_RETURN, Cell, Column, Content, entropy_percentiles, markdown_table, summarise
+from benchmarks.report.figures import ENTROPY, LOOK, SCORE, Curves, Drawable
+from benchmarks.report.gather import Key, Results, gather, reference, together
+from benchmarks.report.tables import (
+    FINAL_RETURN,
+    FINAL_WIN_RATE,
+    Cell,
+    Column,
+    Content,
+    Derivative,
+    Reading,
+    entropy_percentiles,
+    markdown_table,
+    percentile_rows,
+    score_rows,
+    summarise,
+)
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput, run_cli
 
@@ -26,6 +45,14 @@ ANSWERS = Path("docs/results.md")
 STUDIES = Path("studies")
 
 FIGURES = STUDIES / "figures"
+SMAC_STAGES = ("smac", "smac_table3", "smac_credit")
+CREDIT_SCORES = Curves("smac_credit_scores", "All algorithms on the embedded engine (Figures 4, 5, 8)", SCORE, None)
+CREDIT_ENTROPY = Curves(
+    "smac_credit_entropy",
+    "Gradient entropy on the embedded engine (Figure 6)",
+    (ENTROPY,),
+    ("qmix", "qmix_gre", "qmix_simple"),
+)
 NOT_RUN = "No run of this study is here yet."
 
 
@@ -39,6 +66,9 @@ def main() -> None:
     for name, beside in BESIDE.items():
         put(name, study_text(name, beside, results, gathered(STUDIES / name)), STUDIES / README)
     put("decisive", decided(results, gathered(STUDIES / "decisive")), STUDIES / README)
+    stages = [gathered(STUDIES / name) for name in SMAC_STAGES]
+    for name, text in zip(SMAC_STAGES, smac_texts(results, *stages), strict=True):
+        put(name, text, STUDIES / README)
 
 
 def gathered(folder: Path) -> Results:
@@ -147,6 +177,79 @@ def decided(main: Results, new: Results) -> str:
         *(Column("Pilot, at its own level"), Column("All seeds, descriptive")),
     ]
     return markdown_table(Content(columns, rows, [*decisive.NOTES, *missing(new)]))
+
+
+def smac_texts(main: Results, learning: Results, table_3: Results, credit: Results) -> tuple[str, str, str]:
+    """Return what the three stages on the embedded SMAC engine say, as Markdown, and write their figures.
+
+    Each stage takes from the others, and from the main results, what it stands beside.
+    """
+    return _learning(learning), _table_3(main, learning, table_3), _credit(learning, credit)
+
+
+def _learning(results: Results) -> str:
+    """Return the first stage: the engine beside the game."""
+    if not results.runs:
+        return NOT_RUN
+    judgements = judge(results)
+    lines = [f"- {one.question} **{one.short}.** {one.text}" for one in answers(results, judgements)]
+    picture = _drawn("smac", results, beside_game.FIGURE)
+    learner = beside_game.learner_rows(results)
+    parts = [picture, markdown_table(beside_game.game_rows(results)), "\n".join([*lines, *missing(results)])]
+    return "\n\n".join([*parts, *([markdown_table(learner)] if learner.rows else [])])
+
+
+def _table_3(main: Results, learning: Results, results: Results) -> str:
+    """Return the second stage: Table 3 whole, with Table 2's rows above it and the claims about it."""
+    if not results.runs:
+        return NOT_RUN
+    whole = together(learning, results, main)
+    readings: list[tuple[Reading, Derivative]] = [("single steps", "released"), ("single steps", "exact")]
+    content = percentile_rows(whole, mixer="qmix", readings=readings)
+    engine = together(learning, results)
+    verdicts = verdict_rows(engine, [one for one in judge(engine) if one.claim.name.startswith("RQ1a")])
+    note = f"**{engine.substitutes()}**"
+    text = markdown_table(Content(content.columns, content.rows, [note, *missing(results)]))
+    return f"{text}\n{markdown_table(Content(verdicts.columns, verdicts.rows))}"
+
+
+def _credit(learning: Results, results: Results) -> str:
+    """Return the third stage: QMIX-simple and QMIX-GRE beside the first stage's QMIX and VDN on the same maps."""
+    if not results.runs:
+        return NOT_RUN
+    both = beside(learning, results)
+    figures = [
+        _drawn(f"smac_credit_{name}", both, figure)
+        for name, figure in (("scores", CREDIT_SCORES), ("entropy", CREDIT_ENTROPY))
+    ]
+    verdicts = verdict_rows(both, judge(both))
+    tables = [verdicts, score_rows(both, score=FINAL_WIN_RATE), score_rows(both, score=FINAL_RETURN)]
+    texts = [markdown_table(Content(one.columns, one.rows)) for one in tables]
+    notes = [*verdicts.notes, *missing(results)]
+    return "\n\n".join([*figures, *texts, *notes])
+
+
+def beside(learning: Results, results: Results) -> Results:
+    """Return a stage's runs with the first stage's on the same maps."""
+    both = together(learning, results)
+    envs = results.params.run.envs
+    run = both.params.run.model_copy(update={"envs": envs})
+
+    def here(runs: dict[Key, Any]) -> dict[Key, Any]:
+        return {key: value for key, value in runs.items() if key[0] in envs}
+
+    params = both.params.model_copy(update={"run": run})
+    return replace(both, params=params, runs=here(both.runs), missing=here(both.missing))
+
+
+def _drawn(name: str, results: Results, figure: Drawable) -> str:
+    """Write a figure of the report for studies/README.md, and return the line that shows it."""
+    path = FIGURES / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    with matplotlib.style.context(["default", LOOK]):
+        _, drawn = next(figure.draw(results))
+        drawn.savefig(path, dpi=150, metadata={"Software": None})
+    return f"![{figure.describe(results)}]({path.relative_to(STUDIES)})"
 
 
 def put(name: str, table: str, readme: Path) -> None:

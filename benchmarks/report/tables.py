@@ -238,7 +238,7 @@ def percentile_rows(results: Results, *, mixer: str, readings: Sequence[tuple[Re
         if name not in shown:
             rows.append([name, "ours: not run", *(None for _ in percents), ""])
         for env in shown.get(name, []):
-            for algorithm in results.algorithms((mixer,)):
+            for algorithm in _planned(results, env, (mixer,)):
                 rows += _percentiles_beside(results, env, algorithm, readings, percents, printed)
     columns = [Column("Environment"), Column("Values"), *(Column(f"{p}%", "z.3f") for p in percents), Column("Seeds")]
     notes = [
@@ -300,7 +300,7 @@ def score_rows(results: Results, *, score: Score) -> Content:
     for env in results.params.run.envs:
         if score.of_wins and not results.has_wins(env):
             continue
-        for algorithm in results.params.run.algorithms:
+        for algorithm in _planned(results, env):
             found = summarise(results, score, env, algorithm)
             missing = "missing" if found.seeds == 0 else None
             rows.append(
@@ -405,9 +405,14 @@ def shown(cell: Cell, column: Column) -> str:
     return f"{cell:{column.format}}" if isinstance(cell, float) else str(cell)
 
 
+def _planned(results: Results, env: str, mixers: tuple[str, ...] | None = None) -> list[str]:
+    """Return the selected algorithms of these mixers that are planned on an environment."""
+    return [name for name in results.algorithms(mixers) if results.seeds(env, name)]
+
+
 def _seeds(results: Results, env: str, algorithm: str) -> str:
     """Return how many runs there are of how many, as in "4 of 5, missing 3"."""
-    wanted = results.params.run.seeds
+    wanted = results.seeds(env, algorithm)
     missing = [seed for seed in wanted if (env, algorithm, seed) not in results.runs]
     text = f"{len(wanted) - len(missing)} of {len(wanted)}"
     return f"{text}, missing {', '.join(map(str, missing))}" if missing else text

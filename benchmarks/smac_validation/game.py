@@ -4,10 +4,12 @@ import functools
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.report.gather import reference
 
 Range = tuple[float, float]
+Curve = NDArray[np.float64]
 
 
 @functools.cache
@@ -21,14 +23,24 @@ def win_rate_at(name: str, algorithm: str, env_steps: float) -> tuple[float, Ran
 
     Between the steps of the reference it is interpolated; None for what no run is known of.
     """
+    found = curve_of(name, algorithm)
+    if found is None:
+        return None
+    steps, *curves, runs = found
+    mean, least, most = (float(np.interp(env_steps, steps, curve)) for curve in curves)
+    return mean, (least, most), runs
+
+
+def curve_of(name: str, algorithm: str) -> tuple[Curve, Curve, Curve, Curve, int] | None:
+    """Return the game's steps, mean, least and greatest test win rate, and its number of runs; None if unknown."""
     curves = real_game()["win_rate"]
     found = curves.get(name, {}).get(algorithm)
     if found is None:
         return None
     grid = curves["steps"]
-    steps = np.arange(grid["from"], grid["to"] + 1, grid["every"])
-    mean, least, most = (float(np.interp(env_steps, steps, found[key])) for key in ("mean", "least", "most"))
-    return mean, (least, most), int(found["runs"])
+    steps = np.arange(grid["from"], grid["to"] + 1, grid["every"], dtype=np.float64)
+    mean, least, most = (np.array(found[key], np.float64) for key in ("mean", "least", "most"))
+    return steps, mean, least, most, int(found["runs"])
 
 
 def test_spread_at(name: str, algorithm: str, mean_return: float) -> float | None:

@@ -6,7 +6,7 @@ unfinished ones from their newest checkpoint.
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +80,31 @@ def mean_of_last(curve: Curve, column: str, env_steps: int) -> float | None:
     return float(curve.tests[column][due <= env_steps][-TESTS:].mean())
 
 
+def steps_to(tests: Mapping[str, np.ndarray], win_rate: float) -> float | None:
+    """Return the first test where the mean of up to five tests that end with it is `win_rate`; None where none is.
+
+    Args:
+        tests: columns of tests.csv.
+        win_rate: 0 to 1.
+    """
+    for last, due in enumerate(tests["due_steps"], start=1):
+        if tests["win_rate"][max(0, last - TESTS) : last].mean() >= win_rate:
+            return float(due)
+    return None
+
+
+def inside_at(name: str, algorithm: str, env_steps: float) -> tuple[float, float] | None:
+    """Return the win rates that count as the game's at a time: the range of its runs, 10 points around a single one.
+
+    None where no run is known.
+    """
+    found = win_rate_at(name, algorithm, env_steps)
+    if found is None:
+        return None
+    mean, ends, runs = found
+    return ends if runs > 1 else (mean - POINTS, mean + POINTS)
+
+
 def section(curves: Sequence[Curve]) -> Section:
     """Return win rates and spreads beside the game's, median over seeds."""
     checks: list[Check] = []
@@ -106,8 +131,8 @@ def _at(where: str, name: str, algorithm: str, time: int, curves: Sequence[Curve
     win_rate = win_rate_at(name, algorithm, time)
     if win_rate is None:
         return [Check(where, f"win rate after {words}", medians("win_rate"), samples=count)]
-    mean, ends, runs = win_rate
-    allowed: tuple[float, float] | None = ends if runs > 1 else (mean - POINTS, mean + POINTS)
+    mean, ends, _ = win_rate
+    allowed = inside_at(name, algorithm, time)
     title = f"win rate after {words}"
     checks.append(Check(where, title, medians("win_rate"), mean, None, ends, allowed if judged else None, count))
     spread = test_spread_at(name, algorithm, medians("episode_return_mean"))
