@@ -59,12 +59,13 @@ ON_ENGINE = {
 
 
 def _on_engine(results: Results, found: dict[str, list[Judgement]]) -> list[Answer]:
-    """Return what the embedded engine says; a claim with several tests without their effects."""
+    """Return what the embedded engine says, with the effect where a claim compares two algorithms once."""
     words = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
     given = []
     for name, question in ON_ENGINE.items():
         if judgements := found.get(name):
-            listed = _listed(results, judgements, words, effects=len(judgements[0].claim.tests) == 1)
+            first, *more = judgements[0].claim.tests
+            listed = _listed(results, judgements, words, effects=not more and first.right.measure is not None)
             seeds = " and ".join(map(str, sorted({one.outcomes[0].seeds for one in judgements})))
             text = f"{_upper(listed)} {seeds} seeds, on the embedded engine."
             given.append(Answer(f"{name}, SMAC", question, _short(judgements), text))

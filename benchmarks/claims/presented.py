@@ -145,7 +145,11 @@ def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
     columns = [Column("Claim"), Column("Of"), Column("What it says"), *(Column(results.title(env)) for env in shown)]
     if decisive.is_planned(results.params):
         return Content(columns, rows, [*decisive.NOTES, *caveats(results), *(f"**{one}**" for one in results.notes())])
-    left_out = [claim.name for claim in planned(results) if claim.name not in tested]
+    left_out = [
+        claim.name
+        for claim in planned(results)
+        if claim.name not in tested and any(claim.whose(results.params, env) for env in results.params.run.envs)
+    ]
     scope, fixed = _scope(results)
     notes = [
         f"Verdicts are about {scope}. A claim is judged on each environment by the "

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmarks.claims.smac import HALF
 from benchmarks.report.figures import MEAN, PANEL_INCHES, WIN_RATE, aligned, line
@@ -33,6 +33,9 @@ ONE_SIDED = 0.75
 ALL_TIMES = (*TIMES, *LATER)
 LOGGED = (60_000, 250_000, 500_000, 1_000_000, 1_950_000)
 """Where PyMARL's log is compared; it ends short of 2M steps."""
+
+WIDE = 4
+"""Panels side by side, all of a map in one row."""
 
 GAME: dict[str, Any] = {"color": "0.35", "linestyle": "--"}
 ENGINE = "embedded engine"
@@ -269,7 +272,8 @@ class BesideGame:
     def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
         """Give (name of the file, figure)."""
         shown = panels(results)
-        columns = min(len(shown), max(2, len(results.params.run.algorithms)), 4)
+        algorithms = len({algorithm for _, algorithm, _ in shown})
+        columns = min(len(shown), algorithms * max(1, WIDE // algorithms))
         rows = -(-len(shown) // columns)
         figure = Figure(figsize=(max(PANEL_INCHES[0] * columns, 6), PANEL_INCHES[1] * rows + 1.2), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -333,6 +337,7 @@ class BesideGame:
         axes.set_title(f"{results.title(env)}, {results.title(algorithm)} (n = {len(runs)}; {game})")
         axes.set_xlabel("Environment steps")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:g}M" if value else "0"))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_xlim(0, results.params.envs[env].total_steps)
         axes.set_ylim(-0.03, 1.03)
         axes.grid(color="0.9", linewidth=0.6)
