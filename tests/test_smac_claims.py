@@ -315,7 +315,10 @@ def test_runs_that_end_early_have_empty_cells(stages):
     (learner,) = [row for row in beside_game.learner_rows(short).rows if [*row[:4]] == [
         *("MMM2", "VDN", "TD loss", "embedded engine")]]  # fmt: skip
     assert learner[5:] == [0.05, 0.05, None, None, None]
-    next(beside_game.FIGURE.draw(short))
+    _, figure = next(beside_game.FIGURE.draw(short))
+    assert len(figure.axes) == 12
+    (legend,) = figure.legends
+    assert legend.get_window_extent().width <= figure.bbox.width
 
 
 def test_gridworlds_have_none_of_it():
