@@ -9,7 +9,6 @@ With at least `LIKE` of these places inside, learning looks like learning on the
 or harder, where at least `ONE_SIDED` of the others are above, or below; else learning differs in both directions.
 """
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmarks.claims.smac import HALF
-from benchmarks.report.figures import LETTERS_PER_INCH, MEAN, PANEL_INCHES, WIN_RATE, aligned, line
+from benchmarks.report.figures import MEAN, PANEL_INCHES, WIN_RATE, aligned, legend_below, line
 from benchmarks.report.gather import Results, Run
 from benchmarks.report.tables import FINAL_WIN_RATE, Cell, Column, Content, Table
 from benchmarks.smac_validation.game import curve_of, real_game, win_rate_at
@@ -285,12 +284,7 @@ class BesideGame:
             if place % columns == 0:
                 panel.set_ylabel(WIN_RATE.label)
         figure.suptitle(self.title)
-        handles = [axes[0].plot([], [], label=label, **style)[0] for label, style in self.legend(results)]
-        letters = int(LETTERS_PER_INCH * figure.get_figwidth())
-        lines = [self.key(results, self.name), *results.notes()]
-        title = "\n".join(textwrap.fill(text, letters) for text in lines)
-        legend = figure.legend(handles=handles, loc="outside lower center", ncols=2, title=title, frameon=False)
-        legend.get_title().set_multialignment("center")
+        legend_below(figure, self.legend(results), [self.key(results, self.name), *results.notes()], most_columns=2)
         yield self.name, figure
 
     def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:

@@ -227,18 +227,21 @@ class Curves:
             axes.set_yticks([])
 
     def _legend(self, results: Results, summary: Summary, figure: Figure) -> None:
-        axes = figure.axes[0]
-        handles = [axes.plot([], [], label=label, **style)[0] for label, style in self.legend(results)]
-        lines = [self._key(results, summary), *_notes(results, self.mixers)]
-        title = "\n".join(textwrap.fill(line, int(LETTERS_PER_INCH * figure.get_figwidth())) for line in lines)
-        for columns in (3, 2, 1):
-            legend = figure.legend(
-                handles=handles, loc="outside lower center", ncols=columns, title=title, frameon=False
-            )
-            if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
-                break
-            legend.remove()
+        legend_below(figure, self.legend(results), [self._key(results, summary), *_notes(results, self.mixers)])
+
+
+def legend_below(
+    figure: Figure, entries: Sequence[tuple[str, dict[str, Any]]], notes: Sequence[str], most_columns: int = 3
+) -> None:
+    """Put a legend below the panels, in as many columns as fit, with wrapped notes above its entries."""
+    handles = [figure.axes[0].plot([], [], label=label, **style)[0] for label, style in entries]
+    title = "\n".join(textwrap.fill(line, int(LETTERS_PER_INCH * figure.get_figwidth())) for line in notes)
+    for columns in range(most_columns, 0, -1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, title=title, frameon=False)
         legend.get_title().set_multialignment("center")
+        if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
+            break
+        legend.remove()
 
 
 @dataclass(frozen=True)
@@ -306,10 +309,7 @@ class Contributions:
             if place % _columns(len(panels)) == 0:
                 axes.set_ylabel(self._label)
         figure.suptitle(self.title)
-        handles = [figure.axes[0].plot([], [], label=label, **style)[0] for label, style in self.legend(results)]
-        title = textwrap.fill(self.key(results, self.name), int(LETTERS_PER_INCH * figure.get_figwidth()))
-        legend = figure.legend(handles=handles, loc="outside lower center", ncols=2, title=title, frameon=False)
-        legend.get_title().set_multialignment("center")
+        legend_below(figure, self.legend(results), [self.key(results, self.name)], most_columns=2)
         yield self.name, figure
 
     def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
@@ -333,8 +333,8 @@ class Contributions:
     def key(self, results: Results, name: str) -> str:
         """Return what lines and bars are."""
         return (
-            "means over games of 20 episodes, seed 0, bars: 95% intervals; no point where acting still makes a "
-            f"difference in fewer than {contributions.LEAST_GAMES} of them"
+            "means over the games of 20 episodes of seed 0, with 95% intervals; no point where something is at stake "
+            f"in fewer than {contributions.LEAST_GAMES} games"
         )
 
     def describe(self, results: Results) -> str:
