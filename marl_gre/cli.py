@@ -93,7 +93,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
 
     print(f"marl-gre {__version__}, python {platform.python_version()}, torch {torch.__version__}")
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    print("device: cpu" + (f" ({cuda} with train.device: cuda, which is untested)" if cuda else ""))
+    print("device: cpu" + (f" ({cuda} with train.device: cuda)" if cuda else ""))
     print(f"environments: {', '.join(marl_gre_envs.ENVS)}")
     for name, module, why in _OPTIONAL:
         found = importlib.util.find_spec(module) is not None

@@ -25,7 +25,7 @@ PINNED = {
     ("lumberjacks_v1", 1): "7cfc230d452e72ad",
     ("traffic_junction_v0", 1): "9c39e852b5f451ab",
     ("traffic_junction_v1", 1): "1370c4df6b6cd376",
-    ("smac_v0", 2): "983c0d0d791fb8d5",
+    ("smac_v0", 3): "63d317cdcfbd6bab",
 }
 
 

@@ -406,34 +406,50 @@ def test_crowds_untangle():
     fight = Skirmish(crowd, [("spine_crawler", 30, 30)])
     for _ in range(4):
         fight.step([STOP] * 10)
-    assert _overlaps(fight.units.pos[:, :10], fight.units.hp[:, :10], fight.units.unit_type[0, :10]).max() < 2e-3
+    u = fight.units
+    overlaps, _ = _overlaps(u.pos[:, :10], u.hp[:, :10], u.unit_type[0, :10], ground_of("open"))
+    assert overlaps.max() < 2e-3
 
 
-def _overlaps(pos, hp, kinds):
-    """By how much living units that can touch are closer than contact, [pairs of all copies]."""
+def _overlaps(pos, hp, kinds, ground):
+    """By how much living units that can touch are closer than contact, and whether one of them stands by a wall.
+
+    Returns:
+        two arrays [pairs of all copies].
+    """
     radius = UNIT_TABLE[kinds, RADIUS]
     plane = UNIT_TABLE[kinds][:, [FLIES, IS_TALL]] @ (1, 2)
     i, j = np.triu_indices(len(kinds), 1)
     touching = plane[i] == plane[j]
     i, j = i[touching], j[touching]
     alive = (hp[:, i] > 0) & (hp[:, j] > 0)
-    return (radius[i] + radius[j] - CLOSER - np.linalg.norm(pos[:, i] - pos[:, j], axis=-1))[alive]
+    walled = np.zeros(hp.shape, bool)
+    for corner in ((0.6, 0.6), (0.6, -0.6), (-0.6, 0.6), (-0.6, -0.6)):
+        cell = np.floor(pos + corner).astype(int)
+        inside = ((cell >= 0) & (cell < SIZE)).all(-1)
+        cell = cell.clip(0, SIZE - 1)
+        walled |= ~(inside & ground[cell[..., 0], cell[..., 1]])
+    overlaps = radius[i] + radius[j] - CLOSER - np.linalg.norm(pos[:, i] - pos[:, j], axis=-1)
+    return overlaps[alive], (walled[:, i] | walled[:, j])[alive]
 
 
 @pytest.mark.parametrize("name", MAPS)
 def test_nobody_comes_closer_than_contact(name):
     # The closest of 535,690 recorded pairs of Marines is 0.0455 closer than contact. Six passes of pushing do not
-    # settle everything where dozens press through a gap, so a few pairs are allowed to be closer here.
+    # settle everything where dozens press through a gap, and walls push back after the passes, so a few pairs are
+    # allowed to be closer here, and more of them by walls.
     env, rng = SMAC(16, map_name=name), np.random.default_rng(0)
     env.reset(0)
     found = []
     for _ in range(60):
         env.step(_random_actions(env, rng))
-        found.append(_overlaps(env.world["pos"], env.world["hp"], env.map.unit_type))
-    overlaps = np.concatenate(found)
+        found.append(_overlaps(env.world["pos"], env.world["hp"], env.map.unit_type, ground_of(env.map.terrain)))
+    overlaps, walled = (np.concatenate(values) for values in zip(*found, strict=True))
     crowded = name in ("2c_vs_64zg", "corridor", "so_many_baneling")
-    assert (overlaps > 0.0455).mean() < (2e-3 if crowded else 5e-4)
-    assert overlaps.max() < 0.35 or crowded
+    too_close = overlaps > 0.0455
+    assert (too_close & ~walled).mean() < (2e-3 if crowded else 5e-4)
+    assert too_close.mean() < 2e-3
+    assert overlaps[~walled].max() < 0.35 or crowded
 
 
 @pytest.mark.parametrize("name", ["2s3z", "MMM2"])

@@ -460,7 +460,7 @@ def test_the_game_starts_from_its_map_only(make):
 def installed(monkeypatch, tmp_path):
     """Pretend which packages are installed; the game is looked for in tmp_path/game."""
     specs = dict.fromkeys(("smac", "smacv2", "pysc2", "dvc", "matplotlib", "pygame", "supersuit"))
-    monkeypatch.setattr(starcraft.importlib.util, "find_spec", lambda name: specs[name])
+    monkeypatch.setattr(starcraft.importlib.util, "find_spec", lambda name: specs.get(name))
     monkeypatch.setenv("SC2PATH", str(tmp_path / "game"))
 
     def install(name, *files):
