@@ -110,9 +110,16 @@ def test_near_random_play_is_judged_over_maps(lengths, first, second):
     assert (far.found, far.detail, far.outcome) == second
 
 
+@pytest.mark.parametrize(("seeds", "outcome"), [(1, "open"), (3, "met")])
+def test_learning_is_judged_on_enough_seeds(seeds, outcome):
+    rows = [Check("3m qmix", f"win rate after {k}", 0.9, 0.9, allowed=(0.8, 1.0), samples=seeds) for k in range(9)]
+    found = next(c for c in criteria.judge([Section("learning", "", "", rows)]) if "win rates inside" in c.name)
+    assert (found.found, found.outcome) == (f"9 of 9, {seeds} seed{'s' * (seeds > 1)}", outcome)
+
+
 def test_criteria_name_what_is_missed_and_what_was_not_measured():
     rows = [
-        Check("3m qmix", "win rate after 100K steps", 0.9, 0.9, allowed=(0.8, 1.0)),
+        Check("3m qmix", "win rate after 100K steps", 0.9, 0.9, allowed=(0.8, 1.0), samples=3),
         Check("3m qmix", "spread of returns after 100K steps", 1.0, 3.0, allowed=(2.0, 4.5)),
     ]
     scripts = [Check("2s3z", "win rate", 0.5, 0.9), Check("corridor", "win rate", 0.1, 0.0)]
@@ -126,7 +133,7 @@ def test_criteria_name_what_is_missed_and_what_was_not_measured():
     ]
     found = criteria.judge(sections)
     text = criteria.markdown(found)
-    assert "| 1 of 1 |  | open |" in text
+    assert "| 1 of 1, 3 seeds |  | open |" in text
     assert "| 0 of 1 | 3m qmix spread of returns after 100K steps: missed by 1 (-67%) | missed |" in text
     assert "| 1 of 2 | 3m switches: not seen | open |" in text
     assert "| 1 of 2 | 2s3z -40 | - |" in text

@@ -12,6 +12,7 @@ FAR = 0.20
 MAPS, MAPS_NEEDED = 12, 10
 PAIRS, PAIRS_NEEDED = 9, 7
 """How many of the maps, and of the pairs of map and time in the learning curves, must be met."""
+SEEDS = 3  # of each learning curve; on fewer nothing is judged
 
 POINTS = 0.20
 """The scripted policy: a win rate further off than this is to be explained."""
@@ -109,13 +110,15 @@ def _scripted(checks: Sequence[Check]) -> Criterion:
 def _learning(checks: Sequence[Check]) -> list[Criterion]:
     wins = [check for check in checks if check.met is not None and check.quantity.startswith("win rate")]
     spreads = [check for check in checks if check.quantity.startswith("spread")]
-    needed = f"{PAIRS_NEEDED} of {PAIRS} pairs of map and time"
+    needed = f"{PAIRS_NEEDED} of {PAIRS} pairs of map and time, {SEEDS} seeds"
     rates = Criterion("learning: win rates inside the game's range", needed)
     if wins:
         bad = [check for check in wins if not check.met]
         good = len(wins) - len(bad)
-        outcome = _enough(good, len(wins), PAIRS_NEEDED, PAIRS)
-        rates = Criterion(rates.name, needed, f"{good} of {len(wins)}", _misses(bad), outcome)
+        seeds = min(check.samples or 0 for check in wins)
+        outcome = _enough(good, len(wins), PAIRS_NEEDED, PAIRS) if seeds >= SEEDS else "open"
+        found = f"{good} of {len(wins)}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        rates = Criterion(rates.name, needed, found, _misses(bad), outcome)
     return [rates, _all_met("learning: spread of returns within a factor 1.5", spreads)]
 
 
