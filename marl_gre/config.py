@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib
 import inspect
 import json
 import re
@@ -20,6 +19,7 @@ from marl_gre.errors import BadInput
 from marl_gre.mixers import MIXERS, Mixer, MixerConfig
 from marl_gre.params_file import explain, first_lines, read_mapping
 from marl_gre.regularisers import GradientEntropy
+from marl_gre.third_party import imported
 from marl_gre_envs.checks import one_of
 
 if TYPE_CHECKING:
@@ -412,11 +412,7 @@ def _find(kind: str, name: str, known: Mapping[str, object], form: str) -> objec
         return known[name]
     if not THIRD_PARTY.fullmatch(name):
         raise ValueError(one_of(kind, name, [*known, form]))
-    module_name, _, own_name = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module_name), own_name)
-    except Exception as error:  # a third party's module can raise anything
-        raise ValueError(f"found {name!r}, which cannot be imported ({error}); use {form}") from error
+    return imported(name, form)
 
 
 def load_params(path: str | Path) -> Params:

@@ -5,7 +5,6 @@ column that an algorithm never fills may be absent. A third party's metric is a 
 named under `metrics` in params.yaml as package.module:name; it becomes a column of training.csv.
 """
 
-import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from marl_gre.errors import BadInput
+from marl_gre.third_party import imported
 
 Row = Mapping[str, int | float]
 """One row of a CSV file by column."""
@@ -232,15 +232,13 @@ def find(names: Sequence[str]) -> dict[str, UpdateMetric]:
     """
     found: dict[str, UpdateMetric] = {}
     for name in names:
-        module, _, column = name.partition(":")
+        column = name.partition(":")[2]
         if column in columns(TRAINING) or column in found:
             raise BadInput(f"metrics: found {name!r}, but there is a column {column} already; rename the function.")
         try:
-            metric = getattr(importlib.import_module(module), column)
-        except Exception as error:  # a third party's module can raise anything
-            raise BadInput(
-                f"metrics: found {name!r}, which cannot be imported ({error}); use package.module:name."
-            ) from error
+            metric = imported(name, "package.module:name")
+        except ValueError as error:
+            raise BadInput(f"metrics: {error}.") from error
         if not callable(metric):
             raise BadInput(f"metrics: found {name!r}, which is not a function of an update and its batch.")
         found[column] = metric

@@ -5,7 +5,6 @@ is part of a run's identity. Each works in a thread of its own: one that raises 
 that hangs is left behind, so that a run neither fails nor waits.
 """
 
-import importlib
 import importlib.util
 import math
 import os
@@ -21,6 +20,7 @@ from marl_gre.config import RunConfig
 from marl_gre.errors import BadInput
 from marl_gre.metrics import COUNTERS, METRICS, Row
 from marl_gre.storage.files import csv_text
+from marl_gre.third_party import imported
 
 VARIABLE = "MARL_GRE_LOG"
 """Environment variable with the default of `--log`: names, separated by commas."""
@@ -163,8 +163,7 @@ def find(names: Sequence[str]) -> dict[str, TrackerClass]:
     """
     found: dict[str, TrackerClass] = {}
     for name in names:
-        module, colon, attribute = name.partition(":")
-        if not colon:
+        if ":" not in name:
             if name not in TRACKERS:
                 raise BadInput(f"--log: found {name!r}; {', '.join(TRACKERS)} or package.module:Class is allowed.")
             if name != "csv" and importlib.util.find_spec(name) is None:
@@ -172,11 +171,9 @@ def find(names: Sequence[str]) -> dict[str, TrackerClass]:
             found[name] = TRACKERS[name]
             continue
         try:
-            found[name] = getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # a third party's module can raise anything
-            raise BadInput(
-                f"--log: found {name!r}, which cannot be imported ({error}); use package.module:Class."
-            ) from error
+            found[name] = imported(name, "package.module:Class")
+        except ValueError as error:
+            raise BadInput(f"--log: {error}.") from error
         if not callable(found[name]):
             raise BadInput(f"--log: found {name!r}, which is not a class; use package.module:Class.")
     return found

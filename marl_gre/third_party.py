@@ -1,0 +1,21 @@
+"""Third parties' code by name, as params files and options give it."""
+
+import importlib
+from typing import Any
+
+
+def imported(name: str, form: str) -> Any:
+    """Return what a name in the form package.module:name imports.
+
+    Args:
+        name: the name.
+        form: how the message writes the form, as "package.module:Class".
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a third party's module can raise anything
+        raise ValueError(f"found {name!r}, which cannot be imported ({error}); use {form}") from error
