@@ -22,6 +22,7 @@ from benchmarks.launch import Task
 from benchmarks.layout import evaluation_file
 from benchmarks.results_versions import HEADER, results_versions
 from marl_gre.config import load_params
+from marl_gre.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 PARAMS = """
@@ -341,3 +342,10 @@ def test_progress_is_read_from_the_log(tmp_path):
     with log.open("a") as file:
         file.write("more\n" * 3 + "train a b seed 0: 1050/1000 env steps, 90/s, test return -5.0\n")
     assert task.fraction() == 1
+
+
+def test_the_rate_of_a_resumed_run_leaves_out_what_was_done_before(capsys, monkeypatch):
+    clock = iter((100.0, 110.0, 120.0))
+    monkeypatch.setattr("marl_gre.progress.time.monotonic", lambda: next(clock))
+    Progress(1000, "train a b seed 0", "env steps", done=600).update(700, "")
+    assert "700/1000 env steps, 5/s" in capsys.readouterr().err

@@ -63,7 +63,7 @@ def train(
             tracked.follow(trainer.rows())
         saved = trainer.env_steps
         title = f"train {config.env_key} {config.algorithm_key} seed {config.seed}"
-        progress = Progress(config.env.total_steps, title, "env steps")
+        progress = Progress(config.env.total_steps, title, "env steps", done=saved)
         try:
             for note in trainer.run():
                 progress.update(trainer.env_steps, note)
