@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,10 +37,10 @@ run: {envs: [probe], algorithms: [qmix_gre], seeds: [0]}
 envs:
   probe: {env: "probe_envs:Memory", kwargs: {episode_limit: 2}, total_steps: 80, test_interval_steps: 20,
     test_episodes: 3, test_copies: 1, entropy_interval_steps: 20}
-  lumberjacks: {env: lumberjacks_v0, kwargs: {max_steps: 10}, total_steps: 300, test_interval_steps: 100,
-    test_episodes: 3, entropy_interval_steps: 50}
-  traffic: {env: traffic_junction_v0, kwargs: {n_max: 5, max_steps: 10}, total_steps: 300, test_interval_steps: 100,
-    test_episodes: 3, entropy_interval_steps: 50}
+  lumberjacks: {env: lumberjacks_v0, kwargs: {max_steps: 10}, total_steps: 160, test_interval_steps: 50,
+    test_episodes: 3, entropy_interval_steps: 25}
+  traffic: {env: traffic_junction_v0, kwargs: {n_max: 5, max_steps: 10}, total_steps: 160, test_interval_steps: 50,
+    test_episodes: 3, entropy_interval_steps: 25}
   smac: {env: smac_v0, kwargs: {map_name: 3m}, total_steps: 200, test_interval_steps: 100, test_episodes: 2,
     entropy_interval_steps: 50}
 algorithms:
@@ -178,6 +179,18 @@ def finish(config: RunConfig, folder: Path, every: int = 8) -> dict[str, str]:
     code = child.end()
     assert code == 0, child.errors()
     return digest(folder)
+
+
+_REFERENCES: dict[tuple[str, int], dict[str, str]] = {}
+
+
+def reference(config: RunConfig, every: int = 8) -> dict[str, str]:
+    """Return the digest of the run if nothing disturbs it; each process that tests trains it once."""
+    key = (config.identity(), every)
+    if key not in _REFERENCES:
+        with tempfile.TemporaryDirectory() as folder:
+            _REFERENCES[key] = finish(config, Path(folder), every)
+    return _REFERENCES[key]
 
 
 def _train(

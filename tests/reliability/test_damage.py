@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import PARAMS, count, digest, finish, in_child, run_config
+from harness import PARAMS, count, digest, finish, in_child, reference, run_config
 
 from benchmarks.report.gather import gather
 from marl_gre.config import EvaluateConfig, load_params
@@ -296,7 +296,7 @@ def test_what_does_not_belong_is_left_alone(work, config):
 
 def test_a_damaged_checkpoint_does_not_count_among_those_kept(config, tmp_path):
     """Newest damaged, trained on, newest damaged again: the one before is still there."""
-    reference = finish(config, tmp_path / "reference")
+    expected = reference(config)
     work = tmp_path / "run" / "work" / config.identity()[:12]
     work.mkdir(parents=True)
     for episodes in (12, 20, 28):
@@ -309,7 +309,7 @@ def test_a_damaged_checkpoint_does_not_count_among_those_kept(config, tmp_path):
                 break
         path = newest(work) / "state.safetensors"
         path.write_bytes(changed(path.read_bytes(), random.Random(episodes)))
-    assert finish(config, tmp_path / "run") == reference
+    assert finish(config, tmp_path / "run") == expected
     assert "resumed at 48 env steps" in (tmp_path / "run" / "log").read_text()  # 24 episodes of 2 steps
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from harness import ALGORITHMS, count, digest, finish, in_child, run_config, start
+from harness import ALGORITHMS, count, digest, finish, in_child, reference, run_config, start
 
 import probe_envs
 from marl_gre.config import load_params
@@ -54,7 +54,7 @@ def test_killed_at_random_steps_and_resumed_the_bits_are_the_same(tmp_path, tall
     if wanted == 0:
         pytest.skip("nightly")
     config = run_config(tmp_path, env, algorithm)
-    expected = finish(config, tmp_path / "reference")
+    expected = reference(config)
     generator = np.random.default_rng([len(env), ALGORITHMS.index(algorithm)])
     kills = runs = lost = different = 0
     while kills < wanted and runs < 3 * wanted:
@@ -71,7 +71,7 @@ def test_killed_in_rounds_of_several_episodes_and_updates(tmp_path):
     config = run_config(tmp_path)
     train = config.train.model_copy(update={"episodes_per_round": 3, "updates_per_round": 2})
     config = config.model_copy(update={"train": train})
-    expected = finish(config, tmp_path / "reference")
+    expected = reference(config)
     generator = np.random.default_rng(3)
     kills = 0
     for run in range(count(1, 4, 10)):
@@ -92,7 +92,7 @@ def test_qmix_gre_on_traffic_junction_10_killed_ten_times(tmp_path, tally):
         "algorithms: {gre: {mixer: qmix_gre, gre_lambda: 1e-3}}\ntrain: {device: cpu}\n"
     )
     config = load_params(tmp_path / "params.yaml").run_config("tj10", "gre", 0)
-    expected = finish(config, tmp_path / "reference", every=500)
+    expected = reference(config, every=500)
     generator = np.random.default_rng(10)
     kills, folder = 0, tmp_path / "killed"
     while kills < 10:
@@ -115,7 +115,7 @@ def test_qmix_gre_on_traffic_junction_10_killed_ten_times(tmp_path, tally):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_ends_with_its_code(tmp_path, number):
     config = run_config(tmp_path)
-    expected = finish(config, tmp_path / "reference")
+    expected = reference(config)
     generator = np.random.default_rng(int(number))
     for attempt in range(count(1, 4, 20)):
         folder = tmp_path / str(attempt)
@@ -168,7 +168,7 @@ def test_no_room_for_the_results_is_found_before_training(tmp_path):
 
 def test_a_disk_that_fills_up_stops_the_run_which_goes_on_later(tmp_path, monkeypatch):
     config = run_config(tmp_path)
-    expected = finish(config, tmp_path / "reference")
+    expected = reference(config)
     child = start(config, tmp_path / "run", 8, fill_up)
     assert child.end() == 6
     assert "File too large" in child.errors()
@@ -199,7 +199,7 @@ def test_a_real_disk_that_fills_up(tmp_path):
         pytest.skip("mounting is not allowed here")
     try:
         config = run_config(tmp_path)
-        expected = finish(config, tmp_path / "reference")
+        expected = reference(config)
         folder = tmp_path / "run"
         folder.mkdir()
         (folder / "work").symlink_to(disk)
@@ -250,7 +250,7 @@ def test_a_folder_that_may_not_be_written_is_found_before_training(tmp_path, whe
 def test_a_folder_that_vanishes_stops_the_run(tmp_path, what):
     """What is gone is gone; but no checkpoint is written that lacks what it needs."""
     config = run_config(tmp_path)
-    expected = finish(config, tmp_path / "reference")
+    expected = reference(config)
     child = start(config, tmp_path / "run", pause_at=40)
     child.wait_for_pause()
     for path in (tmp_path / "run").glob(what):
@@ -436,7 +436,7 @@ def test_an_environment_that_fails_once_costs_nothing(tmp_path, how, code):
         )
         config = load_params(path).run_config("e", "a", 0)
         marker.touch()
-        expected = finish(config, tmp_path / f"reference-{attempt}")
+        expected = reference(config)
         marker.unlink()
         child = start(config, tmp_path / str(attempt))
         assert child.end() == code, child.errors()
@@ -451,7 +451,7 @@ def test_an_environment_that_fails_once_costs_nothing(tmp_path, how, code):
 
 def test_of_trainers_that_race_for_a_run_one_trains(tmp_path):
     config = run_config(tmp_path)
-    expected = finish(config, tmp_path / "reference")
+    expected = reference(config)
     for race in range(count(1, 10, 40)):
         folder = tmp_path / str(race)
         children = [start(config, folder) for _ in range(2 + race % 7)]
@@ -483,7 +483,7 @@ def jumping_clock():
 
 def test_clocks_and_dates_of_files_change_nothing(tmp_path):
     config = run_config(tmp_path)
-    expected = finish(config, tmp_path / "reference")
+    expected = reference(config)
     child = start(config, tmp_path / "run", 8, jumping_clock, pause_at=60)
     child.wait_for_pause()
     child.process.kill()
@@ -511,7 +511,7 @@ def limits(which):
 @pytest.mark.parametrize("which", ["files", "nice", "memory"])
 def test_under_pressure_a_run_is_slower_or_stops_never_wrong(tmp_path, which):
     config = run_config(tmp_path)
-    expected = finish(config, tmp_path / "reference")
+    expected = reference(config)
     child = start(config, tmp_path / "run", 8, limits, which)
     code = child.end()
     assert code == 0 or which == "memory", child.errors()

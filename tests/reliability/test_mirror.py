@@ -5,7 +5,7 @@ import shutil
 import signal
 
 import pytest
-from harness import digest, finish, run_config, start
+from harness import digest, reference, run_config, start
 
 from marl_gre.errors import BadInput, StorageFailed
 from marl_gre.jobs.train import train
@@ -50,7 +50,7 @@ def killed(config, folder, url, steps):
 
 
 def test_a_run_whose_machine_is_lost_goes_on_elsewhere(config, tmp_path):
-    expected = finish(config, tmp_path / "reference")
+    expected = reference(config)
     mirror = tmp_path / "mirror"
     killed(config, tmp_path / "one", str(mirror), 60)
     shutil.rmtree(tmp_path / "one")
@@ -68,7 +68,7 @@ def test_a_run_whose_machine_is_lost_goes_on_elsewhere(config, tmp_path):
 
 def test_the_older_of_two_writers_stops_before_it_publishes(config, tmp_path):
     """A network partition: the first writer stands still while a second one takes over and finishes."""
-    expected = finish(config, tmp_path / "reference")
+    expected = reference(config)
     mirror = str(tmp_path / "mirror")
     first = start(config, tmp_path / "one", 8, use_mirror, mirror, pause_at=50)
     first.wait_for_pause()
@@ -121,7 +121,7 @@ def test_what_is_not_needed_is_removed(config, tmp_path):
 
 
 def test_a_cut_copy_is_not_used(config, tmp_path):
-    expected = finish(config, tmp_path / "reference")
+    expected = reference(config)
     mirror = tmp_path / "mirror"
     killed(config, tmp_path / "one", str(mirror), 60)
     newest = sorted(mirror.glob("*/*/checkpoint-*"))[-1]
