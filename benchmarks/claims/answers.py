@@ -134,7 +134,7 @@ def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     text += (
         f" StarCraft maps with runs here: {', '.join(results.title(env) for env in done)}."
         if done
-        else " The paper shows it on StarCraft's MMM2; no StarCraft map has been run here yet."
+        else " The paper shows it on StarCraft's MMM2, a study of its own here (studies/README.md)."
     )
     short = {"supported": "Yes", "contradicted": "No"}.get(_common(found["RQ3"]), "Not shown")
     return Answer("RQ3", "Does GRE lower the gradient entropy?", short, text)
