@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +68,11 @@ class RayBackend:
         """See Backend."""
         return RayJob(self, task)
 
+    def note(self, tasks: Collection["Task"]) -> str:
+        """See Backend; which tasks run and how far they are, only their nodes know."""
+        cores, free = (found.get("CPU", 0) for found in (self.ray.cluster_resources(), self.ray.available_resources()))
+        return f"{len(tasks)} given to the cluster, {cores - free:.0f} of {cores:.0f} cores in use"
+
     def close(self) -> None:
         """Leave the cluster."""
         self.ray.shutdown()
@@ -82,6 +87,7 @@ class RayJob:
         self.identity = backend.params.run_config(self.cell.env, self.cell.algorithm, self.cell.seed).identity()
         self.cancelled = False
         self.code: int | None = None
+        self.wall_s = 0.0
         task.log.parent.mkdir(parents=True, exist_ok=True)
         self._submit()
 
@@ -97,6 +103,7 @@ class RayJob:
         if self.code is None and self.backend.ray.wait([self.reference], timeout=0, fetch_local=False)[0]:
             outcome = self._outcome()
             self.task.log.write_bytes(outcome.log)
+            self.wall_s = outcome.wall_s
             if outcome.code - 128 in STOP and not self.cancelled:
                 self._submit()  # its machine is being taken away
             else:

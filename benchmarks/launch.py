@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -73,7 +73,13 @@ class TaskFailed(Exception):
 
 
 class Job(Protocol):
-    """A task that was started."""
+    """A task that was started.
+
+    Args:
+        wall_s: seconds it ran, once it has ended.
+    """
+
+    wall_s: float
 
     def poll(self) -> int | None:
         """Return the exit code, None while it runs."""
@@ -88,12 +94,16 @@ class Backend(Protocol):
     def start(self, task: Task) -> Job:
         """Start a task."""
 
+    def note(self, tasks: Collection[Task]) -> str:
+        """Return what is known of started tasks, for people."""
+
 
 class LocalJob:
     """A task in a process group of its own on this machine."""
 
     def __init__(self, task: Task):
         task.log.parent.mkdir(parents=True, exist_ok=True)
+        self.wall_s, self.started = 0.0, time.monotonic()
         with task.log.open("wb") as log:
             self.process = subprocess.Popen(  # noqa: S603
                 task.command,
@@ -106,6 +116,7 @@ class LocalJob:
 
     def poll(self) -> int | None:
         """See Job."""
+        self.wall_s = time.monotonic() - self.started
         return self.process.poll()
 
     def send(self, signal_number: int) -> None:
@@ -120,6 +131,11 @@ class LocalBackend:
     def start(self, task: Task) -> LocalJob:
         """See Backend."""
         return LocalJob(task)
+
+    def note(self, tasks: Collection[Task]) -> str:
+        """See Backend: how far the first of them are."""
+        notes = [f"{task.name} {task.fraction():.0%}" for task in tasks]
+        return ", ".join(notes if len(notes) <= NAMED_TASKS else [*notes[:NAMED_TASKS], "..."])
 
 
 def main() -> None:
@@ -296,15 +312,14 @@ def run(backend: Backend, tasks: Sequence[Task], jobs: int, received: list[int])
             while waiting and len(running) < jobs:
                 task = waiting.popleft()
                 running[task] = backend.start(task)
-                display.started(task)
             time.sleep(POLL_S)
             for task, job in list(running.items()):
                 code = job.poll()
                 if code is not None:
                     del running[task]
                     failed += [task] if code else []
-                    display.finished(task, code)
-            display.refresh(running)
+                    display.finished(task, code, job.wall_s)
+            display.refresh(running, backend)
             stop_if(received, ADVICE)
     finally:
         stop_all(list(running.values()), received)
@@ -355,38 +370,29 @@ class Display:
     def __init__(self, total: int):
         self.total = total
         self.done = 0
-        self.starts: dict[Task, float] = {}
         self.last_line = time.monotonic()
         style = "{percentage:3.0f}% |{bar}| {n:.1f}/{total} runs [{elapsed}<{remaining}]{postfix}"
         shown = total > 0 and sys.stderr.isatty()
         self.bar = tqdm(total=total, bar_format=style, dynamic_ncols=True) if shown else None
 
-    def started(self, task: Task) -> None:
-        """Note the start of a task."""
-        self.starts[task] = time.monotonic()
-
-    def finished(self, task: Task, code: int) -> None:
+    def finished(self, task: Task, code: int, wall_s: float) -> None:
         """Say that a task ended."""
         self.done += 1
-        wall_s = time.monotonic() - self.starts[task]
         outcome = f"done in {wall_s:.0f} s" if code == 0 else f"FAILED after {wall_s:.0f} s, see {task.log}"
         width = len(str(self.total))
         tqdm.write(f"[{self.done:{width}d}/{self.total}] {task.name}: {outcome}", file=sys.stdout)
         sys.stdout.flush()
 
-    def refresh(self, running: Iterable[Task]) -> None:
+    def refresh(self, running: Collection[Task], backend: Backend) -> None:
         """Show how far the running tasks are."""
         if self.bar is None and time.monotonic() - self.last_line < LINE_INTERVAL_S:
             return
-        shares = {task: task.fraction() for task in running}
-        notes = [f"{task.name} {share:.0%}" for task, share in shares.items()]
-        note = ", ".join(notes if len(notes) <= NAMED_TASKS else [*notes[:NAMED_TASKS], "..."])
         if self.bar is not None:
-            self.bar.n = self.done + sum(shares.values())
-            self.bar.set_postfix_str(note)
-        elif note:
+            self.bar.n = self.done + sum(task.fraction() for task in running)
+            self.bar.set_postfix_str(backend.note(running))
+        elif running:
             self.last_line = time.monotonic()
-            print(f"running: {note}", flush=True)
+            print(f"running: {backend.note(running)}", flush=True)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -32,6 +32,7 @@ class Outcome:
 
     code: int
     log: bytes  # its end
+    wall_s: float = 0.0
     files: dict[str, bytes] = field(default_factory=dict)  # path in the project -> content
 
 
@@ -54,10 +55,11 @@ def run_cell(
     temporary.write_bytes(params)
     temporary.replace(workspace / "params.yaml")
     log = workspace / "log"
-    deadline = time.monotonic() + ORPHAN_S
+    started = time.monotonic()
+    deadline = started + ORPHAN_S
     while (code := _call(command, workspace, log, environment)) == RunInUse.exit_code and time.monotonic() < deadline:
         time.sleep(1)
-    outcome = Outcome(code, log.read_bytes()[-LOG_BYTES:])
+    outcome = Outcome(code, log.read_bytes()[-LOG_BYTES:], time.monotonic() - started)
     if code == 0:
         outcome.files = {name: path.read_bytes() for name in wanted if (path := workspace / name).is_file()}
     return outcome
