@@ -238,6 +238,7 @@ def _count_calls(config, folder):
     from marl_gre.jobs import train
 
     train.CHECKPOINT_STEPS = 8
+    folder.mkdir()
     calls = Calls(under=str(folder))
     calls.install()
     train.train(config, folder / "out", folder / "work")
