@@ -48,9 +48,10 @@ class Cell:
 
 
 def cells_of(params: Params) -> list[Cell]:
-    """Return the selected cells, seed by seed: early results cover everything."""
+    """Return the selected cells in the order of `run.order`; seed by seed, early results cover everything."""
     run = params.run
-    return [Cell(env, algorithm, seed) for seed in run.seeds for env in run.envs for algorithm in run.algorithms]
+    cells = [Cell(env, algorithm, seed) for seed in run.seeds for env in run.envs for algorithm in run.algorithms]
+    return cells if run.order == "seeds" else sorted(cells, key=lambda cell: run.envs.index(cell.env))
 
 
 def shard(cells: Sequence[Cell], text: str) -> list[Cell]:

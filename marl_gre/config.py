@@ -225,6 +225,11 @@ class RunSelection(Section):
     seeds: Annotated[
         list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, description="each 0 or more, and one run each")
     ]
+    order: Literal["seeds", "envs"] = Field(
+        "seeds",
+        description="which runs come first: with `seeds`, those of every environment and algorithm before the next "
+        "seed; with `envs`, all of an environment before the next",
+    )
 
     @field_validator("envs", "algorithms", "seeds")
     @classmethod

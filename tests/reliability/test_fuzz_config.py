@@ -54,6 +54,7 @@ ALLOWED = {
     ("report", "bootstrap_resamples"): (WHOLE, 100, 1_000_000),
     ("report", "confidence"): (NUMBER, 0, 1, "above 0", "below 1"),
     ("run", "seeds", 0): (WHOLE, 0, 2**32 - 1),
+    ("run", "order"): ("one of", {"seeds", "envs"}),
     ("run", "envs", 0): ("one of", {"e"}),
     ("run", "algorithms", 0): ("one of", {"a"}),
     ("algorithms", "a", "gre_lambda"): (NUMBER, 0, None),
@@ -307,7 +308,7 @@ def test_texts(tmp_path, tally):
             continue
         accepted += 1
         content, problem = read_by_yaml(path.read_bytes().decode("utf-8-sig"))
-        same = problem is None and content["run"] == params.run.model_dump()
+        same = problem is None and content["run"] == params.run.model_dump(exclude_unset=True)
         for name, entry in (content or {}).get("envs", {}).items():
             given = entry.get("total_steps")
             same = same and params.envs[name].total_steps == given and not isinstance(given, bool | float)
