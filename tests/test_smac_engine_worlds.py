@@ -210,6 +210,17 @@ def test_going_on_from_a_saved_world(name):
         assert np.array_equal(env.reward, other.reward)
 
 
+@pytest.mark.parametrize("option", ["scan_range", "alarm_range", "chase_range", "look_period", "backswing", "leash"])
+def test_play_with_an_option_at_its_least_leads_to_valid_worlds(option):
+    env = SMAC(256, map_name="8m", **{option: 0})
+    env.reset(9)
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        attacks = env.action_mask * (np.arange(env.action_mask.shape[-1]) >= FIRST_TARGET)
+        env.step(np.where(attacks.any(-1), attacks.argmax(-1), _random_actions(env, rng)))
+        env.set_world(env.get_world())
+
+
 def test_closing_and_pickling_with_threads():
     import pickle
 

@@ -422,7 +422,7 @@ class Battle:
         unit.cooldown = weapon.period + delay - weapon.damage_point - late
         unit.windup = None
         if not unit.friendly:
-            unit.rest_timer = knobs.backswing - late
+            unit.rest_timer = max(knobs.backswing - late, 0.0)
         if weapon.splash == "burst":
             self.die(unit, bursts=True)
         elif weapon.splash == "line":

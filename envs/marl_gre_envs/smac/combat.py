@@ -95,7 +95,7 @@ def _attack(u, i, target, n_agents, table, knobs, key, loop, dying):
     u.cooldown[i] = table[kind, PERIOD] + delay - table[kind, DAMAGE_POINT] - late
     u.windup[i] = NO_WINDUP
     if i >= n_agents:
-        u.rest_timer[i] = knobs.backswing - late
+        u.rest_timer[i] = max(knobs.backswing - late, 0.0)
     if table[kind, BURST] > 0.0:
         _die(u, i, table, knobs, dying, True)
     elif table[kind, LINE] > 0.0:
