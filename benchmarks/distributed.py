@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,10 +68,10 @@ class RayBackend:
         """See Backend."""
         return RayJob(self, task)
 
-    def note(self, tasks: Collection["Task"]) -> str:
+    def note(self, shares: Mapping["Task", float]) -> str:
         """See Backend; which tasks run and how far they are, only their nodes know."""
         cores, free = (found.get("CPU", 0) for found in (self.ray.cluster_resources(), self.ray.available_resources()))
-        return f"{len(tasks)} given to the cluster, {cores - free:.0f} of {cores:.0f} cores in use"
+        return f"{len(shares)} given to the cluster, {cores - free:.0f} of {cores:.0f} cores in use"
 
     def close(self) -> None:
         """Leave the cluster."""

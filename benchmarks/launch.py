@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -94,8 +94,8 @@ class Backend(Protocol):
     def start(self, task: Task) -> Job:
         """Start a task."""
 
-    def note(self, tasks: Collection[Task]) -> str:
-        """Return what is known of started tasks, for people."""
+    def note(self, shares: Mapping[Task, float]) -> str:
+        """Return what is known of started tasks, for people, from how much of each its log says is done."""
 
 
 class LocalJob:
@@ -132,9 +132,9 @@ class LocalBackend:
         """See Backend."""
         return LocalJob(task)
 
-    def note(self, tasks: Collection[Task]) -> str:
+    def note(self, shares: Mapping[Task, float]) -> str:
         """See Backend: how far the first of them are."""
-        notes = [f"{task.name} {task.fraction():.0%}" for task in tasks]
+        notes = [f"{task.name} {share:.0%}" for task, share in shares.items()]
         return ", ".join(notes if len(notes) <= NAMED_TASKS else [*notes[:NAMED_TASKS], "..."])
 
 
@@ -383,16 +383,17 @@ class Display:
         tqdm.write(f"[{self.done:{width}d}/{self.total}] {task.name}: {outcome}", file=sys.stdout)
         sys.stdout.flush()
 
-    def refresh(self, running: Collection[Task], backend: Backend) -> None:
+    def refresh(self, running: Iterable[Task], backend: Backend) -> None:
         """Show how far the running tasks are."""
         if self.bar is None and time.monotonic() - self.last_line < LINE_INTERVAL_S:
             return
+        shares = {task: task.fraction() for task in running}
         if self.bar is not None:
-            self.bar.n = self.done + sum(task.fraction() for task in running)
-            self.bar.set_postfix_str(backend.note(running))
-        elif running:
+            self.bar.n = self.done + sum(shares.values())
+            self.bar.set_postfix_str(backend.note(shares))
+        elif shares:
             self.last_line = time.monotonic()
-            print(f"running: {backend.note(running)}", flush=True)
+            print(f"running: {backend.note(shares)}", flush=True)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

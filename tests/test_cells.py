@@ -97,13 +97,17 @@ def test_what_is_done_is_not_done_again(made, monkeypatch):
     assert is_done(made, WITHHELD)
 
 
-def test_one_environment_after_the_other_where_it_is_asked_for(made):
-    run = made.run.model_copy(update={"envs": ["b", "a"], "algorithms": ["q", "v"], "seeds": [1, 0]})
-    text = [f"{cell.env}{cell.algorithm}{cell.seed}" for cell in cells_of(made.model_copy(update={"run": run}))]
-    assert text == ["bq1", "bv1", "aq1", "av1", "bq0", "bv0", "aq0", "av0"]
-    run = run.model_copy(update={"order": "envs"})
-    text = [f"{cell.env}{cell.algorithm}{cell.seed}" for cell in cells_of(made.model_copy(update={"run": run}))]
-    assert text == ["bq1", "bv1", "bq0", "bv0", "aq1", "av1", "aq0", "av0"]
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("seeds", ["bq1", "bv1", "aq1", "av1", "bq0", "bv0", "aq0", "av0"]),
+        ("envs", ["bq1", "bv1", "bq0", "bv0", "aq1", "av1", "aq0", "av0"]),
+    ],
+)
+def test_one_environment_after_the_other_where_it_is_asked_for(made, order, expected):
+    chosen = {"envs": ["b", "a"], "algorithms": ["q", "v"], "seeds": [1, 0], "order": order}
+    params = made.model_copy(update={"run": made.run.model_copy(update=chosen)})
+    assert [f"{cell.env}{cell.algorithm}{cell.seed}" for cell in cells_of(params)] == expected
 
 
 def test_every_cell_is_in_one_shard_whatever_is_done(made):

@@ -15,7 +15,7 @@ from marl_gre.trainer import Trainer
 GRIDWORLDS = [pytest.param(name, marks=pytest.mark.faults) for name in ("lumberjacks", "traffic")]
 
 
-# 4 algorithms x 4 environments x seeds; 16, 32 and 48 pairs
+# 4 algorithms x 4 environments x seeds; 4 (two environments), 32 and 48 pairs
 @pytest.mark.parametrize("env", ["probe", "smac", *GRIDWORLDS])
 def test_two_runs_give_the_same_bits_and_other_seeds_others(tmp_path, tally, env):
     """D1, D2, and D5: the second runs are trained side by side, the first ones alone."""
