@@ -16,8 +16,8 @@ export PATH="${VENV:-$PWD/.venv}/bin:$PATH"
 
 # One copy of the command per machine: they form a cluster, and the first runs what follows `--`. This folder is shared,
 # and so is the mirror in it; with local disks only, name an object store: MARL_GRE_MIRROR=s3://bucket/mirror.
-head="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
-export RAY_ADDRESS="$head:6379"
+hosts="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"
+export RAY_ADDRESS="${hosts%%$'\n'*}:6379" # the first; `| head -n 1` may end scontrol by SIGPIPE, and this script with it
 export MARL_GRE_MIRROR="${MARL_GRE_MIRROR:-$PWD/work/mirror}"
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" \
   ray symmetric-run --address "$RAY_ADDRESS" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus "$SLURM_CPUS_PER_TASK" -- \
