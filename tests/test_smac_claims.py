@@ -195,6 +195,22 @@ def test_where_nothing_is_won_failures_are_compared():
     assert "MMM2: no algorithm wins more than 3% of the battles" in " ".join(presented.caveats(results))
 
 
+def test_failures_are_those_of_the_algorithms_that_a_claim_compares():
+    """VDN learns; what compares QMIX with its variants compares failures nevertheless."""
+    lost = {name: {"final": 0.01} for name in ("qmix", "qmix_simple", "qmix_gre_1e-3")}
+    found = judged(made_up(lost, *STAGES))
+    assert {name for (name, env), one in found.items() if env == "MMM2" and one.compares_failures} == {
+        *("RQ1b", "RQ1b, return", "RQ2a", "RQ2a, better", "RQ2a, return", "RQ2b", "RQ2c")
+    }
+
+
+def test_two_that_never_win_half_are_not_equally_fast():
+    lost = {name: {"final": 0.4} for name in ("qmix", "qmix_gre_1e-3")}
+    judgement = judged(made_up(lost, *STAGES))["RQ2b", "MMM2"]
+    assert presented.verdict_text(judgement) == "not judged (neither gets there in 3 of 3 pairs of runs)"
+    assert judgement.p is None  # and hence no member of the family
+
+
 def test_steps_to_half_are_of_five_tests():
     tests = {"due_steps": 10_000 * np.arange(6.0), "win_rate": np.array([0, 0, 0, 1, 1, 1.0])}
     assert steps_to(tests, 0.5) == 50_000  # 0, 0, 0, 1, 1 are 2/5; 0, 0, 1, 1, 1 are 3/5

@@ -5,7 +5,7 @@ runs of `studies/decisive` (seeds 5 to 24) are tested once, when all that the te
 verdict is "missing". The primary family is RQ1b, RQ2a, RQ2b and RQ3 on both environments. Tests, margins and measures
 are those of declared.py with two differences: QMIX-GRE is its lambda of 1e-3 alone, so that intervals need not be
 widened for a choice; and a run that never gets half-way counts in RQ2b as if it did one test after its last, since
-among 40 runs one that fails must not leave the test without a verdict.
+among 40 runs one that fails must not leave the test without a verdict. (Where half of the pairs never do, it has none.)
 
 Each claim is tested in both directions. Its p-value is the smaller of the two, and Holm's method adjusts the eight
 together: a verdict is *supported* or *contradicted* where the adjusted p-value is at most `LEVEL`, the level of a
@@ -41,7 +41,7 @@ def _censored(runs: Sequence[Run], params: Params) -> Array:
     return np.where(np.isnan(found), env.total_steps + env.test_interval_steps, found)
 
 
-CENSORED = Measure("steps to half-way (never: one test past the end)", "steps", _censored)
+CENSORED = Measure("steps to half-way (never: one test past the end)", "steps", _censored, is_time=True)
 
 
 def _one_weight(claim: Claim) -> Claim:

@@ -20,6 +20,11 @@ claims of the game's: they test the engine, not the paper.
 Within a project all seeds of one map come before the next map. **Stop rule**: no run is stopped, added or left out for
 what it shows. When the time ends, what has not run is missing, with its measured cost, and a claim whose runs are not
 all there is shown as missing, not judged. A run that stands at a checkpoint counts as missing.
+
+**Added while the first runs were under way, before any had ended**: a time is not judged where in half of the pairs or
+more neither run gets there, or where the baseline leaves no room for a gain; what contradicts a claim of several tests
+is held to a stricter level (declared.py); and a verdict "compares failures" where the algorithms that its claim
+compares all fail, whatever a third one does.
 """
 
 from collections.abc import Callable, Sequence
@@ -100,7 +105,10 @@ def _printed(percent: int) -> Callable[[Sequence[Run], Params], Array]:
 
 FINAL_WIN_RATE = Measure("final win rate", "of battles", per_run(lambda run, _: tables.FINAL_WIN_RATE.read(run)))
 STEPS_TO_HALF = Measure(
-    "steps to a win rate of 50 % (mean of five tests; never: one test past the end)", "steps", per_run(_steps_to_half)
+    "steps to a win rate of 50 % (mean of five tests; never: one test past the end)",
+    "steps",
+    per_run(_steps_to_half),
+    is_time=True,
 )
 WIN_RATE_RISE = Measure("win rate in the third quarter minus the second", "of battles", rise("win_rate"))
 WIN_RATE_SPREAD = Measure("distance from the seeds' mean curve, middle half", "of battles", spread("win_rate"))

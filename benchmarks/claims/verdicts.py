@@ -1,7 +1,7 @@
 """Judge the claims of declared.py on the runs that are there; presented.py shows the verdicts."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from benchmarks.claims.declared import (
 from benchmarks.claims.smac import FINAL_WIN_RATE, SMAC_CLAIMS, WIN_RATE_MARGIN
 from benchmarks.report.gather import Results
 from marl_gre import stats
+from marl_gre.config import EnvConfig
 from marl_gre.stats import Array, SeedsNeeded
 
 Verdict = Literal["supported", "contradicted", "undecided", "not judged", "missing"]
@@ -41,7 +42,7 @@ class Outcome:
     env: str
     candidate: str | None
     verdict: Verdict
-    why: str  # of missing and not judged
+    why: str  # of missing, not judged, and undecided by one seed
     seeds: int
     confidence: float
     margin: float
@@ -77,15 +78,14 @@ class Judgement:
     supported_by: tuple[str, ...] = ()  # candidates
     seeds_needed: SeedsNeeded | None = None  # None where nothing is undecided
     p: float | None = None  # of the likelier of "supported" and "contradicted", None where it cannot be computed
-    compares_failures: bool = False  # it is about performance where no algorithm solves the environment
+    compares_failures: bool = False  # it is about performance where none of its algorithms solves the environment
     of: Of = field(kw_only=True)  # whose claim it is on this environment
 
 
 def judge(results: Results, claims: Sequence[Claim] = ALL_CLAIMS) -> list[Judgement]:
     """Return the verdict of each claim that can be tested on each selected environment of reference/anchors.yaml."""
-    failures = unsolved(results)
     return [
-        _judge(results, claim, env, of, env in failures)
+        _judge(results, claim, env, of)
         for claim in claims
         for env in results.params.run.envs
         if (of := claim.whose(results.params, env)) is not None and _testable(results, claim, env)
@@ -100,22 +100,24 @@ def planned(results: Results) -> tuple[Claim, ...]:
 
 
 def unsolved(results: Results) -> dict[str, tuple[float, float]]:
-    """Return the environments where no algorithm learned, with what doing nothing and the best algorithm reach.
+    """Return the environments where no algorithm learned, with what doing nothing and the best algorithm reach."""
+    found = {env: _failed(results, env, results.params.run.algorithms) for env in results.params.run.envs}
+    return {env: reached for env, reached in found.items() if reached}
+
+
+def _failed(results: Results, env: str, algorithms: Iterable[str]) -> tuple[float, float] | None:
+    """Return what doing nothing and the best of some algorithms reach where none of them learned, else None.
 
     It is the return, or the win rate where battles are won; a win rate within the margin of doing nothing is none.
     """
-    found = {}
-    for env in results.params.run.envs:
-        anchor = anchor_of(results.params, env)
-        if anchor is None:
-            continue
-        wins = anchor.get("win_rate")
-        measure, idle = (FINAL_WIN_RATE, wins["idle"]) if wins else (FINAL_RETURN, anchor["idle"])
-        finals = [measure.read(runs, results.params).mean() for name in results.params.run.algorithms
-                  if (runs := results.select(env, name))]  # fmt: skip
-        if finals and max(finals) <= idle + (WIN_RATE_MARGIN.value if wins else 0):
-            found[env] = (float(idle), float(max(finals)))
-    return found
+    anchor = anchor_of(results.params, env)
+    if anchor is None:
+        return None
+    wins = anchor.get("win_rate")
+    measure, idle = (FINAL_WIN_RATE, wins["idle"]) if wins else (FINAL_RETURN, anchor["idle"])
+    found = [runs for name in algorithms if (runs := results.select(env, name))]
+    best = max((float(measure.read(runs, results.params).mean()) for runs in found), default=math.inf)
+    return (float(idle), best) if best <= idle + (WIN_RATE_MARGIN.value if wins else 0) else None
 
 
 def _testable(results: Results, claim: Claim, env: str) -> bool:
@@ -136,7 +138,7 @@ def _algorithms(test: Test, candidate: Algorithm | None) -> list[Algorithm]:
     return [one for one in algorithms if one is not None]
 
 
-def _judge(results: Results, claim: Claim, env: str, of: Of, unsolved: bool) -> Judgement:
+def _judge(results: Results, claim: Claim, env: str, of: Of) -> Judgement:
     anchor = anchor_of(results.params, env) or {}
     candidates: list[Algorithm | None] = [*claim.candidates] or [None]
     confidence = 1 - (1 - CONFIDENCE) / len(candidates)
@@ -146,6 +148,8 @@ def _judge(results: Results, claim: Claim, env: str, of: Of, unsolved: bool) -> 
     verdict = _one([*verdicts])
     undecided = [group for group, found in zip(groups, verdicts, strict=True) if found == "undecided"]
     measures = [term.measure for test in claim.tests for term in (test.left, test.right) if term.measure]
+    compared = {key for test in claim.tests for one in candidates for algorithm in _algorithms(test, one)
+                if (key := algorithm.find(results.params))}  # fmt: skip
     return Judgement(
         claim=claim,
         env=env,
@@ -155,9 +159,9 @@ def _judge(results: Results, claim: Claim, env: str, of: Of, unsolved: bool) -> 
         supported_by=tuple(
             one.name for one, found in zip(claim.candidates, verdicts, strict=False) if found == "supported"
         ),
-        seeds_needed=_needed(undecided) if verdict == "undecided" else None,
+        seeds_needed=_needed(undecided) if verdict == "undecided" and groups[0][0].seeds > 1 else None,
         p=_p(groups),
-        compares_failures=unsolved and any(measure.is_performance for measure in measures),
+        compares_failures=any(one.is_performance for one in measures) and bool(_failed(results, env, sorted(compared))),
         of=of,
     )
 
@@ -187,11 +191,15 @@ def _count(number: SeedsNeeded) -> tuple[float, float]:
 
 
 def _p(groups: list[list[Outcome]]) -> float | None:
-    """Return the smaller p-value of the claim and of its contradiction, corrected for the choice of a candidate."""
+    """Return the smaller p-value of the claim and of its contradiction.
+
+    Both are corrected for the choice of a candidate, and the contradiction, for which one test is enough, for the
+    number of tests.
+    """
     if any(one.p is None or one.p_outside is None for group in groups for one in group):
         return None
     holds = min(max(one.p or 0.0 for one in group) for group in groups)
-    fails = max(min(one.p_outside or 0.0 for one in group) for group in groups)
+    fails = max(len(group) * min(one.p_outside or 0.0 for one in group) for group in groups)
     return min(1.0, len(groups) * min(holds, fails))
 
 
@@ -238,9 +246,11 @@ def _outcome(
     if seeds and not lacking:
         left, right = (_values(results, term, env, candidate, seeds) for term in (test.left, test.right))
         differences = _paired(left, right)
+        measure = test.left.measure or test.right.measure
         if not np.isfinite(differences).all():
-            measure = test.left.measure or test.right.measure
             undefined, differences = measure.undefined if measure else "", np.empty(0)
+        elif measure and measure.is_time:
+            undefined = _says_nothing(left, right, region, results.params.envs[env], confidence)
     enough = anchor["total_steps"]
     steps = results.params.envs[env].total_steps
     verdict: Verdict = "missing" if why else "undecided"
@@ -260,14 +270,17 @@ def _outcome(
         differences=tuple(differences.tolist()),
         mean=float(differences.mean()) if len(differences) else None,
     )
-    if len(differences) < 2:
-        return replace(outcome, seeds_needed=SeedsNeeded(2, 2, 2) if verdict == "undecided" else None)
+    if len(differences) < 2 or undefined:
+        return replace(outcome, why="one seed shows no spread") if verdict == "undecided" else outcome
     low, high = stats.mean_interval(differences, confidence)
+    stricter = 1 - (1 - confidence) / len(claim.tests)  # one test is enough to contradict a claim
+    least, most = stats.mean_interval(differences, stricter)
     if verdict == "undecided" and low_bound < low and high < high_bound:
         verdict = "supported"
-    elif verdict == "undecided" and (high <= low_bound or high_bound <= low):
+    elif verdict == "undecided" and (most <= low_bound or high_bound <= least):
         verdict = "contradicted"
     deviation = float(differences.std(ddof=1))
+    towards = confidence if low_bound < differences.mean() < high_bound else stricter
     return replace(
         outcome,
         verdict=verdict,
@@ -279,8 +292,32 @@ def _outcome(
             stats.one_sided_tests(differences, -math.inf, low_bound) if low_bound > -math.inf else 1.0,
             stats.one_sided_tests(differences, high_bound, math.inf) if high_bound < math.inf else 1.0,
         ),
-        seeds_needed=stats.seeds_to_decide(differences, *region, confidence) if verdict == "undecided" else None,
+        seeds_needed=stats.seeds_to_decide(differences, *region, towards) if verdict == "undecided" else None,
     )
+
+
+def _says_nothing(
+    left: Array | float, right: Array | float, region: tuple[float, float], env: EnvConfig, confidence: float
+) -> str:
+    """Return why times of tests cannot show which of two algorithms is faster, "" where they can.
+
+    Two runs that never get there are not equally fast. And where the right side gets there at once, no gain is large
+    enough: neither if every left run were there at its first test, nor if every pair gained what the slowest leaves.
+    """
+    first, never = env.test_interval_steps, env.total_steps + env.test_interval_steps
+    left, right = np.broadcast_arrays(np.asarray(left, float), np.asarray(right, float))
+    neither = int(((left >= never) & (right >= never)).sum())
+    if 2 * neither >= len(right):
+        return f"neither gets there in {neither} of {len(right)} pairs of runs"
+    greatest = first - right
+    if len(right) > 1 and not any(_inside(one, region, confidence) for one in (greatest, 0 * right + greatest.max())):
+        return f"no room for a gain of that size: after {right.mean():,.0f} steps it is there already"
+    return ""
+
+
+def _inside(differences: Array, region: tuple[float, float], confidence: float) -> bool:
+    low, high = stats.mean_interval(differences, confidence)
+    return bool(region[0] < low and high < region[1])
 
 
 def _values(results: Results, term: Term, env: str, candidate: Algorithm | None, seeds: Sequence[int]) -> Array | float:
