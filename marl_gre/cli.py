@@ -5,6 +5,7 @@ import gc
 import importlib.util
 import json
 import platform
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,6 +34,7 @@ def keep_loaded() -> None:
 
 
 def _main() -> None:
+    sys.path.insert(0, "")  # as `python -m` does: a params file names its user's own modules
     arguments = _parser().parse_args()
     one_thread()
     arguments.command(arguments)

@@ -84,12 +84,13 @@ def test_scripts_for_other_libraries_are_short():
 
 
 def shell(line, folder, monkeypatch):
-    """Run a command of this package or pytest; anything else cannot be marked to run."""
+    """Run a command of this package or pytest as a user does; anything else cannot be marked to run."""
     program, *arguments = shlex.split(line)
-    command = {"marl-gre": ["marl_gre"], "pytest": ["pytest", "-q", "-p", "no:cacheprovider"]}[program]
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    options = {"marl-gre": [], "pytest": ["-q", "-p", "no:cacheprovider"]}[program]
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    done = subprocess.run([sys.executable, "-m", *command, *arguments], cwd=folder, capture_output=True, text=True)
+    command = [Path(sys.executable).parent / program, *options, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 

@@ -5,6 +5,7 @@ line. It adds its options only to runs whose arguments name the suite. From a so
 marl_gre.conformance.plugin`.
 """
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Non
     """Add the options if the arguments name this package, as a module or as a folder."""
     if not any(arg.startswith("marl_gre.conformance") or _is_here(arg) for arg in args):
         return
+    sys.path.insert(0, "")  # as `python -m pytest` does: options name their author's own modules
     group = parser.getgroup("marl_gre.conformance", "what is checked, and what its author declares")
     repeatable = {
         "env": "a PettingZoo parallel env: package.module:factory, or an id of marl_gre_envs.ENVS; repeatable",
