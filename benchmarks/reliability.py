@@ -101,7 +101,7 @@ ROWS = (
     ),
     Row(
         "configs",
-        "An invalid config ends in one line, a valid one is accepted",
+        "An invalid config gives a one-line error, a valid one is accepted",
         ("configs", "configs"),
         (("tracebacks", "tracebacks"), ("wrong", "wrong acceptances")),
         ("test_fuzz_config.py::test_values", "test_fuzz_config.py::test_texts"),
@@ -116,7 +116,7 @@ ROWS = (
     ),
     Row(
         "forged files",
-        "Damage behind matching hashes ends in one line",
+        "Damage behind matching hashes gives a one-line error",
         ("files", "files"),
         (("tracebacks", "tracebacks"),),
         ("test_damage.py::test_damage_behind_fitting_hashes_ends_in_one_line",),

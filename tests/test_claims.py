@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import marl_gre_envs
-from benchmarks.claims import presented, verdicts
+from benchmarks.claims import answers, presented, verdicts
 from benchmarks.claims.declared import (
     CLAIMS,
     GRID,
@@ -109,7 +109,7 @@ AS_THE_PAPER_SAYS = {
     "vdn": {"entropy": 1.0},
     "simple": {"entropy": 1.0},
     "qmix": {"rise": -10, "spread": 2, "dip": 0.05, "slow": 20_000},
-    "gre_3": {"rise": 10, "spread": 1, "entropy": 0.9},
+    "gre_3": {"rise": 10, "spread": 1, "entropy": 0.9, "final": 10},
     "gre_5": {"final": -20, "slow": 15_000},
     "gre_4": {"slow": 20_000},
 }
@@ -237,7 +237,7 @@ def test_an_environment_where_nothing_is_learned_says_so(params):
 
 def test_returns_are_greyed_where_nothing_is_learned(params):
     lost = {name: {"final": -170, "noise": 0} for name in PARAMS["run"]["algorithms"]}
-    about_returns = {"RQ1b", "RQ1b, size", "RQ2a", "RQ2b", "RQ2c"}
+    about_returns = {"RQ1b", "RQ1b, size", "RQ2a", "RQ2a, better", "RQ2b", "RQ2c"}
     judgements = judged(make_results(params(), lost))
     assert {name for name, one in judgements.items() if one.compares_failures} == about_returns
     assert presented.verdict_text(judgements["RQ1b"]) == "supported; compares failures"
@@ -304,7 +304,7 @@ def test_an_extension_is_not_the_papers_claim(params):
     kinds = {claim.name: claim.of for claim in CLAIMS}
     assert {name for name, of in kinds.items() if of == "extension"} == {"RQ2b", "RQ2c", "RQ3"}
     assert {name for name, of in kinds.items() if of == "control"} == {
-        *("RQ1a, control 1", "RQ1a, control 2", "RQ1a, control 3", "RQ1b, size")
+        *("RQ1a, control 1", "RQ1a, control 2", "RQ1a, control 3", "RQ1b, size", "RQ2a, better")
     }
 
 
@@ -380,6 +380,36 @@ def test_family_is_holms(params):
     text = presented.family_text(make_results(params(), {}), judgements)
     assert "With all 3 verdicts" in text
     assert text.endswith("1 of the 2 that are decided stay; these do not: RQ1a on lumber.")
+
+
+def test_verdicts_at_their_own_level_only_are_marked(params):
+    """RQ1b alone has p = .016. RQ2a is undecided, so that Holm doubles RQ1b's: .031 is above .025."""
+    noisy = {name: {**AS_THE_PAPER_SAYS[name], "noise": 30} for name in GRES}
+    results = make_results(params(), {**AS_THE_PAPER_SAYS, **noisy, "simple": {"noise": 2, "entropy": 1.0}})
+    found = judged(results)
+    assert (found["RQ1b"].verdict, found["RQ2a"].verdict) == ("supported", "undecided")
+    assert found["RQ1b"].p == pytest.approx(0.0157, abs=1e-4)
+    assert {name for name, one in found.items() if one.own_level_only} == {"RQ1b"}
+    assert answers._listed(results, [found["RQ1b"]], {"supported": "as good"}).endswith("lumber †.")
+
+
+@pytest.mark.parametrize(("found", "short", "evenness"), [
+    (("supported", "supported"), "Yes", "Nearly uniform"),
+    (("supported", "undecided"), "Partly shown", "Nearly uniform, where decided"),
+    (("contradicted", "undecided"), "Not everywhere", "Not everywhere"),
+    (("contradicted", "contradicted"), "No", "No"),
+    (("undecided",), "Undecided", "Undecided"),
+])  # fmt: skip
+def test_answers_in_few_words(found, short, evenness):
+    judgements = [verdicts.Judgement(CLAIMS[0], "lumber", one, (), of="paper") for one in found]
+    assert (answers._short(judgements), answers._evenness(judgements)) == (short, evenness)
+
+
+@pytest.mark.parametrize(("final", "short"), [(30, "In places"), (0, "No gain shown"), (-30, "Worse in places")])
+def test_whether_gre_helps_goes_by_the_end_too(params, final, short):
+    results = make_results(params(), {name: {"final": final} for name in GRES})
+    (answer,) = [one for one in answers.answers(results, verdicts.judge(results)) if one.name == "RQ2"]
+    assert answer.short == short
 
 
 def test_every_margin_has_its_reason():

@@ -77,6 +77,13 @@ def test_premise_and_answer(made):
     )
 
 
+@pytest.mark.parametrize(("mean_shapley", "holds"), [(0.3, True), (0.1, None)])
+def test_a_premise_needs_the_mean_over_games_too(mean_shapley, holds):
+    """Chance makes single games uneven."""
+    premise = contributions.Premise("env", 0.1, 0.5, 0, 0.2, 0.6, None, mean_credit=0.2, mean_shapley=mean_shapley)
+    assert premise.holds is holds
+
+
 def test_report_shows_table_figure_and_reading(made, tmp_path):
     (tmp_path / "report").mkdir()
     write_report(gather(made), tmp_path / "report")

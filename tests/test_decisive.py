@@ -125,6 +125,8 @@ def test_nothing_is_said_before_all_runs_are_there(params):
     results = make(params, {}, without=[("lumberjacks_v1", "qmix", 7)])
     assert set(found(results).values()) == {"missing"}
     assert "seeds missing: 7" in decisive.judge(results)[-1].outcomes[0].why
+    for judgement in decisive.judge(results):  # nobody looks before all runs are there
+        assert (judgement.p, judgement.outcomes[0].mean, judgement.outcomes[0].p) == (None, None, None)
     # the descriptive algorithms are not waited for
     assert set(found(make(params, {}, without=[("lumberjacks_v1", "vdn", 7)])).values()) != {"missing"}
 

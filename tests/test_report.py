@@ -127,7 +127,7 @@ def test_page_holds_claims_figures_tables_and_commands(made):
     assert ".997" in page.text  # the paper's median, in Tables 2 and 3
     order = [
         "What came out",
-        "shaded: the margin",
+        "margin. Each panel has its own axis",
         "The claims and their verdicts",
         "What the paper shows is",
         "Appendix:",
@@ -139,7 +139,7 @@ def test_page_holds_claims_figures_tables_and_commands(made):
 def test_page_answers_first(made):
     page = Page(made[1])
     for question in ("Is credit in QMIX uniform?", "Do equal credits (QMIX-simple) do as well?"):
-        assert page.text.index(question) < page.text.index("shaded: the margin")
+        assert page.text.index(question) < page.text.index("margin. Each panel has its own axis")
     # QMIX's made-up entropies are 1 - 0.02 / 2 on average, with a tenth of noise
     assert re.search(r"gradient entropy is 0\.9(89|90|91) on average", page.text)
     assert "Claims of the paper" in page.text

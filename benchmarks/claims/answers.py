@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.claims.presented import compact
+from benchmarks.claims.presented import OWN_LEVEL, compact
 from benchmarks.claims.verdicts import Judgement, Outcome
 from benchmarks.report import contributions
 from benchmarks.report.gather import Results
@@ -51,7 +51,9 @@ ON_ENGINE = {
     "RQ1a, Table 3": "Are the percentiles of its entropy those of Table 3?",
     "RQ1b": "Do equal credits (QMIX-simple) do as well?",
     "RQ2a": "Is QMIX-GRE at least as good?",
+    "RQ2a, better": "Does it end above QMIX?",
     "RQ2b": "Is it faster early?",
+    "RQ2c": "Does QMIX drop in mid-training where QMIX-GRE rises?",
     "RQ3": "Does GRE lower the gradient entropy?",
     "Order 1": "Does QMIX end above VDN, as in the game?",
     "Order 2": "Is VDN faster than QMIX, as in the game?",
@@ -67,8 +69,11 @@ def _on_engine(results: Results, found: dict[str, list[Judgement]]) -> list[Answ
             first, *more = judgements[0].claim.tests
             listed = _listed(results, judgements, words, effects=not more and first.right.measure is not None)
             seeds = " and ".join(map(str, sorted({one.outcomes[0].seeds for one in judgements})))
-            text = f"{_upper(listed)} {seeds} seeds, on the embedded engine."
-            given.append(Answer(f"{name}, SMAC", question, _short(judgements), text))
+            planned = [env for env in results.params.run.envs if judgements[0].claim.whose(results.params, env)]
+            so_far = f", {len(judgements)} of {len(planned)} maps so far" if len(judgements) < len(planned) else ""
+            text = f"{_upper(listed)} {seeds} seeds, on the embedded engine{so_far}."
+            short = _evenness(judgements) if name == "RQ1a" else _short(judgements)
+            given.append(Answer(f"{name}, SMAC", question, short, text))
     return given
 
 
@@ -86,10 +91,20 @@ def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
         if entropy:
             sentences.append(
                 f"Nearly uniform is not equal: on {results.title(low.env)} it is {entropy:.4f}, and QMIX-simple, whose "
-                f"credits are equal, is {-(low.outcomes[0].mean or 0):.0f} lower {_when(results, low.env)}."
+                f"credits are equal, is {-(low.outcomes[0].mean or 0):.0f} lower {_when(results, low.env)}. (But it "
+                "also has one unit instead of 32; QMIX-equal tells the two apart: studies/README.md.)"
             )
-    short = {"supported": "Nearly uniform", "contradicted": "No"}.get(_common(found["RQ1a"]), "Not everywhere")
-    return Answer("RQ1a", "Is credit in QMIX uniform?", short, " ".join(sentences))
+    return Answer("RQ1a", "Is credit in QMIX uniform?", _evenness(found["RQ1a"]), " ".join(sentences))
+
+
+def _evenness(judgements: Sequence[Judgement]) -> str:
+    """Return how uniform QMIX's credit is, in few words."""
+    verdicts = {one.verdict for one in judgements}
+    if "contradicted" in verdicts:
+        return "No" if verdicts == {"contradicted"} else "Not everywhere"
+    if verdicts == {"undecided"}:
+        return "Undecided"
+    return "Nearly uniform" if verdicts == {"supported"} else "Nearly uniform, where decided"
 
 
 def _equal(results: Results, found: dict[str, list[Judgement]]) -> Answer:
@@ -109,20 +124,28 @@ def _equal(results: Results, found: dict[str, list[Judgement]]) -> Answer:
 
 
 def _gre(results: Results, found: dict[str, list[Judgement]]) -> Answer:
-    gains = [*found.get("RQ2b", []), *found.get("RQ2c", [])]
-    shown = [one for one in gains if one.verdict == "supported" and not one.compares_failures]
+    gains = [one for name in ("RQ2a, better", "RQ2b", "RQ2c") for one in found.get(name, [])]
+    better = [one for one in gains if one.verdict == "supported" and not one.compares_failures]
+    worse = [one for one in found["RQ2a"] if one.verdict == "contradicted" and not one.compares_failures]
     words = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
     questions = {
         "RQ2b": "Is it faster early?",
         "RQ2c": "Does QMIX drop in mid-training where it rises?",
         "RQ2a": "Is it at least as good at the end?",
+        "RQ2a, better": "Does it end higher?",
     }
     text = " ".join(
         f"{question} {_upper(_listed(results, found[name], words, failures=name == 'RQ2a'))}"
         for name, question in questions.items()
         if name in found
     )
-    return Answer("RQ2", "Does GRE help?", "In places" if shown else "No gain shown", text)
+    short = {
+        (False, False): "No gain shown",
+        (True, False): "In places",
+        (False, True): "Worse in places",
+        (True, True): "Better in places, worse in others",
+    }[bool(better), bool(worse)]
+    return Answer("RQ2", "Does GRE help?", short, text)
 
 
 def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
@@ -141,7 +164,7 @@ def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
 
 
 def _premise(results: Results, premises: Sequence[contributions.Premise]) -> Answer:
-    words = {True: "less even than credits", False: "more even", None: "about as even"}
+    words = {True: "less even than credits", False: "more even", None: "undecided"}
     parts = []
     for holds, word in words.items():
         there = [
@@ -154,7 +177,8 @@ def _premise(results: Results, premises: Sequence[contributions.Premise]) -> Ans
     related = [one.correlation for one in premises if one.correlation is not None]
     correlations = f" Both correlate by {_span(related, '+.2f')}." if related else ""
     text = (
-        "Shapley shares, what each agent adds to the return of replayed episodes, by their L1 distance from even: "
+        "Shapley shares, what each agent adds to the return of replayed episodes (20 of one policy each, seed 0), by "
+        "their L1 distance from even: "
         f"{'; '.join(parts)}.{correlations} Even credits can still carry uneven contributions by the agents' values, "
         "as VDN's do, so this does not say that even credit learns worse."
     )
@@ -195,6 +219,8 @@ def _cell(outcomes: Sequence[Outcome], judgement: Judgement, shift: float) -> st
     verdict: str = "compares failures" if judgement.compares_failures else judgement.verdict
     if judgement.of == "extension" and verdict == "contradicted":
         verdict = "not lowered"
+    if judgement.own_level_only and not judgement.compares_failures:
+        verdict += OWN_LEVEL
     return f"{_span(means, f'{sign}.{digits}f')}{interval}: {verdict}"
 
 
@@ -220,11 +246,11 @@ def _common(judgements: Sequence[Judgement]) -> str:
 
 def _short(judgements: Sequence[Judgement]) -> str:
     verdicts = {one.verdict for one in judgements if not one.compares_failures}
-    if {"supported", "contradicted"} <= verdicts:
-        return "Not everywhere"
+    if "contradicted" in verdicts:
+        return "No" if verdicts == {"contradicted"} else "Not everywhere"
     if verdicts <= {"undecided"}:
         return "Undecided"
-    return "Yes" if verdicts == {"supported"} else "Partly shown" if "supported" in verdicts else "No"
+    return "Yes" if verdicts == {"supported"} else "Partly shown"
 
 
 def _listed(
@@ -239,7 +265,9 @@ def _listed(
     for verdict, word in words.items():
         there = [one for one in judgements if one.verdict == verdict and not one.compares_failures]
         names = [
-            f"{results.title(one.env)}, {compact(one.outcomes[0])}" if effects else results.title(one.env)
+            results.title(one.env)
+            + (f", {compact(one.outcomes[0])}" if effects else "")
+            + (OWN_LEVEL if one.own_level_only else "")
             for one in there
         ]
         if names:

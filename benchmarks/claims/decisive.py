@@ -73,7 +73,7 @@ def judge(results: Results) -> list[Judgement]:
     outcomes = [one.outcomes[0] for one in found]
     if any(one.verdict == "missing" for one in outcomes):
         why = "; ".join(dict.fromkeys(one.why for one in outcomes if one.why))
-        return [_with(one, "missing", f"tested once, when all runs are there: {why}") for one in found]
+        return [_with(_unseen(one), "missing", f"tested once, when all runs are there: {why}") for one in found]
     return [
         one if outcome.verdict == "not judged" else _with(one, verdict(outcome, p), "")
         for one, outcome, p in zip(found, outcomes, adjust(outcomes), strict=True)
@@ -100,11 +100,22 @@ def _or_one(p: float | None) -> float:
     return 1.0 if p is None else p
 
 
+def _unseen(judgement: Judgement) -> Judgement:
+    """Return a judgement without what some of its runs show."""
+    outcomes = tuple(
+        replace(one, differences=(), mean=None, low=None, high=None, standardised=None, p=None, p_outside=None)
+        for one in judgement.outcomes
+    )
+    return replace(judgement, outcomes=outcomes, p=None)
+
+
 def _with(judgement: Judgement, verdict: Verdict, why: str) -> Judgement:
     outcomes = tuple(replace(one, verdict=verdict, why=why) for one in judgement.outcomes)
     needed = judgement.outcomes[0].seeds_needed if verdict == "undecided" else None
     by = tuple(one.candidate for one in outcomes if one.candidate) if verdict == "supported" else ()
-    return replace(judgement, verdict=verdict, outcomes=outcomes, seeds_needed=needed, supported_by=by)
+    return replace(
+        judgement, verdict=verdict, outcomes=outcomes, seeds_needed=needed, supported_by=by, own_level_only=False
+    )
 
 
 def pilot(main: Results) -> list[Judgement]:

@@ -17,6 +17,10 @@ OF = {"paper": "the paper", "extension": "an extension", "control": "a control o
 """Whose claim it is."""
 
 
+OWN_LEVEL = " †"
+"""After a verdict that does not stay when all verdicts are tested together."""
+
+
 def caveats(results: Results) -> list[str]:
     """Return a sentence on each environment where no algorithm learned: "as good as" is worth little there."""
     sentences = []
@@ -48,7 +52,7 @@ def family_text(results: Results, judgements: Sequence[Judgement], names: bool =
     return (
         f"Each test has its own level. With all {size} verdicts about the paper's claims and their extensions as one "
         f"family (Holm), {len(kept)} of the {len(decided)} that are decided stay"
-        + (f"; these do not: {'; '.join(fallen)}." if fallen and names else ".")
+        + ("." if not fallen else f"; these do not: {'; '.join(fallen)}." if names else "; those marked † do not.")
     )
 
 

@@ -79,17 +79,21 @@ class Judgement:
     seeds_needed: SeedsNeeded | None = None  # None where nothing is undecided
     p: float | None = None  # of the likelier of "supported" and "contradicted", None where it cannot be computed
     compares_failures: bool = False  # it is about performance where none of its algorithms solves the environment
+    own_level_only: bool = False  # decided, but not at the level of all verdicts together (`family`)
     of: Of = field(kw_only=True)  # whose claim it is on this environment
 
 
 def judge(results: Results, claims: Sequence[Claim] = ALL_CLAIMS) -> list[Judgement]:
     """Return the verdict of each claim that can be tested on each selected environment of reference/anchors.yaml."""
-    return [
+    found = [
         _judge(results, claim, env, of)
         for claim in claims
         for env in results.params.run.envs
         if (of := claim.whose(results.params, env)) is not None and _testable(results, claim, env)
     ]
+    decided, kept = family(found)
+    weak = [one for one in decided if one not in kept]
+    return [replace(one, own_level_only=True) if one in weak else one for one in found]
 
 
 def planned(results: Results) -> tuple[Claim, ...]:

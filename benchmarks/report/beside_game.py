@@ -288,14 +288,14 @@ class BesideGame:
         yield self.name, figure
 
     def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
-        """Give (name of the file, (title, figure of its own) of each panel)."""
+        """Give (name of the file, (what it shows, figure of its own) of each panel)."""
         drawn = []
         for env, algorithm, _ in panels(results):
             figure = Figure(figsize=PANEL_INCHES, layout="constrained")
             axes = figure.subplots()
             self._panel(results, env, algorithm, axes)
             axes.set_ylabel(WIN_RATE.label)
-            drawn.append((f"{results.title(env)}, {results.title(algorithm)}", figure))
+            drawn.append((f"{results.title(env)}, {results.title(algorithm)}: win rate, the game's in grey", figure))
         yield self.name, tuple(drawn)
 
     def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:

@@ -66,11 +66,18 @@ class Premise:
     low: float  # 95 % interval of their difference less the sampling, over episodes
     high: float
     correlation: float | None
+    mean_credit: float  # unevenness of the shares' mean over games, in which a single game's chance averages out
+    mean_shapley: float
 
     @property
     def holds(self) -> bool | None:
-        """True where contributions are less even than credit, False where they are not, None where it is open."""
-        return True if self.low > 0 else False if self.high < 0 else None
+        """True where contributions are less even than credit, False where they are more even, None where it is open.
+
+        Single games and their mean must agree: chance makes a single game's contributions uneven.
+        """
+        if self.low > 0 and self.mean_shapley > self.mean_credit:
+            return True
+        return False if self.high < 0 and self.mean_shapley < self.mean_credit else None
 
 
 def premises(results: Results) -> list[Premise]:
@@ -88,6 +95,7 @@ def premises(results: Results) -> list[Premise]:
             Premise(
                 *(env, both.credit_unevenness or 0.0, both.shapley_unevenness or 0.0, both.sampling or 0.0),
                 *(low, high, both.correlation),
+                *(both.credit_mean_unevenness or 0.0, both.shapley_mean_unevenness or 0.0),
             )
         )
     return found

@@ -130,7 +130,7 @@ class Curves:
             yield f"{self.name}{summary.suffix}", figure
 
     def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
-        """Give (name of the file, (title, figure of its own) of each panel) for each summary."""
+        """Give (name of the file, (what it shows, figure of its own) of each panel) for each summary."""
         for summary in self.summaries:
             drawn = []
             for env in results.params.run.envs:
@@ -138,7 +138,7 @@ class Curves:
                 metric = self._metric(results, env)
                 self._panel(results, summary, env, metric, axes)
                 axes.set_ylabel(self._label(results, metric))
-                drawn.append((results.title(env), figure))
+                drawn.append((self._ends(results, summary, env, metric), figure))
             yield f"{self.name}{summary.suffix}", tuple(drawn)
 
     def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
@@ -151,7 +151,7 @@ class Curves:
     def key(self, results: Results, name: str) -> str:
         """Return what lines and bands are in the file of this name."""
         summary = next(one for one in self.summaries if name == f"{self.name}{one.suffix}")
-        return " ".join([self._key(results, summary), *_notes(results, self.mixers)])
+        return self._key(results, summary)
 
     def describe(self, results: Results) -> str:
         """Return the figure in words."""
@@ -160,6 +160,20 @@ class Curves:
         metrics = dict.fromkeys(self._metric(results, env) for env in results.params.run.envs)
         labels = " or ".join(self._label(results, metric).replace("\n", " ") for metric in metrics)
         return f"Line charts of {labels} against environment steps. Panels: {panels}. Lines: {lines or 'none'}."
+
+    def can_be_drawn(self, results: Results) -> bool:
+        """Return whether its algorithms are planned."""
+        return bool(self._algorithms(results)) and (self.against is None or self._baseline(results) is not None)
+
+    def _ends(self, results: Results, summary: Summary, env: str, metric: Metric) -> str:
+        """Return where the lines of a panel end, in words."""
+        ends = []
+        for algorithm in self._algorithms(results):
+            steps, curves = self._curves(results, env, algorithm, metric)
+            if len(steps):
+                ends.append(f"{results.title(algorithm)} at {summary.band(results)(curves)[0][-1]:.4g}")
+        label = self._label(results, metric).replace("\n", " ")
+        return f"{results.title(env)}, {label} against environment steps: {'; '.join(ends) or 'no runs'} in the end"
 
     def _metric(self, results: Results, env: str) -> Metric:
         return next(metric for metric in self.metrics if metric is not WIN_RATE or results.has_wins(env))
@@ -202,7 +216,7 @@ class Curves:
                 axes.fill_between(steps, low, high, color=style["color"], alpha=0.18, linewidth=0)
                 axes.plot(steps, centre, **style)
                 bands.append((steps, low, high))
-        if self.against:
+        if self.against and bands:
             axes.axhline(0, color="0.4", linewidth=0.8)
             play = anchor_of(results.params, env)
             if metric is RETURN and play:
@@ -262,12 +276,12 @@ class Pictures:
         yield self.name, figure
 
     def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
-        """Give (name of the file, (title, figure of its own) of each panel)."""
+        """Give (name of the file, (what it shows, figure of its own) of each panel)."""
         drawn = []
         for env in results.params.run.envs:
             figure, (axes,) = _panels(results, (env,))
             self._panel(results, env, axes)
-            drawn.append((results.title(env), figure))
+            drawn.append((f"{results.title(env)}, after {self.steps} random steps", figure))
         yield self.name, tuple(drawn)
 
     def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
@@ -313,13 +327,13 @@ class Contributions:
         yield self.name, figure
 
     def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
-        """Give (name of the file, (title, figure of its own) of each panel)."""
+        """Give (name of the file, (what it shows, figure of its own) of each panel)."""
         drawn = []
         for env in results.params.run.envs:
             figure, (axes,) = _panels(results, (env,))
             self._panel(results, env, axes)
             axes.set_ylabel(self._label)
-            drawn.append((results.title(env), figure))
+            drawn.append((f"{results.title(env)}, unevenness of Shapley shares and of credits by quarter", figure))
         yield self.name, tuple(drawn)
 
     def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
@@ -467,7 +481,6 @@ class Drawn:
     path: Path  # of the PNG; the SVG lies beside it
     figure: str  # name of its declaration
     title: str
-    alt: str  # what it shows, for those who cannot see it
     is_picture: bool
     appendix: bool
     panels: tuple[tuple[str, bytes], ...]  # title and SVG of each, PNG of a picture
@@ -499,7 +512,7 @@ class Drawable(Protocol):
         """Give (name of the file, figure) of each of its files."""
 
     def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
-        """Give (name of the file, (title, figure of its own) of each panel)."""
+        """Give (name of the file, (what it shows, figure of its own) of each panel)."""
 
     def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
         """Return (title, style) of each line."""
@@ -516,7 +529,9 @@ def write(results: Results, folder: Path, further: Sequence[Drawable] = ()) -> l
     written = []
     has_games = bool(contributions.measured(results))
     declarations: list[tuple[Drawable, Results]] = [
-        (one, results) for one in (*FIGURES, *further) if has_games or not isinstance(one, Contributions)
+        (one, results)
+        for one in (*FIGURES, *further)
+        if (one.can_be_drawn(results) if isinstance(one, Curves) else has_games or not isinstance(one, Contributions))
     ]
     for declared, shown in [*declarations, *training_curves(results)]:
         with matplotlib.style.context(["default", LOOK]):  # whatever the reader's own matplotlibrc says
@@ -532,10 +547,9 @@ def write(results: Results, folder: Path, further: Sequence[Drawable] = ()) -> l
                         path=folder / f"{name}.png",
                         figure=declared.name,
                         title=declared.title + (" (interquartile means)" if is_iqm else ""),
-                        alt=declared.describe(shown),
                         is_picture=is_picture,
                         appendix=declared.appendix or is_iqm,
-                        panels=tuple((title, _bytes(panel, is_picture)) for title, panel in panels[name]),
+                        panels=tuple((text, _bytes(panel, is_picture)) for text, panel in panels[name]),
                         legend=declared.legend(shown),
                         key=declared.key(shown, name),
                     )

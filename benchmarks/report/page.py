@@ -62,7 +62,7 @@ def to_html(
         envs=[results.title(env) for env in results.params.run.envs],
         algorithms=[results.title(name) for name in results.params.run.algorithms],
         groups=[
-            (title, Counter(one.verdict for one in judgements if one.of == of), [
+            (title, Counter(_counted(one) for one in judgements if one.of == of), [
                 (claim, found) for claim in tested.values()
                 if (found := [one for one in judgements if one.claim is claim and one.of == of])])
             for of, title in GROUPS.items()],
@@ -81,6 +81,10 @@ def to_html(
         runs=_table(_runs(results)),
         made=_table(_made(results)),
     )  # fmt: skip
+
+
+def _counted(judgement: Judgement) -> str:
+    return "that compare failures" if judgement.compares_failures else judgement.verdict
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,11 @@ def forest(results: Results, judgements: Sequence[Judgement]) -> list[Panel]:
     for env in dict.fromkeys(one.env for one in judgements):
         here = [one for one in judgements if one.env == env]
         for measure, words, digits in ((FINAL_WIN_RATE, "win rate", 2), (FINAL_RETURN, "return per episode", 1)):
-            shown = [(one, outcome) for one in here for outcome in one.outcomes if _is_difference(outcome, measure)]
+            several = [(one, outcome) for one in here for outcome in one.outcomes if _is_difference(outcome, measure)]
+            # two claims about one difference, as "not lower" and "higher", are one line
+            shown = [
+                *{presented.compared_text(outcome): (one, outcome) for one, outcome in reversed(several)}.values()
+            ][::-1]
             if shown:
                 note = f"final {words}; band: ±{shown[0][1].margin:.{digits}f}"
                 panels.append(_forest_panel(results.title(env), note, shown, shown[0][0].compares_failures))

@@ -168,7 +168,8 @@ def decided(main: Results, new: Results) -> str:
                 *(one.claim.name, new.title(one.env), one.verdict, compared_text(outcome)),
                 *(compact(outcome), outcome.seeds, outcome.p, outcome.p_outside),
                 p if one.verdict in ("supported", "contradicted", "undecided") else None,
-                *(f"{compact(earlier, bare=True)}: {before.verdict}", compact(together, bare=True)),
+                f"{compact(earlier, bare=True)}: {before.verdict}",
+                "" if one.verdict == "missing" else compact(together, bare=True),
             ]
         )
     columns = [
