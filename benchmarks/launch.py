@@ -177,14 +177,10 @@ def main() -> None:
         print(f"{kind}:", *(f"  {path}" for path in sorted(report.glob(pattern))), sep="\n")
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the command line; what stages are told by environment variables is set in this process's environment.
-
-    Raises:
-        BadInput: an option's value is not allowed.
-    """
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description="Run the pipeline of the params.yaml here, several runs at once.")
-    parser.add_argument("--jobs", type=int, help=f"runs at once (default: one per core, {cores()} here; Ray: all)")
+    parser.add_argument("--jobs", type=int, help="runs at once (default: one per core; Ray: all)")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where (default: %(default)s)")
     parser.add_argument("--address", help="of the Ray cluster (default: RAY_ADDRESS, or one on this machine)")
     parser.add_argument("--num-gpus", type=float, metavar="F", help="share of a GPU that a run needs, for Ray")
@@ -199,7 +195,16 @@ def parse_arguments() -> argparse.Namespace:
         help="show rows as they are written: csv, tensorboard, wandb or package.module:Class; again for more "
         f"(default: {trackers.VARIABLE})",
     )
-    arguments = parser.parse_args()
+    return parser
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line; what stages are told by environment variables is set in this process's environment.
+
+    Raises:
+        BadInput: an option's value is not allowed.
+    """
+    arguments = parser().parse_args()
     if arguments.jobs is not None and arguments.jobs < 1:
         raise BadInput(f"--jobs: found {arguments.jobs}; 1 or more is allowed.")
     if arguments.engine != "ray" and (arguments.address is not None or arguments.num_gpus is not None):

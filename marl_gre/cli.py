@@ -35,7 +35,7 @@ def keep_loaded() -> None:
 
 def _main() -> None:
     sys.path.insert(0, "")  # as `python -m` does: a params file names its user's own modules
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     one_thread()
     arguments.command(arguments)
 
@@ -125,7 +125,8 @@ _ABOUT = "Train, evaluate and verify runs of cooperative multi-agent reinforceme
 _PARAMS = Path("params.yaml")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = _Parser(prog="marl-gre", description=_ABOUT)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -136,7 +136,7 @@ def test_criteria_name_what_is_missed_and_what_was_not_measured():
     assert "| 1 of 1, 3 seeds |  | open |" in text
     assert "| 0 of 1 | 3m qmix spread of returns after 100K steps: missed by 1 (-67%) | missed |" in text
     assert "| 1 of 2 | 3m switches: not seen | open |" in text
-    assert "| 1 of 2 | 2s3z -40 | - |" in text
+    assert "| 1 of 2 maps | 2s3z -40 | open |" in text
     assert [c.name for c in found if c.found == criteria.NOT_MEASURED] == [
         "near-random play within 10 % or the game's range",
         "near-random means off by more than 20%",
@@ -144,7 +144,8 @@ def test_criteria_name_what_is_missed_and_what_was_not_measured():
         "played on from contact on 3m",
         "first deaths on the replays of 2s3z",
     ]
-    assert "whom enemies attack 1 of 2 (open)" in criteria.sentence(found)
+    assert "Open: whom enemies attack (1 of 2: 3m switches: not seen); scripted" in criteria.sentence(found)
+    assert "points off (1 of 2 maps: 2s3z -40);" in criteria.sentence(found)
     assert "replays" not in criteria.sentence(found)
 
 
@@ -415,7 +416,7 @@ def test_the_command_measures_keeps_and_writes_the_table(folder, document, capsy
     text = document.read_text()
     assert "| One step ahead on 3m |" in text
     assert "Not measured: near_random, attacked, replays, swarm, learning." in text
-    assert "one step ahead on 3m 5 of 5 (met)" in Path("README.md").read_text()
+    assert "Met: one step ahead on 3m (5 of 5)" in Path("README.md").read_text()
     assert "recordings.py says where recordings come from" in capsys.readouterr().out
     # rows of another version of the engine are not kept
     content["results_version"] += 1

@@ -3,6 +3,7 @@
 They come from the code and from the published report, so that no page can disagree with either.
 """
 
+import argparse
 import csv
 import importlib
 import inspect
@@ -17,7 +18,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import marl_gre_envs
+from benchmarks import launch
 from benchmarks.report.readme import put
+from marl_gre import cli
 from marl_gre.config import (
     AlgorithmConfig,
     CentralConfig,
@@ -99,9 +102,33 @@ def pages() -> dict[Path, dict[str, str]]:
             "engine options": fields_of(Knobs),
         },
         DOCS / "reference/params.md": {"params": params_reference()},
+        DOCS / "reference/cli.md": {"commands": commands(), "launch": options_of(launch.parser())},
         DOCS / "algorithms/training_options.md": {"options": training_options()},
         **algorithms,
     }
+
+
+def commands() -> str:
+    """Return a section for each command of `marl-gre`."""
+    (subparsers,) = (action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return "\n\n".join(
+        f"## marl-gre {name}\n\n{parser.description}\n\n{options_of(parser)}"
+        for name, parser in subparsers.choices.items()
+    )
+
+
+def options_of(parser: argparse.ArgumentParser) -> str:
+    """Return the table of a parser's arguments and options; "" where it has none."""
+    formatter = parser.formatter_class(parser.prog)
+    rows = []
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        value = formatter._format_args(action, formatter._get_default_metavar_for_optional(action))
+        name = f"{action.option_strings[-1]} {value}".strip() if action.option_strings else value
+        about = formatter._expand_help(action).replace("|", "\\|")
+        rows.append((f"`{name}`", f"{about}; required" if action.required and action.option_strings else about))
+    return table(["option", "meaning"], rows) if rows else ""
 
 
 def _plain(entry: AlgorithmConfig) -> bool:

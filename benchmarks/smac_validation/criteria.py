@@ -1,5 +1,6 @@
 """The criteria for a valid substitute, judged from the checks of all sections."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ class Criterion:
         needed: what is required.
         found: how much of it is there.
         detail: what misses it.
-        outcome: "met", "missed", "open" (not enough is measured to tell), or "-".
+        outcome: "met", "missed", "open" (not enough is measured to tell, or not explained), or "-" (not measured).
     """
 
     name: str
@@ -61,9 +62,18 @@ def markdown(criteria: Sequence[Criterion]) -> str:
 
 
 def sentence(criteria: Sequence[Criterion]) -> str:
-    """Return what was measured as one sentence."""
-    parts = [f"{c.name} {c.found} ({c.outcome})" for c in criteria if c.outcome != "-"]
-    return f"Held against recordings and logs of StarCraft II itself: {'; '.join(parts) or NOT_MEASURED}."
+    """Return what was measured as a sentence for each outcome."""
+    parts = ["Held against recordings and logs of StarCraft II itself."]
+    for outcome in ("met", "missed", "open"):
+        found = [c for c in criteria if c.outcome == outcome]
+        if found:
+            parts.append(f"{outcome.capitalize()}: {'; '.join(_in_words(c) for c in found)}.")
+    return " ".join(parts if len(parts) > 1 else [*parts, f"{NOT_MEASURED.capitalize()}."])
+
+
+def _in_words(criterion: Criterion) -> str:
+    one = criterion.outcome != "met" and criterion.detail and not re.search("[;,]", criterion.detail)
+    return f"{criterion.name} ({criterion.found}{f': {criterion.detail}' if one else ''})"
 
 
 def _near_random(checks: Sequence[Check]) -> list[Criterion]:
@@ -102,9 +112,8 @@ def _scripted(checks: Sequence[Check]) -> Criterion:
     if not gaps:
         return Criterion(name, needed)
     far = {where: gap for where, gap in gaps.items() if abs(gap) > POINTS}
-    return Criterion(
-        name, needed, f"{len(far)} of {len(gaps)}", ", ".join(f"{w} {100 * g:+.0f}" for w, g in far.items())
-    )
+    detail = ", ".join(f"{where} {100 * gap:+.0f}" for where, gap in far.items())
+    return Criterion(name, needed, f"{len(far)} of {len(gaps)} maps", detail, "open" if far else "met")
 
 
 def _learning(checks: Sequence[Check]) -> list[Criterion]:
