@@ -119,7 +119,7 @@ def commands() -> str:
 
 def options_of(parser: argparse.ArgumentParser) -> str:
     """Return the table of a parser's arguments and options; "" where it has none."""
-    formatter = parser.formatter_class(parser.prog)
+    formatter = argparse.HelpFormatter(parser.prog)
     rows = []
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction):

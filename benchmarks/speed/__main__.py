@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed [--quick] [--only SECTION] [--out FOLDER]
 
-This file runs the sections of speed_sections.py and prints one table for each.
+This file runs the sections of sections.py and prints one table for each.
 """
 
 import argparse

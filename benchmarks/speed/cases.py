@@ -1,4 +1,4 @@
-"""What speed.py measures and beside which numbers of others, as data."""
+"""What is measured and beside which numbers of others, as data."""
 
 from dataclasses import dataclass
 from typing import Any

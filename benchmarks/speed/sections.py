@@ -1,7 +1,6 @@
-"""The tables of speed.py, a function each that returns its lines; its docstring is what the report says about it.
+"""The tables of the report, a function each that returns its lines; its docstring is what the report says about it.
 
-The references are in speed_reference.py, the cases and the numbers of others in speed_cases.py, the way of measuring in
-speed_tools.py.
+The references are in reference.py, the cases and the numbers of others in cases.py, the way of measuring in tools.py.
 """
 
 import os
