@@ -25,7 +25,8 @@ help:
 	@echo "make golden         record the golden runs anew, after results_version was raised"
 	@echo "make speed          speed and memory beside the references (a quarter of an hour); OUT=folder keeps them"
 	@echo "make validate-smac  the SMAC engine beside the real game (minutes); ARGS='--recordings FOLDER' and others"
-	@echo "make setup          only install; make clean: remove work files and the demo's results"
+	@echo "make setup          only install"
+	@echo "make clean          remove checkpoints, logs, weights that are not published, and the demo's results"
 	@echo "PYTHON=python3.12   another interpreter for .venv"
 
 setup: $(VENV)/.installed
