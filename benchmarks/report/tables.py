@@ -244,9 +244,11 @@ def percentile_rows(results: Results, *, mixer: str, readings: Sequence[tuple[Re
     notes = [
         "Normalised gradient entropy of QMIX (1 = even credits) over the whole training, all seeds together. The paper "
         "does not say whether these are percentiles of single steps or of batch means, nor of which ELU derivative "
-        "(its released code uses another than the formula has). Our first reading is single steps with the exact "
-        "derivative, because on Lumberjacks no batch mean reaches the paper's 95 % value of 1.000, but single "
-        "steps do (benchmarks/deviations.md, row 17). It remains an inference, and the other readings follow. "
+        "(its released code uses another than the formula has). Our first reading is single steps, because "
+        "on Lumberjacks no batch mean reaches the paper's 95 % value of 1.000, but single steps do "
+        "(benchmarks/deviations.md, row 17), with the exact derivative, which is the paper's equation. It remains an "
+        "inference, and the other readings follow. (The claims about SMAC's rows were declared for the released "
+        "derivative, which the authors' program computed, with the exact one as a control.) "
         "'released code' was measured by running that code.",
         "How even that is: between two agents, as on Lumberjacks, an entropy of 0.99 is a split of 56 % to 44 %, 0.9 "
         "one of 68 % to 32 %; among n agents an entropy H is that of n to the power of H agents with equal shares (0.9 "
