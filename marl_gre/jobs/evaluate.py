@@ -17,7 +17,7 @@ from marl_gre.rollout import make_env, play_greedily, win_rate
 from marl_gre.seeding import Purpose, episode_seed, rng
 from marl_gre.shares import by_agent, shares, shift, unevenness
 from marl_gre.stats import iqm
-from marl_gre.storage.files import publish_json
+from marl_gre.storage.files import publish_json, require_file_name
 from marl_gre.storage.run_dir import SCHEMA, WORK, FinishedRun, load_run
 from marl_gre.storage.weights import WEIGHTS
 
@@ -35,9 +35,11 @@ def evaluate(run: Path, out: Path | None, config: EvaluateConfig, work: Path = W
         work: folder of the weights that were not published.
 
     Raises:
-        BadInput: the folder holds no intact run, or its weights are missing.
+        BadInput: the folder holds no intact run, its weights are missing, or `out` is a folder.
         StorageFailed: the file cannot be written.
     """
+    if out is not None:
+        require_file_name(out)
     result = evaluate_run(load_run(run, work), config)
     if out is not None:
         publish_json(out, result)

@@ -51,7 +51,7 @@ class Keeper:
         tensors = trained["tensors"]
         spoilt = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
         if spoilt:
-            raise NonFinite(f"the model's {spoilt[0]} is not finite: lower train.lr; the checkpoint before is kept.")
+            raise NonFinite(f"the model's {spoilt[0]} is not finite: lower train.lr; the previous checkpoint is kept.")
         oldest = trainer.replay.added - len(trainer.replay)
         if trainer.replay.added > self.stored:
             first = max(self.stored, oldest)  # more may have come since the last checkpoint than the replay holds
@@ -87,7 +87,7 @@ class Keeper:
             raise StorageFailed(
                 f"{self.work}: the checkpoint does not fit this version ({error!r}); delete this folder to start again."
             ) from error
-        self.number = max(int(path.name[11:]) for path in self.work.glob(checkpoint.CHECKPOINTS))
+        self.number = max(map(checkpoint.number_of, self.work.glob(checkpoint.CHECKPOINTS)))
         self.stored = trainer.replay.added
         return True
 
