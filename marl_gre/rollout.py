@@ -9,6 +9,7 @@ from marl_gre.config import EnvConfig
 from marl_gre.data import Episode
 from marl_gre.errors import BadInput, EnvironmentFailed, MarlGreError, NonFinite
 from marl_gre.policy import Policy
+from marl_gre.third_party import in_words
 from marl_gre_envs.vector import VectorEnv
 
 
@@ -20,8 +21,9 @@ def make_env(key: str, config: EnvConfig, num_envs: int) -> VectorEnv:
     """
     try:
         return marl_gre_envs.make_vec(config.env, num_envs, autoreset=False, **config.kwargs)
-    except (ValueError, TypeError, ImportError, AttributeError) as error:
-        raise BadInput(f"envs.{key}: {error}") from error
+    except Exception as error:  # a third party's environment can raise anything
+        reason = in_words(error, ValueError, TypeError, ImportError, AttributeError)
+        raise BadInput(f"envs.{key}: {reason}") from error
 
 
 def play(

@@ -4,6 +4,11 @@ import importlib
 from typing import Any
 
 
+def in_words(error: Exception, *expected: type[Exception]) -> str:
+    """Return an exception's message, after its type if that is none of the expected ones."""
+    return str(error) if isinstance(error, expected) else f"{type(error).__name__}: {error}"
+
+
 def imported(name: str, form: str) -> Any:
     """Return what a name in the form package.module:name imports.
 
