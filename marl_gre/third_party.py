@@ -1,7 +1,14 @@
 """Third parties' code by name, as params files and options give it."""
 
 import importlib
+import importlib.util
 from typing import Any
+
+
+def installed(library: str) -> bool:
+    """Return whether a library can be imported; a folder of that name, which may be anything, is none."""
+    found = importlib.util.find_spec(library)
+    return found is not None and found.origin is not None
 
 
 def in_words(error: Exception, *expected: type[Exception]) -> str:

@@ -3,30 +3,46 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from marl_gre import cli, signals, trackers
 from marl_gre.agents.base import Agent, TorchActor
-from marl_gre.config import load_params
+from marl_gre.config import EvaluateConfig, load_params
 from marl_gre.conformance.kit import ConformanceError
 from marl_gre.data import EnvSizes
-from marl_gre.errors import BadInput, RunInUse, StorageFailed
+from marl_gre.errors import BadInput, EnvironmentFailed, RunInUse, StorageFailed, run_cli
+from marl_gre.jobs import credits_shapley
 from marl_gre.jobs.check import check_params
+from marl_gre.jobs.credits import diagnose_run
 from marl_gre.jobs.evaluate import evaluate
+from marl_gre.jobs.play import begin, play_run, render, take
+from marl_gre.jobs.train import train
+from marl_gre.jobs.verify import _holds_the_same as holds_the_same
+from marl_gre.jobs.verify import verify
 from marl_gre.mixers import VDN, MixerConfig, Qatten
 from marl_gre.networks import Networks, build, try_agent
 from marl_gre.rollout import make_env
 from marl_gre.storage import checkpoint, files
 from marl_gre.storage.files import publishing
 from marl_gre.storage.mirror import Mirror
-from marl_gre.storage.run_dir import PUBLISHED, SUMS, lock, prepare
+from marl_gre.storage.resume import Keeper
+from marl_gre.storage.run_dir import PUBLISHED, SUMS, load_run, lock, prepare
 from marl_gre.storage.weights import load_weights, read_weights, weights_bytes
 from marl_gre.testing import check_agent
+from marl_gre.third_party import installed
+from marl_gre.trainer import Trainer
 
 HERE = "test_robustness"
 
@@ -364,3 +380,206 @@ def test_building_networks_leaves_all_generators_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.mps, "manual_seed", lambda seed: pytest.fail("MPS was seeded"))
     monkeypatch.setattr(torch, "manual_seed", lambda seed: pytest.fail("all devices were seeded"))
     build(config, env)
+
+
+# --- commands on a finished run ---------------------------------------------------------------------------------------
+
+
+def doubled_loss(update, batch):
+    return 2 * update.loss
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A run of a single agent with a third party's metric."""
+    folder = tmp_path_factory.mktemp("alone")
+    path = params_with(folder, "{max_steps: 10}", "{max_steps: 10, n_agents: 1}")
+    path.write_text(f"{path.read_text()}metrics: ['{HERE}:doubled_loss']\n")
+    train(load_params(path).run_config("lumberjacks", "qmix", 0), folder / "run", folder / "work")
+    return folder / "run"
+
+
+def test_training_again_verifies_a_run_with_metrics_of_third_parties(alone):
+    assert "doubled_loss" in (alone / "training.csv").read_text()
+    lines = list(verify(alone, retrain=True))
+    assert re.search(r"trained again, .*training\.csv.* bit-equal", lines[-1])
+    text = (alone / "training.csv").read_text().splitlines()
+    names = text[0].split(",")
+    for name, same in (("doubled_loss", True), ("td_loss", False)):
+        cells = text[-1].split(",")
+        cells[names.index(name)] = "7"
+        changed = alone.parent / f"{name}.csv"
+        changed.write_text("\n".join([*text[:-1], ",".join(cells)]) + "\n")
+        other = alone.parent / name / "training.csv"
+        other.parent.mkdir()
+        other.write_text(changed.read_text())
+        without = alone.parent / name / "again" / "training.csv"
+        without.parent.mkdir()
+        keep = [i for i, column in enumerate(names) if column != "doubled_loss"]
+        without.write_text("".join(",".join(row.split(",")[i] for i in keep) + "\n" for row in text))
+        assert holds_the_same(other, without) == same
+
+
+def test_credits_of_one_agent_print_no_numbers_that_are_undefined(alone, tmp_path, capsys):
+    diagnose_run(alone, tmp_path / "out", 0, 1)
+    printed = capsys.readouterr().out
+    assert "nan" not in printed
+    assert "the entropy of a single agent's credit is undefined" in printed
+
+
+def test_a_number_of_orders_is_refused_before_anything_is_played(alone, tmp_path, monkeypatch):
+    monkeypatch.setattr("marl_gre.jobs.credits.measure", lambda *arguments: pytest.fail("it played"))
+    with pytest.raises(BadInput, match="--shapley: permutations: found 3; an even number of 4 or more is allowed"):
+        diagnose_run(alone, tmp_path / "out", 0, 1, permutations=3)
+
+
+def test_a_window_keeps_no_pictures_and_environments_are_closed(alone, monkeypatch, capsys):
+    shown, closed = [], []
+    monkeypatch.setattr("marl_gre.jobs.play.Window", lambda *_: SimpleNamespace(show=shown.append, close=lambda: None))
+    monkeypatch.setattr("marl_gre.jobs.play.save_gif", lambda *_: pytest.fail("it kept pictures"))
+    monkeypatch.setattr("marl_gre_envs.vector.VectorEnv.close", lambda self: closed.append(self))
+    play_run(alone, None, 0, 2)
+    lengths = [int(length) for length in re.findall(r"(\d+) steps", capsys.readouterr().out)]
+    assert len(shown) == sum(lengths) + 2  # and the starts
+    evaluate(alone, None, EvaluateConfig(episodes=2))
+    assert len(closed) == 2
+    with pytest.raises(BadInput, match="found a folder; name a file"):
+        play_run(alone, alone, 0, 1)
+
+
+class Failing:
+    def reset(self, seed):
+        raise ValueError(f"seed {seed}")
+
+    def step(self, actions):
+        raise KeyError("lost")
+
+    def render(self, index):
+        raise KeyError("no picture")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda env: begin(env, 3), "the environment failed in an episode with seed 3: ValueError"),
+        (lambda env: take(env, np.zeros((1, 2)), 3), "the environment failed in an episode with seed 3: KeyError"),
+        (lambda env: render(env, "mine"), "envs.mine: rendering failed: KeyError: 'no picture'"),
+    ],
+)
+def test_an_environment_that_fails_while_it_is_watched_is_named(call, message):
+    with pytest.raises(EnvironmentFailed, match=message):
+        call(Failing())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("play run --seed 4294967296", "--seed: found '4294967296'; a whole number from 0 to 4294967295 is allowed"),
+        ("credits run --seed -1", "--seed: found '-1'; a whole number from 0 to 4294967295"),
+        ("evaluate run --episodes abc", "--episodes: found 'abc'; a whole number of 1 or more is allowed"),
+    ],
+)
+def test_numbers_on_the_command_line(words, message):
+    with pytest.raises(BadInput, match=message):
+        cli._parser().parse_args(words.split())
+
+
+def test_games_of_short_episodes_draw_from_generators_of_their_own(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(credits_shapley, "rng", lambda seed, purpose, index: drawn.append(index))
+    monkeypatch.setattr(credits_shapley, "restore", lambda *_: SimpleNamespace(agent=None))
+    monkeypatch.setattr(credits_shapley, "shapley", lambda *_: None)
+    episode = SimpleNamespace(episode=SimpleNamespace(seed=0), shares=np.ones((3, 2)), starts={0: 0, 2: 1, 3: 2})
+    config = SimpleNamespace(seed=0, train=SimpleNamespace(gamma=1.0))
+    env = SimpleNamespace(noops=[0], n_agents=2)
+    credits_shapley._games(SimpleNamespace(config=config), env, [episode, episode], 4)
+    assert drawn == [0, 2, 3, 4, 6, 7]
+
+
+# --- signals, output and libraries ------------------------------------------------------------------------------------
+
+
+def test_a_second_request_to_stop_ends_what_hangs(monkeypatch):
+    ended = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
+    try:
+        with signals.noted(again_ends=True) as received:
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)  # the same request
+            assert (len(received), ended) == (2, [])
+            monkeypatch.setattr(signals, "SAME_S", -1.0)
+            signal.raise_signal(signal.SIGTERM)
+            assert ended == [signal.SIGTERM]
+        with signals.noted() as received:  # a launcher decides itself
+            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
+        assert (len(received), len(ended)) == (2, 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_what_the_system_refuses_is_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_cli(lambda: load_run(Path("x" * 300)))
+    assert ended.value.code == 6
+    error = capsys.readouterr().err
+    assert "File name too long" in error
+    assert error.count("\n") == 1
+
+
+def test_a_full_disk_behind_the_output_is_one_line():
+    code = "from marl_gre.errors import run_cli; run_cli(lambda: print('sound'))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 6
+    assert re.fullmatch(r"error: .*No space left on device.*\n", done.stderr)
+
+
+def test_a_folder_is_no_library(tmp_path, monkeypatch):
+    (tmp_path / "plain_folder").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not installed("plain_folder")
+    assert not installed("no_such_library")
+    assert installed("numpy")
+
+
+def test_a_mistake_in_the_variable_names_the_variable(monkeypatch):
+    monkeypatch.setenv("MARL_GRE_LOG", "tensorbord")
+    with pytest.raises(BadInput, match=r"^MARL_GRE_LOG: found 'tensorbord'; csv, tensorboard, wandb or package"):
+        trackers.from_variable()
+
+
+# --- runs that go on -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_goes_on_counts_the_time_of_both_processes(tmp_path):
+    config = load_params(params_with(tmp_path)).run_config("lumberjacks", "qmix", 0)
+    first = Keeper(tmp_path, "run")
+    first.started -= 1000
+    trainer = Trainer(config)
+    trainer.test_if_due()
+    trainer.play_round()
+    first.save(trainer)
+    second = Keeper(tmp_path, "run")
+    assert second.resume(Trainer(config))
+    assert 1000 <= time.monotonic() - second.started < 1100
+    content = checkpoint.load_newest(tmp_path, "run")[0]
+    older = {name: value for name, value in content.items() if name != "wall_s"}  # as older versions wrote it
+    state = (tmp_path / "checkpoint-000001" / "state.safetensors").read_bytes()
+    segments = checkpoint.load_newest(tmp_path, "run")[2]
+    checkpoint.save(tmp_path, "run", 2, {"state.safetensors": state}, segments, older)
+    third = Keeper(tmp_path, "run")
+    assert third.resume(Trainer(config))
+    assert time.monotonic() - third.started < 100
+
+
+def test_a_metric_that_is_no_longer_named_leaves_no_column(tmp_path):
+    path = params_with(tmp_path)
+    plain = path.read_text()
+    path.write_text(f"{plain}metrics: ['{HERE}:doubled_loss']\n")
+    trainer = Trainer(load_params(path).run_config("lumberjacks", "qmix", 0))
+    trainer.means.add({"doubled_loss": 1.0, "td_loss": 2.0})
+    path.write_text(plain)
+    other = Trainer(load_params(path).run_config("lumberjacks", "qmix", 0))
+    other.load_state_dict(trainer.state_dict())
+    assert other.means.take() == {"td_loss": 2.0}

@@ -173,8 +173,7 @@ def load_run(folder: Path, work: Path = WORK) -> FinishedRun:
     Raises:
         BadInput: the folder holds no finished run, or a damaged one.
     """
-    if not (folder / RECORD).is_file():
-        raise BadInput(f"{folder}: no finished run here; name a folder with {RECORD}.")
+    require_run(folder)
     try:
         listed = read_sums(folder)
         data = (folder / RECORD).read_bytes()
@@ -188,6 +187,16 @@ def load_run(folder: Path, work: Path = WORK) -> FinishedRun:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise BadInput(f"{folder}/{RECORD}: found another file layout; this version reads schema {SCHEMA}.")
     return FinishedRun(RunConfig.from_record(record), record, weights, listed)
+
+
+def require_run(folder: Path) -> None:
+    """Check that a folder holds a finished run, as far as its names say.
+
+    Raises:
+        BadInput: it does not.
+    """
+    if not (folder / RECORD).is_file():
+        raise BadInput(f"{folder}: no finished run here; name a folder with {RECORD}.")
 
 
 def _stored_weights(folder: Path, work: Path, record: Any, digest: str) -> bytes | None:
