@@ -530,7 +530,9 @@ def test_what_the_system_refuses_is_one_line(capsys):
 def test_a_full_disk_behind_the_output_is_one_line():
     code = "from marl_gre.errors import run_cli; run_cli(lambda: print('sound'))"
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+        environment = os.environ | {"PYTHONUNBUFFERED": ""}  # so that it fails at the end, not in print
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
     assert done.returncode == 6
     assert re.fullmatch(r"error: .*No space left on device.*\n", done.stderr)
 
