@@ -1,3 +1,3 @@
-"""Credit assignment in cooperative multi-agent RL: VDN, QMIX, QMIX-simple and QMIX-GRE behind one learner."""
+"""Credit assignment in cooperative multi-agent RL: VDN, QMIX and its kin, Qatten, QPLEX and more behind one learner."""
 
 __version__ = "0.1.0"

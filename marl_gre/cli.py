@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import importlib.util
 import json
 import platform
 import sys
@@ -91,6 +90,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
     import torch
 
     import marl_gre_envs
+    from marl_gre.third_party import installed
     from marl_gre_envs import starcraft
 
     print(f"marl-gre {__version__}, python {platform.python_version()}, torch {torch.__version__}")
@@ -98,8 +98,7 @@ def _doctor(arguments: argparse.Namespace) -> None:
     print("device: cpu" + (f" ({cuda} with train.device: cuda)" if cuda else ""))
     print(f"environments: {', '.join(marl_gre_envs.ENVS)}")
     for name, module, why in _OPTIONAL:
-        found = importlib.util.find_spec(module) is not None
-        print(f"{name}: {'ok' if found else f'missing; {why}'}")
+        print(f"{name}: {'ok' if installed(module) else f'missing; {why}'}")
     print("SMAC, embedded engine: ok, needs nothing else")
     for title, package in (("SMAC", "smac"), ("SMACv2", "smacv2")):
         lacking = "; ".join(starcraft.missing(package))
@@ -140,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--algorithm", required=True, help="a key of `algorithms`")
     train.add_argument("--seed", type=int, default=0, help="seed of the run, 0 or more (default: %(default)s)")
     train.add_argument("--out", type=Path, help="folder of the results (default: runs/ENV/ALGORITHM/SEED)")
-    log_help = "also show rows as they are written: csv, tensorboard, wandb or package.module:Class; again for more"
+    log_help = "also show rows as they are written: csv, tensorboard, wandb or package.module:Class; repeatable"
     train.add_argument("--log", action="append", metavar="TRACKER", help=f"{log_help} (default: MARL_GRE_LOG)")
     train.set_defaults(command=_train)
 
@@ -162,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
     play.add_argument("run", type=Path, help="folder of a finished run")
     play.add_argument("--gif", type=Path, help="write this file instead of opening a window")
     play.add_argument("--episodes", type=_positive, default=1, help="number of episodes (default: %(default)s)")
-    play.add_argument("--seed", type=_natural, default=0, help="seed of the first episode (default: %(default)s)")
+    play.add_argument("--seed", type=_seed, default=0, help="seed of the first episode (default: %(default)s)")
     play.set_defaults(command=_play)
 
     credits = command("credits", "show how a trained mixer assigns credit within an episode")
@@ -171,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
     credits.add_argument(
         "--episodes", type=_positive, default=20, help="number of episodes, of which the first is drawn"
     )
-    credits.add_argument("--seed", type=_natural, default=0, help="seed of the first episode (default: %(default)s)")
+    credits.add_argument("--seed", type=_seed, default=0, help="seed of the first episode (default: %(default)s)")
     credits.add_argument(
         "--shapley",
         type=_natural,
@@ -198,14 +197,24 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"found {text}; 0 or more is allowed")
-    return value
+    return _whole(text, 0)
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"found {text}; 1 or more is allowed")
+    return _whole(text, 1)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, 0, 2**32 - 1)
+
+
+def _whole(text: str, low: int, high: int | None = None) -> int:
+    """Return a whole number after checking that it lies in low..high."""
+    allowed = f"a whole number of {low} or more" if high is None else f"a whole number from {low} to {high}"
+    try:
+        value = int(text)
+    except ValueError:
+        value = low - 1
+    if value < low or (high is not None and value > high):
+        raise argparse.ArgumentTypeError(f"found {text!r}; {allowed} is allowed")
     return value

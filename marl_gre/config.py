@@ -4,6 +4,7 @@ import functools
 import hashlib
 import inspect
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,12 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 import marl_gre_envs
 from marl_gre import losses, regularisers
-from marl_gre.agents import AGENTS
+from marl_gre.agents import AGENTS, GRU_RESULTS_VERSION
 from marl_gre.data import EnvSizes
 from marl_gre.errors import BadInput
 from marl_gre.mixers import MIXERS, Mixer, MixerConfig
 from marl_gre.params_file import explain, first_lines, read_mapping
 from marl_gre.regularisers import GradientEntropy
+from marl_gre.section import MAX_WIDTH, Section
 from marl_gre.third_party import imported
 from marl_gre_envs.checks import one_of
 
@@ -36,12 +38,6 @@ EVALUATION_RESULTS_VERSION = 1
 
 THIRD_PARTY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """package.module:name"""
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, no unknown keys, no silent conversions, only finite numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class EnvConfig(Section):
@@ -66,26 +62,30 @@ class EnvConfig(Section):
             raise ValueError(one_of("environment", env, [*marl_gre_envs.ENVS, "package.module:factory"]))
         return env
 
+    @field_validator("kwargs")
+    @classmethod
+    def _plain(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        _require_plain(kwargs)
+        return kwargs
+
 
 class PartConfig(Section):
     """A part of an algorithm: its name, and keyword arguments if it has any."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field({})
 
     def resolved(self) -> str | dict[str, Any]:
         """Return the part as params.yaml writes it."""
         return {"name": self.name, **self.options} if self.options else self.name
 
 
-class CentralConfig(BaseModel):
+class CentralConfig(Section):
     """Central networks that provide the targets (`Networks.central`): a mixer with its keys, over its own agents."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     mixer: str
     mixer_config: MixerConfig
-    loss_weight: float = Field(1.0, ge=0, allow_inf_nan=False, description="weight of the central networks' TD loss")
+    loss_weight: float = Field(1.0, ge=0, description="weight of the central networks' TD loss")
 
     @property
     def mixer_class(self) -> type[Mixer]:
@@ -141,10 +141,19 @@ class AlgorithmConfig(BaseModel):
         return {"mixer": self.mixer, **named, **self.mixer_config.model_dump()}
 
     def results_versions(self) -> dict[str, int]:
-        """Return the results version of the mixer and of every other named part."""
+        """Return the results version of the mixer and of every other named part.
+
+        Parts that an algorithm has without naming them are left out at their first version: runs from before they were
+        counted keep their identity.
+        """
         versions = {"mixer": self.mixer_class.results_version}
         if self.agent is not None:
             versions["agent"] = find_agent(self.agent.name).results_version
+        elif GRU_RESULTS_VERSION > 1:
+            versions["agent"] = GRU_RESULTS_VERSION
+        built_in = GradientEntropy.model_fields.keys() <= type(self.mixer_config).model_fields.keys()
+        if built_in and GradientEntropy.results_version > 1:
+            versions["gradient_entropy"] = GradientEntropy.results_version
         if self.loss_weights is not None:
             versions["loss_weights"] = getattr(find_loss_weights(self.loss_weights.name), "results_version", 1)
         if self.gradient_entropy is not None:
@@ -160,7 +169,7 @@ class TrainConfig(Section):
     since_later: ClassVar[tuple[str, ...]] = ("optimizer", "td_lambda")
     """Options that older runs lack; at their defaults they are left out of every record."""
 
-    hidden_dim: int = Field(64, ge=1, description="hidden width of the agents' network")
+    hidden_dim: int = Field(64, ge=1, le=MAX_WIDTH, description="hidden width of the agents' network")
     optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="Adam has torch's default constants")
     lr: float = Field(5e-4, gt=0, le=1, description="step size")
     rmsprop_alpha: float = Field(0.99, ge=0, lt=1, description="decay of RMSprop's average of squared gradients")
@@ -276,6 +285,8 @@ class Params(Section):
                         "dot as a path): rename it"
                     )
             for name in getattr(self.run, kind):
+                if not declared:
+                    raise ValueError(f"run.{kind}: found {name!r}, but `{kind}` is empty; add an entry of that name")
                 if name not in declared:
                     raise ValueError(f"run.{kind}: {one_of('name', name, declared)}")
         return self
@@ -284,7 +295,7 @@ class Params(Section):
         """Return the resolved config of one run.
 
         Raises:
-            BadInput: env or algorithm is not declared, or the seed is negative.
+            BadInput: env or algorithm is not declared, or the seed is not in 0 to 2**32 - 1.
         """
         if env not in self.envs:
             raise BadInput(f"env: {one_of('name', env, self.envs)}")
@@ -380,6 +391,8 @@ def find_mixer(name: str) -> type[Mixer]:
     found = _find("mixer", name, MIXERS, "package.module:Class")
     if not (isinstance(found, type) and issubclass(found, Mixer)):
         raise ValueError(f"found {name!r}, which is not a subclass of marl_gre.mixers.Mixer")
+    if not (isinstance(found.Config, type) and issubclass(found.Config, MixerConfig)):
+        raise ValueError(f"found {name!r}, whose Config is not a subclass of marl_gre.mixers.MixerConfig")
     return found
 
 
@@ -476,6 +489,11 @@ def _central(key: str, entry: Any) -> CentralConfig | None:
         mixer = find_mixer(entry["mixer"])
     except ValueError as error:
         raise ValueError(f"{key}.mixer: {error}") from error
+    if mixer.mix_and_regularise is not Mixer.mix_and_regularise:
+        raise ValueError(
+            f"{key}.mixer: found {entry['mixer']!r}, which has a regulariser (mix_and_regularise); central networks "
+            "train on their TD loss alone: use a mixer without one"
+        )
     model: type[BaseModel] = mixer.Config
     try:
         config = mixer.Config.model_validate(own)
@@ -492,16 +510,41 @@ def _part(key: str, entry: Any, find: Callable[[str], Callable[..., Any]], n_inp
     if not isinstance(entry, str) and not (isinstance(entry, dict) and isinstance(entry.get("name"), str)):
         raise ValueError(f"{key}: found {entry!r}; a name is needed, or a mapping with the key name and its options")
     options = {} if isinstance(entry, str) else {option: value for option, value in entry.items() if option != "name"}
-    part = PartConfig(name=entry if isinstance(entry, str) else entry["name"], options=options)
     try:
+        _require_plain(options)
+        part = PartConfig(name=entry if isinstance(entry, str) else entry["name"], options=options)
         found = find(part.name)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from error
     try:
         inspect.signature(found).bind(*[None] * n_inputs, **options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # ValueError: compiled functions may have no signature
         raise ValueError(f"{key}: {part.name} does not take these options ({error})") from error
     return part
+
+
+def _require_plain(value: Any, place: str = "") -> None:
+    """Check that nested values are what a run's record holds unchanged: JSON.
+
+    Raises:
+        ValueError: a number is not finite, a key is no text, or a value is of another type, as YAML's dates are.
+    """
+    allowed = "text in quotes, true, false, null and finite numbers are allowed"
+    match value:
+        case dict():
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise ValueError(f"{place}found the key {key!r}; keys are text: quote it")
+                _require_plain(item, f"{place}{key}: ")
+        case list() | tuple():
+            for index, item in enumerate(value):
+                _require_plain(item, f"{place}{index}: ")
+        case float() if not math.isfinite(value):
+            raise ValueError(f"{place}found {value!r}; {allowed}")
+        case None | str() | bool() | int() | float():
+            pass
+        case _:
+            raise ValueError(f"{place}found {value!r}, a {type(value).__name__}; {allowed}")
 
 
 def _is_key(name: Any) -> bool:

@@ -12,6 +12,7 @@
 | 129, 130, 143 | `Stopped` | stopped by SIGHUP, SIGINT or SIGTERM |
 """
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -71,6 +72,7 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     """Run a command's main function; on an error print one line to stderr and exit with the error's code."""
     try:
         main()
+        sys.stdout.flush()  # here, where a full disk can be reported
     except MarlGreError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -80,4 +82,17 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     except BrokenPipeError:  # the reader of our output went away (`marl-gre ... | head`)
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        print(f"error: {error}; free space, fix permissions or name another path.", file=sys.stderr)
+        _give_up_output()
+        sys.exit(StorageFailed.exit_code)
     sys.exit(0)
+
+
+def _give_up_output() -> None:
+    """Close the standard output if it cannot be written, or the interpreter's end would try again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            sys.stdout.close()

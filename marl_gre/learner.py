@@ -15,7 +15,7 @@ from marl_gre import losses, regularisers
 from marl_gre.config import TrainConfig
 from marl_gre.data import Batch
 from marl_gre.errors import NonFinite
-from marl_gre.networks import Networks, require_shape
+from marl_gre.networks import Networks, require_shape, weighted
 
 ADAM_BETAS, ADAM_EPS = (0.9, 0.999), 1e-8
 """Adam's constants: torch's defaults, which PyMARL2 uses too."""
@@ -104,7 +104,7 @@ class Learner:
 
             online = values.map(lambda rows: rows[0, batch.now].detach())
             steps = losses.Steps(q_tot.detach(), target, online, greedy_target)
-            weights = self.loss_weights(steps)
+            weights = weighted(self.loss_weights, steps)
             require_shape("loss weights", weights, q_tot.shape)
 
         td_error = q_tot - target
@@ -192,8 +192,8 @@ class Learner:
         """Copy the online weights to the target networks every `target_update_episodes` episodes.
 
         Args:
-            episode: number of the newest episode, counted from 0 (PyMARL counts this way, so the first copy comes
-                after the update that follows episode 200).
+            episode: number of the round's first episode, counted from 0 (PyMARL counts this way, so the first copy
+                comes after the update that follows episode 200).
         """
         if episode - self.last_target_update >= self.config.target_update_episodes:
             self.target_agent.load_state_dict(self.judge.agent.state_dict())

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from marl_gre.data import mask_unavailable
 from marl_gre.mixers.base import AgentValues
+from marl_gre_envs.checks import number
 
 
 def taken(agent_qs: Tensor, actions: Tensor, action_mask: Tensor) -> AgentValues:
@@ -107,7 +108,12 @@ def uniform(steps: Steps) -> Tensor:
 
 
 def optimistic(steps: Steps, alpha: float = 0.1) -> Tensor:
-    """Return OW-QMIX's weights [Q]: 1 where q_tot is below its target, else alpha (https://arxiv.org/abs/2006.10800)."""
+    """Return OW-QMIX's weights [Q]: 1 where q_tot is below its target, else alpha (https://arxiv.org/abs/2006.10800).
+
+    Raises:
+        ValueError: alpha is not a number from 0 to 1.
+    """
+    number("alpha", alpha, 0, 1)
     return torch.where(steps.q_tot < steps.target, torch.ones_like(steps.q_tot), alpha)
 
 
@@ -116,7 +122,11 @@ def central(steps: Steps, alpha: float = 0.1) -> Tensor:
 
     The weight is 1 where all actions are greedy or the target exceeds the target networks' value of the greedy actions,
     and alpha elsewhere. An action whose value ties with the greedy one's counts as greedy.
+
+    Raises:
+        ValueError: alpha is not a number from 0 to 1.
     """
+    number("alpha", alpha, 0, 1)
     greedy = (steps.values.chosen == steps.values.greedy).all(-1)
     return torch.where(greedy | (steps.target > steps.greedy_target()), torch.ones_like(steps.q_tot), alpha)
 

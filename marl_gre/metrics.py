@@ -6,7 +6,7 @@ named under `metrics` in params.yaml as package.module:name; it becomes a column
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,10 +218,10 @@ class Means:
         """Return the sums as plain numbers."""
         return {"totals": {name: float(total) for name, total in self.totals.items()}, "counts": dict(self.counts)}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore sums that `state_dict` returned."""
-        self.totals = {name: float(total) for name, total in state["totals"].items()}
-        self.counts = {name: int(count) for name, count in state["counts"].items()}
+    def load_state_dict(self, state: Mapping[str, Any], known: Collection[str]) -> None:
+        """Restore sums that `state_dict` returned, but for metrics that are no longer known."""
+        self.totals = {name: float(total) for name, total in state["totals"].items() if name in known}
+        self.counts = {name: int(count) for name, count in state["counts"].items() if name in known}
 
 
 def find(names: Sequence[str]) -> dict[str, UpdateMetric]:

@@ -16,7 +16,11 @@ from marl_gre.mixers import AgentValues, Mixer
 from marl_gre.regularisers import Regularise, own
 from marl_gre.seeding import Purpose, rng
 from marl_gre.storage.run_dir import FinishedRun
+from marl_gre.third_party import in_words
 from marl_gre_envs.vector import VectorEnv
+
+KIT = "; run `pytest --pyargs marl_gre.conformance`"
+"""What to do about an agent or a mixer that raises."""
 
 
 class Networks(nn.Module):
@@ -63,12 +67,12 @@ def build(config: RunConfig, env: VectorEnv, training: bool = True) -> Networks:
         training: whether to include the central networks, which acting does not need.
 
     Raises:
-        BadInput: the agent or the mixer cannot work with this environment.
+        BadInput: the agent, the mixer or the loss weights cannot work with this environment.
     """
     sizes, algorithm = EnvSizes.of(env), config.algorithm
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng(config.seed, Purpose.INIT, 0).integers(2**63)))
+            torch.default_generator.manual_seed(int(rng(config.seed, Purpose.INIT, 0).integers(2**63)))
             agent = algorithm.make_agent(sizes, config.train.hidden_dim)
             mixer = algorithm.mixer_class(sizes, algorithm.mixer_config)
             central = None
@@ -81,8 +85,11 @@ def build(config: RunConfig, env: VectorEnv, training: bool = True) -> Networks:
             try_mixer(mixer, sizes, algorithm.regularise)
             if algorithm.agent is not None:  # ours is tested, and its kernels take a while to load
                 try_agent(agent, sizes)
-    except (ValueError, BadInput) as error:
-        raise BadInput(f"algorithms.{config.algorithm_key} on envs.{config.env_key}: {error}") from error
+            if training:
+                try_loss_weights(algorithm.make_loss_weights(), sizes)
+    except Exception as error:  # a third party's constructor can raise anything, and so does the lack of memory
+        reason = in_words(error, ValueError, BadInput)
+        raise BadInput(f"algorithms.{config.algorithm_key} on envs.{config.env_key}: {reason}") from error
     return Networks(agent, mixer, central)
 
 
@@ -99,17 +106,24 @@ def restore(run: FinishedRun, env: VectorEnv) -> Networks:
 
 @torch.no_grad()
 def try_agent(agent: Agent, sizes: EnvSizes) -> None:
-    """Unroll an agent for one step, act for one step, and check the shapes of the results.
+    """Unroll an agent for one step, act for one step where each agent has one action, and check the results.
 
     Raises:
-        BadInput: they are not [1,N,A], or the agent raised.
+        BadInput: values are not [1,N,A], actions not integers [1,N] or not available, or the agent raised.
     """
     shape = torch.Size((1, sizes.n_agents, sizes.n_actions))
     obs = torch.zeros(1, sizes.n_agents, sizes.obs_dim)
-    with _reported(agent):
+    mask = np.zeros(shape, np.int8)
+    mask[..., -1] = 1
+    with reported(type(agent).__name__, KIT):
         agent_qs = agent(obs, torch.zeros(0, sizes.n_agents, dtype=torch.int64), (1,))
         require_shape("agent_qs", agent_qs, shape)
-        agent.actor(1).act(obs.numpy(), np.ones(shape, np.int8), 0.0, None)
+        actions = np.asarray(agent.actor(1).act(obs.numpy(), mask, 0.0, None))
+        if actions.shape != shape[:2] or not np.issubdtype(actions.dtype, np.integer):
+            found = f"{actions.dtype} of shape {list(actions.shape)}"
+            raise BadInput(f"found actions {found}; integers of shape {list(shape[:2])} are needed.")
+        if (actions != sizes.n_actions - 1).any():
+            raise BadInput("acting chose an action that is not available.")
 
 
 @torch.no_grad()
@@ -122,25 +136,47 @@ def try_mixer(mixer: Mixer, sizes: EnvSizes, regularise: Regularise = own) -> No
     steps = torch.Size((2, 3))
     zeros = torch.zeros(*steps, sizes.n_agents)
     values, state = AgentValues(zeros, zeros, zeros.long()), torch.zeros(*steps, sizes.state_dim)
-    with _reported(mixer):
+    with reported(type(mixer).__name__, KIT):
         q_tot, regulariser = regularise(mixer, values, state)
         require_shape("q_tot", q_tot, steps)
         require_shape("regulariser", regulariser, steps)
         require_shape("q_tot", mixer(values, state), steps)
 
 
+@torch.no_grad()
+def try_loss_weights(loss_weights: losses.LossWeights, sizes: EnvSizes) -> None:
+    """Weight three steps and check the shape of the result.
+
+    Raises:
+        BadInput: it is not [Q], or the function raised.
+    """
+    zeros, values = torch.zeros(3), torch.zeros(3, sizes.n_agents)
+    steps = losses.Steps(zeros, zeros, AgentValues(values, values, values.long()), lambda: zeros)
+    require_shape("loss weights", weighted(loss_weights, steps), zeros.shape)
+
+
+def weighted(loss_weights: losses.LossWeights, steps: losses.Steps) -> Tensor:
+    """Return the weights of steps [Q], which are not checked.
+
+    Raises:
+        BadInput: the function raised.
+    """
+    with reported("loss_weights"):
+        try:
+            return loss_weights(steps)
+        except ValueError as error:  # about an option
+            raise BadInput(str(error)) from error
+
+
 @contextlib.contextmanager
-def _reported(network: nn.Module) -> Iterator[None]:
-    """Report in one line whatever a third party's network raises."""
-    name = type(network).__name__
+def reported(name: str, advice: str = "") -> Iterator[None]:
+    """Report in one line whatever a third party's code raises, under the name of its part."""
     try:
         yield
     except BadInput as error:
         raise BadInput(f"{name}: {error}") from error
     except Exception as error:
-        raise BadInput(
-            f"{name} raised {type(error).__name__}: {error}; run `pytest --pyargs marl_gre.conformance`."
-        ) from error
+        raise BadInput(f"{name} raised {type(error).__name__}: {error}{advice}.") from error
 
 
 def require_shape(name: str, value: object, shape: torch.Size) -> None:

@@ -76,6 +76,8 @@ def explain(error: ValidationError, model: type[BaseModel], extra_allowed: Seque
             return f"{path}: missing; add this key."
         case "value_error":
             return f"{prefix}{str(problem['ctx']['error']).removesuffix('.')}."
+        case "model_type" | "dict_type":
+            return f"{prefix}found {found}; a mapping is needed."
         case _:
             return f"{prefix}found {found}; {_lower_first(problem['msg'])}."
 

@@ -1,6 +1,7 @@
 """Play episodes: a policy and a VectorEnv in, episodes out."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from marl_gre.config import EnvConfig
 from marl_gre.data import Episode
 from marl_gre.errors import BadInput, EnvironmentFailed, MarlGreError, NonFinite
 from marl_gre.policy import Policy
+from marl_gre.third_party import in_words
 from marl_gre_envs.vector import VectorEnv
 
 
@@ -20,8 +22,24 @@ def make_env(key: str, config: EnvConfig, num_envs: int) -> VectorEnv:
     """
     try:
         return marl_gre_envs.make_vec(config.env, num_envs, autoreset=False, **config.kwargs)
-    except (ValueError, TypeError, ImportError, AttributeError) as error:
-        raise BadInput(f"envs.{key}: {error}") from error
+    except Exception as error:  # a third party's environment can raise anything
+        reason = in_words(error, ValueError, TypeError, ImportError, AttributeError)
+        raise BadInput(f"envs.{key}: {reason}") from error
+
+
+@contextlib.contextmanager
+def opened(key: str, config: EnvConfig, num_envs: int) -> Iterator[VectorEnv]:
+    """Yield what `make_env` returns and close it; what closing raises changes no result.
+
+    Raises:
+        BadInput: as `make_env`.
+    """
+    env = make_env(key, config, num_envs)
+    try:
+        yield env
+    finally:
+        with contextlib.suppress(Exception):
+            env.close()
 
 
 def play(
@@ -56,7 +74,7 @@ def play(
         world = {name: np.empty((num_envs, limit + 1, *env.world[name].shape[1:]), env.world[name].dtype)
                  for name in env.observed if record}  # fmt: skip
     except Exception as error:
-        raise _blamed_on_env(error, seeds) from error
+        raise blamed_on_env(error, seeds) from error
     policy.begin(num_envs)
     for step in range(limit):
         for name, recorded in world.items():
@@ -68,7 +86,7 @@ def play(
         try:
             env.step(actions[:, step])
         except Exception as error:
-            raise _blamed_on_env(error, seeds) from error
+            raise blamed_on_env(error, seeds) from error
         reward[:, step] = env.reward
         if won is not None:
             won |= playing & (env.info["battle_won"] > 0)
@@ -105,8 +123,10 @@ def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int], record: 
     return episodes
 
 
-def _blamed_on_env(error: Exception, seeds: Sequence[int]) -> MarlGreError:
+def blamed_on_env(error: Exception, seeds: Sequence[int]) -> MarlGreError:
     """Return what an environment raised, which can be anything, as its failure."""
+    if isinstance(error, MarlGreError):
+        return error
     if isinstance(error, FloatingPointError):  # what adapters of third-party environments raise
         return NonFinite(f"the environment failed in an episode with seed {_some(seeds)}: {error}")
     return EnvironmentFailed(

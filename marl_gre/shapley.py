@@ -28,6 +28,12 @@ class Shapley:
     everybody: float
 
 
+def require_orders(permutations: int) -> None:
+    """Raise ValueError for a number of orders that is odd or below 4."""
+    if permutations < 4 or permutations % 2:
+        raise ValueError(f"permutations: found {permutations}; an even number of 4 or more is allowed.")
+
+
 def shapley(worth: Worth, players: int, permutations: int, generator: np.random.Generator) -> Shapley:
     """Return the players' Shapley values: what each adds to those before it, on average over all orders.
 
@@ -45,8 +51,7 @@ def shapley(worth: Worth, players: int, permutations: int, generator: np.random.
     Raises:
         ValueError: a number of orders that is odd or below 4, of which no error can be computed.
     """
-    if permutations < 4 or permutations % 2:
-        raise ValueError(f"permutations: found {permutations}; an even number of 4 or more is allowed.")
+    require_orders(permutations)
     if 2**players <= permutations * (players - 1) + 2:
         return _exact(worth, players)
     forward = np.argsort(generator.random((permutations // 2, players)), axis=1)

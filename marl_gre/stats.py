@@ -73,7 +73,7 @@ def bootstrap_interval(
         seed: seed of the resampling.
 
     Returns:
-            The interval's lower and upper ends; both equal the statistic if there is one run.
+        The interval's lower and upper ends; both equal the statistic if there is one run.
 
     Raises:
         ValueError: no scores, or scores that are not finite.
@@ -150,7 +150,7 @@ def probability_of_improvement_interval(
     """
     x, y = _finite(x), _finite(y)
     if paired and len(x) != len(y):
-        raise ValueError(f"paired scores must be as many: found {len(x)} and {len(y)}.")
+        raise ValueError(f"paired scores must be equal in number: found {len(x)} and {len(y)}.")
     if paired:
         chosen_x = chosen_y = _resamples(len(x), len(x), resamples, seed)
     else:

@@ -1,7 +1,19 @@
 """Third parties' code by name, as params files and options give it."""
 
 import importlib
+import importlib.util
 from typing import Any
+
+
+def installed(library: str) -> bool:
+    """Return whether a library can be imported; a folder of that name, which may be anything, is none."""
+    found = importlib.util.find_spec(library)
+    return found is not None and found.origin is not None
+
+
+def in_words(error: Exception, *expected: type[Exception]) -> str:
+    """Return an exception's message, after its type if that is none of the expected ones."""
+    return str(error) if isinstance(error, expected) else f"{type(error).__name__}: {error}"
 
 
 def imported(name: str, form: str) -> Any:

@@ -5,7 +5,6 @@ is part of a run's identity. Each works in a thread of its own: one that raises 
 that hangs is left behind, so that a run neither fails nor waits.
 """
 
-import importlib.util
 import math
 import os
 import queue
@@ -20,7 +19,7 @@ from marl_gre.config import RunConfig
 from marl_gre.errors import BadInput
 from marl_gre.metrics import COUNTERS, METRICS, Row
 from marl_gre.storage.files import csv_text
-from marl_gre.third_party import imported
+from marl_gre.third_party import imported, installed
 
 VARIABLE = "MARL_GRE_LOG"
 """Environment variable with the default of `--log`: names, separated by commas."""
@@ -151,12 +150,22 @@ TRACKERS: Mapping[str, TrackerClass] = {"csv": LiveCSV, "tensorboard": TensorBoa
 
 
 def from_variable() -> list[str]:
-    """Return the names in the environment variable."""
-    return [name for part in os.environ.get(VARIABLE, "").split(",") if (name := part.strip())]
+    """Return the names in the environment variable.
+
+    Raises:
+        BadInput: as `find`, naming the variable.
+    """
+    names = [name for part in os.environ.get(VARIABLE, "").split(",") if (name := part.strip())]
+    find(names, VARIABLE)
+    return names
 
 
-def find(names: Sequence[str]) -> dict[str, TrackerClass]:
+def find(names: Sequence[str], source: str = "--log") -> dict[str, TrackerClass]:
     """Return tracker classes by name: one of TRACKERS, or package.module:Class.
+
+    Args:
+        names: the names.
+        source: where they come from, for messages.
 
     Raises:
         BadInput: there is no such tracker, or its library is not installed.
@@ -165,17 +174,17 @@ def find(names: Sequence[str]) -> dict[str, TrackerClass]:
     for name in names:
         if ":" not in name:
             if name not in TRACKERS:
-                raise BadInput(f"--log: found {name!r}; {', '.join(TRACKERS)} or package.module:Class is allowed.")
-            if name != "csv" and importlib.util.find_spec(name) is None:
-                raise BadInput(f'--log {name}: the library is missing: pip install "marl-gre[{name}]".')
+                raise BadInput(f"{source}: found {name!r}; {', '.join(TRACKERS)} or package.module:Class is allowed.")
+            if name != "csv" and not installed(name):
+                raise BadInput(f'{source} {name}: the library is missing: pip install "marl-gre[{name}]".')
             found[name] = TRACKERS[name]
             continue
         try:
             found[name] = imported(name, "package.module:Class")
         except ValueError as error:
-            raise BadInput(f"--log: {error}.") from error
+            raise BadInput(f"{source}: {error}.") from error
         if not callable(found[name]):
-            raise BadInput(f"--log: found {name!r}, which is not a class; use package.module:Class.")
+            raise BadInput(f"{source}: found {name!r}, which is not a class; use package.module:Class.")
     return found
 
 

@@ -187,7 +187,8 @@ class Trainer:
         self.tests = [dict(row) for row in numbers["tests"]]
         self.entropies = [dict(row) for row in numbers["entropies"]]
         self.training = [dict(row) for row in numbers["training"]]
-        self.means.load_state_dict(numbers["means"])
+        known = {*metrics.columns(TRAINING), *self.more_metrics}
+        self.means.load_state_dict(numbers["means"], known)
 
     def rows(self) -> dict[str, list[Row]]:
         """Return the rows so far of each CSV file."""

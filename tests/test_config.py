@@ -126,8 +126,8 @@ def test_a_batch_larger_than_the_replay(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ("hypernet_dim: as_qmi", "found 'as_qmi'; a whole number of 1 or more or as_qmix is allowed"),
-        ("hypernet_dim: 0", "found 0; a whole number of 1 or more or as_qmix"),
+        ("hypernet_dim: as_qmi", "found 'as_qmi'; a whole number from 1 to 65536 or as_qmix is allowed"),
+        ("hypernet_dim: 0", "found 0; a whole number from 1 to 65536 or as_qmix"),
         ("hypernet_dim: true", "found True; a whole number"),
         ("hypernet_dim: as_qmix, hypernet_layers: 1", "found as_qmix, which needs hypernet_layers: 2"),
     ],

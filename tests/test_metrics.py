@@ -88,7 +88,7 @@ def test_means_by_hand():
     state = means.state_dict()
     assert means.take() == {"a": 2.5, "b": 2.5, "c": pytest.approx(math.nan, nan_ok=True)}
     assert means.take() == {}
-    means.load_state_dict(state)
+    means.load_state_dict(state, state["totals"])
     means.add({"b": torch.tensor(7.0)})
     assert means.take()["b"] == 4.0  # (2 + 3 + 7) / 3
 

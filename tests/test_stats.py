@@ -106,7 +106,7 @@ def test_probability_of_improvement_interval():
     paired_low, paired_high = stats.probability_of_improvement_interval([1, 2, 3], [1.5, 2.5, 3.5], paired=True)
     assert paired_low == 0
     assert paired_high < high  # the pairing removes the luck of drawing good x with bad y
-    with pytest.raises(ValueError, match="as many"):
+    with pytest.raises(ValueError, match="equal in number"):
         stats.probability_of_improvement_interval([1, 2], [1], paired=True)
 
 

@@ -32,7 +32,7 @@ class Actor(Protocol):
         """Choose the actions of one step and store them as the next step's previous actions.
 
         Args:
-            obs: float32 [E,N,O].
+            obs: float32 [E,N,O]; overwritten by the next step, so that an actor that keeps it copies it.
             action_mask: 1 = available [E,N,A].
             epsilon: probability of a random available action, per agent.
             noise: uniform numbers in [0, 1) [2,E,N]: whether to explore, and which action; None acts greedily.
@@ -132,7 +132,8 @@ class TorchActor:
         playing: np.ndarray | None = None,
     ) -> np.ndarray:
         """See `Actor.act`."""
-        agent_qs, self.memory = self.agent.step(torch.from_numpy(obs).to(self.previous), self.previous, self.memory)
+        seen = torch.tensor(obs).to(self.previous)  # a copy: the environment writes its next observation to `obs`
+        agent_qs, self.memory = self.agent.step(seen, self.previous, self.memory)
         mask = torch.from_numpy(action_mask).to(self.previous.device)
         actions = mask_unavailable(agent_qs, mask).argmax(-1).cpu().numpy()  # [E, N]
         if noise is not None:

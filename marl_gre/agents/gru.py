@@ -4,6 +4,7 @@ One set of weights for all agents; the input of agent i is [observation, one-hot
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from marl_gre.agents import gru_acting
+from marl_gre.agents import GRU_RESULTS_VERSION, gru_acting
 from marl_gre.agents.base import Actor, Agent, Memory
 from marl_gre.agents.gru_unroll import unroll
 from marl_gre.data import EnvSizes
@@ -29,6 +30,7 @@ class RecurrentAgent(Agent):
         hidden_dim: width of fc1 and of the GRU.
     """
 
+    results_version: ClassVar[int] = GRU_RESULTS_VERSION
     agent_ids: Tensor
 
     def __init__(self, sizes: EnvSizes, hidden_dim: int):

@@ -279,7 +279,11 @@ def _acted(agent: Agent, obs: np.ndarray, mask: np.ndarray, epsilon: float, nois
     """Return the actions of all steps [T,E,N]."""
     try:
         actor = agent.actor(obs.shape[1])
-        return np.stack([actor.act(*step[:2], epsilon, step[2]) for step in zip(obs, mask, noise, strict=True)])
+        seen, chosen = np.empty_like(obs[0]), []
+        for step_obs, step_mask, step_noise in zip(obs, mask, noise, strict=True):
+            seen[:] = step_obs  # one array for all steps, as environments have
+            chosen.append(actor.act(seen, step_mask, epsilon, step_noise))
+        return np.stack(chosen)
     except Exception as error:
         raise ConformanceError(f"acting raised {one_line(error)} in {obs.shape[1]} environments.") from error
 

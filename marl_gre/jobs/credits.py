@@ -14,11 +14,12 @@ from marl_gre.data import Batch, Episode, collate
 from marl_gre.errors import BadInput, StorageFailed
 from marl_gre.jobs.credits_drawing import animation, picture
 from marl_gre.jobs.credits_shapley import comparison_lines, comparison_rows, contributions, game_rows
-from marl_gre.jobs.play import drawing, render, save_gif
+from marl_gre.jobs.play import begin, drawing, render, save_gif, take
 from marl_gre.metrics import Row
 from marl_gre.networks import Networks, restore
 from marl_gre.policy import Policy
-from marl_gre.rollout import make_env, play_greedily
+from marl_gre.rollout import opened, play_greedily
+from marl_gre.shapley import require_orders
 from marl_gre.storage.files import csv_text
 from marl_gre.storage.run_dir import FinishedRun, load_run
 
@@ -70,8 +71,14 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
 
     Raises:
         BadInput: the folder holds no intact run, or Shapley values are asked for where there are none.
+        EnvironmentFailed: the environment raised.
         StorageFailed: the files cannot be written.
     """
+    if permutations:
+        try:
+            require_orders(permutations)
+        except ValueError as error:
+            raise BadInput(f"--shapley: {error}") from error
     finished = load_run(run)
     found = measure(finished, [seed + i for i in range(episodes)])
     config = finished.config
@@ -94,7 +101,9 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
     for name in ("credits.csv", "phases.csv", "credits.png", *(("shapley.csv", "shapley_phases.csv") if games else ())):
         print(out / name)
     save_gif(out / "credits.gif", images)
-    for row in phase_rows(found):
+    if first.entropy is None:
+        print("the entropy of a single agent's credit is undefined")
+    for row in phase_rows(found) if first.entropy is not None else ():
         print(f"phase {row['phase']}: entropy {row['entropy_mean']:.4f}, 5 to 95 %: "
               f"{row['entropy_q05']:.4f} to {row['entropy_q95']:.4f}")  # fmt: skip
     for line in comparison_lines(games):
@@ -103,13 +112,13 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
 
 def measure(run: FinishedRun, seeds: list[int]) -> list[EpisodeCredits]:
     """Return one greedy episode per seed with the credits of the run's final mixer."""
-    env = make_env(run.config.env_key, run.config.env, min(len(seeds), run.config.env.test_copies))
-    networks = restore(run, env)
     timeout_is_terminal = run.config.train.timeout_is_terminal
-    return [
-        _measured(networks, collate([episode], env, timeout_is_terminal), episode)
-        for episode in play_greedily(env, Policy(networks.agent), seeds)
-    ]
+    with opened(run.config.env_key, run.config.env, min(len(seeds), run.config.env.test_copies)) as env:
+        networks = restore(run, env)
+        return [
+            _measured(networks, collate([episode], env, timeout_is_terminal), episode)
+            for episode in play_greedily(env, Policy(networks.agent), seeds)
+        ]
 
 
 def step_rows(found: list[EpisodeCredits]) -> list[Row]:
@@ -161,13 +170,13 @@ def _measured(networks: Networks, batch: Batch, episode: Episode) -> EpisodeCred
 
 def _frames(key: str, config: EnvConfig, episode: Episode) -> list[np.ndarray] | None:
     """Return the episode's pictures, one before each step, None where the environment draws none."""
+    frames = []
     try:
-        env = make_env(key, drawing(config), 1)
-        env.reset(seed=[episode.seed])
-        frames = []
-        for actions in episode.actions:
-            frames.append(render(env, key))
-            env.step(actions[None])
+        with opened(key, drawing(config), 1) as env:
+            begin(env, episode.seed)
+            for actions in episode.actions:
+                frames.append(render(env, key))
+                take(env, actions[None], episode.seed)
     except BadInput:
         return None
     return frames

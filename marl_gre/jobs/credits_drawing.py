@@ -84,7 +84,7 @@ def _entropy(draw: ImageDraw.ImageDraw, top: float, entropy: np.ndarray) -> None
     """Draw the entropy over the steps; the axis ends at 1 and begins at a round number below all values."""
     least = min(0.9, np.floor(float(entropy.min()) * 10) / 10)
     width, height = PLOT
-    _words(draw, (LEFT, top - 16), "Credit entropy (1 = even)", 13, SOFT)
+    _words(draw, (LEFT, top - 16), "Gradient entropy (1 = even)", 13, SOFT)
     for tick in np.linspace(least, 1, 3):
         y = top + (1 - tick) / (1 - least) * height
         draw.line((LEFT, y, LEFT + width, y), fill=LINE)

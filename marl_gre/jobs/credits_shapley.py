@@ -19,7 +19,7 @@ from marl_gre.errors import BadInput
 from marl_gre.metrics import Row
 from marl_gre.networks import restore
 from marl_gre.policy import Policy
-from marl_gre.rollout import make_env, play
+from marl_gre.rollout import opened, play
 from marl_gre.seeding import Purpose, rng
 from marl_gre.shapley import Coalitions, Shapley, shapley
 from marl_gre.shares import EVEN, shares, unevenness
@@ -98,18 +98,27 @@ def contributions(run: FinishedRun, found: Sequence["EpisodeCredits"], permutati
     Raises:
         BadInput: one agent, an environment without a no-op, or a number of orders that cannot be used.
     """
-    key, config = run.config.env_key, run.config
+    key, config = run.config.env_key, run.config.env
     n_agents = found[0].credits.shape[-1]
-    env = make_env(key, config.env, min(COPIES, 2**n_agents))
     if n_agents < 2:
         raise BadInput(f"envs.{key}: found 1 agent; Shapley values take 2 or more.")
+    with opened(key, config, min(COPIES, 2**n_agents)) as env:
+        return _games(run, env, found, permutations)
+
+
+def _games(run: FinishedRun, env: VectorEnv, found: Sequence["EpisodeCredits"], permutations: int) -> list[Game]:
+    from marl_gre.jobs.credits import PHASES  # which imports this file
+
+    config, n_agents = run.config, env.n_agents
     if not env.noops:
-        raise BadInput(f"envs.{key}: this environment names no no-op (`noops`), which absent agents would take.")
+        raise BadInput(
+            f"envs.{config.env_key}: this environment names no no-op (`noops`), which absent agents would take."
+        )
     policy = _Partial(restore(run, env).agent, env)
     games = []
     for index, one in enumerate(found):
         for phase, step in one.starts.items():
-            generator = rng(config.seed, Purpose.SHAPLEY, index * len(one.starts) + phase)
+            generator = rng(config.seed, Purpose.SHAPLEY, index * PHASES + phase)
             worth = _Worth(env, policy, one.episode.seed, step, config.train.gamma)
             try:
                 values = shapley(worth, n_agents, permutations, generator)

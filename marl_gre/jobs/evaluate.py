@@ -13,13 +13,14 @@ from marl_gre.data import Batch, collate
 from marl_gre.metrics import QUANTILES
 from marl_gre.networks import build, restore
 from marl_gre.policy import Policy
-from marl_gre.rollout import make_env, play_greedily, win_rate
+from marl_gre.rollout import opened, play_greedily, win_rate
 from marl_gre.seeding import Purpose, episode_seed, rng
 from marl_gre.shares import by_agent, shares, shift, unevenness
 from marl_gre.stats import iqm
-from marl_gre.storage.files import publish_json
+from marl_gre.storage.files import publish_json, require_file_name
 from marl_gre.storage.run_dir import SCHEMA, WORK, FinishedRun, load_run
 from marl_gre.storage.weights import WEIGHTS
+from marl_gre_envs.vector import VectorEnv
 
 SHARE_DECIMALS = 5
 """Decimals of the three numbers on shares, which makes them equal on CPU types whose float32 sums differ."""
@@ -35,9 +36,11 @@ def evaluate(run: Path, out: Path | None, config: EvaluateConfig, work: Path = W
         work: folder of the weights that were not published.
 
     Raises:
-        BadInput: the folder holds no intact run, or its weights are missing.
+        BadInput: the folder holds no intact run, its weights are missing, or `out` is a folder.
         StorageFailed: the file cannot be written.
     """
+    if out is not None:
+        require_file_name(out)
     result = evaluate_run(load_run(run, work), config)
     if out is not None:
         publish_json(out, result)
@@ -46,7 +49,11 @@ def evaluate(run: Path, out: Path | None, config: EvaluateConfig, work: Path = W
 
 def evaluate_run(run: FinishedRun, config: EvaluateConfig) -> dict[str, Any]:
     """Return the returns, credits and entropies of the run's final policy on `config.episodes` episodes."""
-    env = make_env(run.config.env_key, run.config.env, min(config.episodes, run.config.env.test_copies))
+    with opened(run.config.env_key, run.config.env, min(config.episodes, run.config.env.test_copies)) as env:
+        return _evaluated(run, config, env)
+
+
+def _evaluated(run: FinishedRun, config: EvaluateConfig, env: VectorEnv) -> dict[str, Any]:
     networks = restore(run, env)
     device = next(networks.agent.parameters()).device
     seeds = [episode_seed(run.config.seed, Purpose.EVAL, i) for i in range(config.episodes)]

@@ -1,5 +1,6 @@
 """Watch a trained policy in a window, or save it as a GIF."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,11 @@ from PIL import Image
 
 import marl_gre_envs
 from marl_gre.config import EnvConfig
-from marl_gre.errors import BadInput, StorageFailed
+from marl_gre.errors import BadInput, EnvironmentFailed, StorageFailed
 from marl_gre.networks import restore
 from marl_gre.policy import Policy
-from marl_gre.rollout import make_env
+from marl_gre.rollout import blamed_on_env, opened
+from marl_gre.storage.files import require_file_name
 from marl_gre.storage.run_dir import load_run
 from marl_gre_envs.rendering import Window
 from marl_gre_envs.vector import VectorEnv
@@ -29,36 +31,76 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
         episodes: number of episodes.
 
     Raises:
-        BadInput: the folder holds no intact run, or the environment draws no pictures.
+        BadInput: the folder holds no intact run, the environment draws no pictures, or `gif` is a folder.
+        EnvironmentFailed: the environment raised.
         StorageFailed: the GIF cannot be written.
     """
+    if gif is not None:
+        require_file_name(gif)
     finished = load_run(run)
-    env = make_env(finished.config.env_key, drawing(finished.config.env), 1)
-    policy = Policy(restore(finished, env).agent)
-    window = _window(f"{finished.config.env_key} {finished.config.algorithm_key}") if gif is None else None
+    key = finished.config.env_key
     frames: list[np.ndarray] = []
     durations: list[int] = []
-    for episode in range(episodes):
-        env.reset(seed=[seed + episode])
-        policy.begin(1)
-        episode_return, steps = 0.0, 0
-        while True:
-            frame = render(env, finished.config.env_key)
-            if window is not None:
-                window.show(frame)
-            frames.append(frame)
-            durations.append(1000 // FRAMES_PER_SECOND)
-            if env.terminated[0] or env.truncated[0]:
-                break
-            env.step(policy.act(env.obs, env.action_mask, 0.0, None))
-            episode_return += float(env.reward[0])
-            steps += 1
-        durations[-1] = LAST_FRAME_MS
-        print(f"episode with seed {seed + episode}: {steps} steps, return {episode_return:g}")
-    if window is not None:
-        window.close()
+    with opened(key, drawing(finished.config.env), 1) as env:
+        policy = Policy(restore(finished, env).agent)
+        window = _window(f"{key} {finished.config.algorithm_key}") if gif is None else None
+        for number in range(seed, seed + episodes):
+            episode_return, steps = 0.0, 0
+            for frame in _frames(env, key, policy, number):
+                if window is None:
+                    frames.append(frame)
+                    durations.append(1000 // FRAMES_PER_SECOND)
+                else:
+                    window.show(frame)
+                if steps:
+                    episode_return += float(env.reward[0])
+                steps += 1
+            if durations:
+                durations[-1] = LAST_FRAME_MS
+            print(f"episode with seed {number}: {steps - 1} steps, return {episode_return:g}")
+        if window is not None:
+            window.close()
     if gif is not None:
         save_gif(gif, frames, durations)
+
+
+def _frames(env: VectorEnv, key: str, policy: Policy, seed: int) -> Iterator[np.ndarray]:
+    """Play an episode greedily; yield a picture of its start and of every step.
+
+    Raises:
+        BadInput: the environment draws no pictures.
+        EnvironmentFailed: the environment raised.
+    """
+    begin(env, seed)
+    policy.begin(1)
+    yield render(env, key)
+    while not (env.terminated[0] or env.truncated[0]):
+        take(env, policy.act(env.obs, env.action_mask, 0.0, None), seed)
+        yield render(env, key)
+
+
+def begin(env: VectorEnv, seed: int) -> None:
+    """Begin the episode of a seed in a single environment.
+
+    Raises:
+        EnvironmentFailed: the environment raised.
+    """
+    try:
+        env.reset(seed=[seed])
+    except Exception as error:
+        raise blamed_on_env(error, [seed]) from error
+
+
+def take(env: VectorEnv, actions: np.ndarray, seed: int) -> None:
+    """Take the actions [1,N] in a single environment.
+
+    Raises:
+        EnvironmentFailed: the environment raised.
+    """
+    try:
+        env.step(actions)
+    except Exception as error:
+        raise blamed_on_env(error, [seed]) from error
 
 
 def _window(title: str) -> Window:
@@ -80,11 +122,14 @@ def render(env: VectorEnv, key: str) -> np.ndarray:
 
     Raises:
         BadInput: the environment draws no pictures.
+        EnvironmentFailed: it raised something else.
     """
     try:
         return env.render(0)
     except (NotImplementedError, RuntimeError) as error:
         raise BadInput(f"envs.{key}: this environment draws no pictures ({error})") from error
+    except Exception as error:
+        raise EnvironmentFailed(f"envs.{key}: rendering failed: {type(error).__name__}: {error}") from error
 
 
 def save_gif(path: Path, frames: list[np.ndarray], durations: list[int] | None = None) -> None:

@@ -1,7 +1,6 @@
 """Train a run, from its config to its published files, with checkpoints on the way."""
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,18 +45,17 @@ def train(
         mirror: URL of a folder for copies of checkpoints (storage/mirror.py); they stay there when the run is done.
 
     Raises:
-        BadInput: the environment, mixer, a metric or tracker cannot be made from the config.
+        BadInput: a part of the config, a metric or a tracker cannot be made, or `out` is not to be replaced.
         EnvironmentFailed, NonFinite, RunInUse, StorageFailed, Stopped: see marl_gre.errors.
     """
-    started = time.monotonic()
     identity = config.identity()
     folder = work_folder(work, identity)
     mirrored = None if mirror is None else Mirror(mirror, identity)
     tracked = Trackers(trackers.find(log), config, work)
-    with signals.noted() as received, tracked, lock(folder):
+    with signals.noted(again_ends=True) as received, tracked, lock(folder):
         prepare(out)
+        keeper = Keeper(folder, identity, mirrored)  # first: it takes the time
         trainer = Trainer(config)
-        keeper = Keeper(folder, identity, mirrored)
         if keeper.resume(trainer):
             print(f"resumed at {trainer.env_steps} env steps", file=sys.stderr)
             tracked.follow(trainer.rows())
@@ -76,7 +74,7 @@ def train(
             raise NonFinite(f"{error} {_keep_failure(folder, trainer)}") from error
         finally:
             progress.close()
-        contents = _contents(trainer, started)
+        contents = _contents(trainer, keeper.started)
         if mirrored is not None:
             mirrored.check()
         if not publish_weights:

@@ -21,13 +21,22 @@ from marl_gre.config import EVALUATION_RESULTS_VERSION, EvaluateConfig
 from marl_gre.errors import BadInput, NotVerified
 from marl_gre.jobs.evaluate import evaluate_run
 from marl_gre.jobs.train import train
-from marl_gre.metrics import TESTS
+from marl_gre.metrics import TESTS, columns
 from marl_gre.networks import pick_device, restore
 from marl_gre.policy import Policy
-from marl_gre.rollout import make_env
+from marl_gre.rollout import opened
 from marl_gre.storage.files import csv_text, json_text, sha256
 from marl_gre.storage.provenance import machine
-from marl_gre.storage.run_dir import PROVENANCE, RECORD, SUMS, WORK, FinishedRun, load_run, read_sums
+from marl_gre.storage.run_dir import (
+    PROVENANCE,
+    RECORD,
+    SUMS,
+    WORK,
+    FinishedRun,
+    load_run,
+    read_sums,
+    require_run,
+)
 from marl_gre.storage.weights import WEIGHTS
 from marl_gre.trainer import greedy_test
 
@@ -75,8 +84,7 @@ def verify(run: Path, evaluation: Path | None = None, retrain: bool = False, wor
 
 
 def _check_hashes(run: Path) -> str:
-    if not (run / RECORD).is_file():
-        raise BadInput(f"{run}: no finished run here; name a folder with {RECORD}.")
+    require_run(run)
     try:
         listed = read_sums(run)
         names = [name for name in listed if name != WEIGHTS or (run / name).exists()]
@@ -100,13 +108,13 @@ def _check_identity(run: Path, finished: FinishedRun) -> str:
 def _last_test(run: Path, finished: FinishedRun) -> tuple[dict, dict]:
     """Return the last row of tests.csv, and what playing that test again gives for it."""
     config, record = finished.config, finished.record
-    env = make_env(config.env_key, config.env, min(config.env.test_episodes, config.env.test_copies))
-    policy = Policy(restore(finished, env).agent)
+    copies = min(config.env.test_episodes, config.env.test_copies)
     try:
         published = _read_csv((run / TESTS).read_text())[-1]
         counters = {name: int(record[name]) for name in ("env_steps", "episodes", "updates")}
-        row = {"due_steps": config.env.total_steps, **counters, **greedy_test(config, env, policy)}
-        (again,) = _read_csv(csv_text([row]))
+        with opened(config.env_key, config.env, copies) as env:
+            tested = greedy_test(config, env, Policy(restore(finished, env).agent))
+        (again,) = _read_csv(csv_text([{"due_steps": config.env.total_steps, **counters, **tested}]))
     except (KeyError, ValueError, IndexError, TypeError, csv.Error) as error:
         raise NotVerified(f"{run}: {TESTS} or {RECORD} is not of this version ({error!r}).") from error
     return published, again
@@ -148,12 +156,19 @@ def _retrain(run: Path, finished: FinishedRun, other: list[str]) -> tuple[str, d
 
 
 def _holds_the_same(published: Path, again: Path) -> bool:
-    """Return whether a file holds everything that was published; a later version may write more or no empty columns."""
+    """Return whether a file holds everything that was published; a later version may write more or no empty columns.
+
+    Third parties' metrics are left out: a run's record does not name them.
+    """
+    ours = columns(published.name)
     try:
         if published.suffix == ".csv":
             then, now = _read_csv(published.read_text()), _read_csv(again.read_text())
             return len(then) == len(now) and all(
-                cell == new.get(name, "") for old, new in zip(then, now, strict=True) for name, cell in old.items()
+                cell == new.get(name, "")
+                for old, new in zip(then, now, strict=True)
+                for name, cell in old.items()
+                if name in ours or name in new
             )
         if published.suffix == ".json":
             leaves = dict(_leaves(_read_json(again)))

@@ -6,19 +6,17 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from marl_gre.credit import differentiate
 from marl_gre.data import EnvSizes
 from marl_gre.errors import BadInput
+from marl_gre.section import Section
 from marl_gre_envs.checks import one_of
 
 
-class MixerConfig(BaseModel):
+class MixerConfig(Section):
     """A mixer's own keys in an `algorithms` entry of params.yaml; a mixer without keys uses this one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

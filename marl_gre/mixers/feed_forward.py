@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig, hypernetwork
+from marl_gre.section import MAX_PARTS, MAX_WIDTH
 
 
 class FeedForwardConfig(MixerConfig):
     """Keys of the unrestricted mixer in params.yaml."""
 
-    hidden_dim: int = Field(256, ge=1, description="width of all hidden layers")
-    hidden_layers: int = Field(3, ge=1, description="hidden layers of the network of state and values; V has one")
+    hidden_dim: int = Field(256, ge=1, le=MAX_WIDTH, description="width of all hidden layers")
+    hidden_layers: int = Field(
+        3, ge=1, le=MAX_PARTS, description="hidden layers of the network of state and values; V has one"
+    )
 
 
 class FeedForward(Mixer):

@@ -14,21 +14,24 @@ from torch import Tensor, nn
 
 from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig, from_state, hypernetwork
+from marl_gre.section import MAX_PARTS, MAX_WIDTH
 
 
 class QattenConfig(MixerConfig):
     """Keys of Qatten in params.yaml; the defaults are the published code's."""
 
-    heads: int = Field(4, ge=1, description="attention heads H")
-    query_hidden_dim: int = Field(64, ge=1, description="hidden width of the queries' networks")
-    attention_dim: int = Field(32, ge=1, description="width D of queries and keys")
-    head_hidden_dim: int = Field(64, ge=1, description="hidden width of the network of the heads' weights")
-    constant_hidden_dim: int = Field(32, ge=1, description="hidden width of the network of c")
+    heads: int = Field(4, ge=1, le=MAX_PARTS, description="attention heads H")
+    query_hidden_dim: int = Field(64, ge=1, le=MAX_WIDTH, description="hidden width of the queries' networks")
+    attention_dim: int = Field(32, ge=1, le=MAX_WIDTH, description="width D of queries and keys")
+    head_hidden_dim: int = Field(
+        64, ge=1, le=MAX_WIDTH, description="hidden width of the network of the heads' weights"
+    )
+    constant_hidden_dim: int = Field(32, ge=1, le=MAX_WIDTH, description="hidden width of the network of c")
     unit_dim: int | None = Field(
         None,
         ge=1,
         description="features of each agent, which the state begins with, agent by agent; null: the whole state in "
-        "equal parts",
+        "equal parts, without the remainder",
     )
     attention: Literal["trained", "frozen"] = Field(
         "trained",
@@ -46,6 +49,11 @@ class Qatten(Mixer):
     def __init__(self, sizes: EnvSizes, config: QattenConfig):
         super().__init__(sizes, config)
         state_dim, heads, width = sizes.state_dim, config.heads, config.attention_dim
+        if state_dim < sizes.n_agents:
+            raise ValueError(
+                f"qatten: found a state of {state_dim} numbers for {sizes.n_agents} agents; each agent needs one or "
+                "more: use another mixer."
+            )
         self.unit_dim = config.unit_dim or state_dim // sizes.n_agents
         if not 1 <= self.unit_dim * sizes.n_agents <= state_dim:
             raise ValueError(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig, from_state, hypernetwork
+from marl_gre.section import MAX_WIDTH
 
 Derivative = Literal["exact", "released"]
 """The derivative of the ELU: the exact one, or the one in the paper's released code."""
@@ -20,9 +21,9 @@ Derivative = Literal["exact", "released"]
 class QMIXConfig(MixerConfig):
     """Keys of QMIX in params.yaml; the defaults are PyMARL's."""
 
-    embed_dim: int = Field(32, ge=1, description="width K of the mixing network")
+    embed_dim: int = Field(32, ge=1, le=MAX_WIDTH, description="width K of the mixing network")
     hypernet_layers: int = Field(2, ge=1, le=2, description="layers of the networks that make W1 and w2")
-    hypernet_dim: int = Field(64, ge=1, description="hidden width of two-layer hypernetworks")
+    hypernet_dim: int = Field(64, ge=1, le=MAX_WIDTH, description="hidden width of two-layer hypernetworks")
 
 
 class MixingWeights(NamedTuple):

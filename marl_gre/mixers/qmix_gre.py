@@ -10,7 +10,7 @@ from torch import Tensor
 from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues, Mixer
 from marl_gre.mixers.qmix import QMIX, Derivative, QMIXConfig
-from marl_gre.regularisers import GradientEntropy
+from marl_gre.regularisers import LEAST_EPS, GradientEntropy
 
 
 class QMIXGREConfig(QMIXConfig):
@@ -18,7 +18,7 @@ class QMIXGREConfig(QMIXConfig):
 
     gre_lambda: float = Field(1e-3, ge=0, description="weight of the entropy term")
     gre_gradient: Derivative = Field("exact", description="ELU derivative used in Eq. 8")
-    gre_eps: float = Field(1e-8, gt=0, description="added to each credit before normalising")
+    gre_eps: float = Field(1e-8, ge=LEAST_EPS, description="added to each credit before normalising")
 
 
 class QMIXGRE(QMIX):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues, Mixer, from_state, hypernetwork
 from marl_gre.mixers.qmix import QMIX, QMIXConfig
+from marl_gre.section import MAX_WIDTH
 
 
 class QMIXSimpleConfig(QMIXConfig):
@@ -26,8 +27,8 @@ class QMIXSimpleConfig(QMIXConfig):
     @field_validator("hypernet_dim", mode="before")
     @classmethod
     def _width(cls, found: object) -> object:
-        if found != "as_qmix" and not (type(found) is int and found >= 1):
-            raise ValueError(f"found {found!r}; a whole number of 1 or more or as_qmix is allowed")
+        if found != "as_qmix" and not (type(found) is int and 1 <= found <= MAX_WIDTH):
+            raise ValueError(f"found {found!r}; a whole number from 1 to {MAX_WIDTH} or as_qmix is allowed")
         return found
 
     @model_validator(mode="after")

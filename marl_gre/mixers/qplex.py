@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig, from_state, hypernetwork
+from marl_gre.section import MAX_PARTS, MAX_WIDTH
 
 FLOOR = 1e-10
 """Added to w_i and to the kernels' keys, as in the published code."""
@@ -24,10 +25,14 @@ FLOOR = 1e-10
 class QPLEXConfig(MixerConfig):
     """Keys of QPLEX in params.yaml; the defaults are the published ones for StarCraft."""
 
-    kernels: int = Field(4, ge=1, description="terms K of lambda; 10 with 3 layers is the other published setting")
+    kernels: int = Field(
+        4, ge=1, le=MAX_PARTS, description="terms K of lambda; 10 with 3 layers is the other published setting"
+    )
     kernel_layers: int = Field(1, ge=1, le=3, description="layers of the networks that make the kernels")
-    kernel_hidden_dim: int = Field(64, ge=1, description="hidden width of kernel networks of more than one layer")
-    hypernet_dim: int = Field(64, ge=1, description="hidden width of the networks that make w and b")
+    kernel_hidden_dim: int = Field(
+        64, ge=1, le=MAX_WIDTH, description="hidden width of kernel networks of more than one layer"
+    )
+    hypernet_dim: int = Field(64, ge=1, le=MAX_WIDTH, description="hidden width of the networks that make w and b")
 
 
 class ParallelNetworks(nn.Module):

@@ -39,6 +39,9 @@ SEGMENTS = "replay"
 Entries = dict[str, dict[str, int | str]]
 """File name -> {"bytes", "sha256"}; names are relative to the work folder."""
 
+Contents = tuple[dict[str, Any], dict[str, Path], Entries]
+"""What a checkpoint holds: content, files by name, entries of its segments."""
+
 
 def save(
     work: Path, run: str, number: int, files: Mapping[str, bytes], shared: Entries, content: Mapping[str, Any]
@@ -62,6 +65,7 @@ def save(
         for name, entry in shared.items():
             if (work / name).stat().st_size != entry["bytes"]:
                 raise OSError(f"{name} was cut")  # not hashed again: that would cost the whole replay at every save
+        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had the same number, as in containers
         temporary.mkdir()
         entries = {f"{final.name}/{name}": write_durably(temporary / name, data) for name, data in files.items()}
         content = {"schema": SCHEMA, "run": run, "files": entries | shared, "content": content}
@@ -92,7 +96,7 @@ def write_segment(work: Path, name: str, data: bytes) -> Entries:
     return {f"{SEGMENTS}/{name}": entry}
 
 
-def load_newest(work: Path, run: str) -> tuple[dict[str, Any], dict[str, Path], Entries] | None:
+def load_newest(work: Path, run: str) -> Contents | None:
     """Return content, files and segment entries of the newest intact checkpoint, or None if there never was one.
 
     Args:
@@ -104,20 +108,38 @@ def load_newest(work: Path, run: str) -> tuple[dict[str, Any], dict[str, Path], 
     """
     found = sorted(work.glob(CHECKPOINTS), reverse=True)
     for place, folder in enumerate(found):
-        try:
-            sound = _read(work, run, folder)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            if isinstance(error, OSError) and error.errno in NOT_DAMAGE:
-                raise StorageFailed(f"{folder}: cannot be read ({error}); repair that and run again.") from error
-            print(f"warning: {folder}: damaged ({error}), the one before is used.", file=sys.stderr)
+        sound = _checked(work, run, folder)
+        if isinstance(sound, Exception):
+            older = ", the previous one is used" if place + 1 < len(found) else ""
+            print(f"warning: {folder}: damaged ({sound}){older}.", file=sys.stderr)
             continue
-        for damaged in found[:place]:  # put aside: it must not be counted among those that are kept
-            with contextlib.suppress(OSError):
-                damaged.rename(work / f"damaged-{damaged.name}.{os.getpid()}")
+        for damaged in found[:place]:  # it must not be counted among those that are kept
+            put_aside(damaged)
         return sound
     if found:
         raise StorageFailed(f"{work}: all checkpoints are damaged; delete this folder to train from the beginning.")
     return None
+
+
+def newest_sound(work: Path, run: str) -> int:
+    """Return the number of the newest intact checkpoint of a run, 0 if there is none.
+
+    Raises:
+        StorageFailed: one cannot be read.
+    """
+    found = sorted(work.glob(CHECKPOINTS), reverse=True)
+    return next((number_of(folder) for folder in found if not isinstance(_checked(work, run, folder), Exception)), 0)
+
+
+def number_of(folder: Path) -> int:
+    """Return the number of a checkpoint's folder."""
+    return int(folder.name.removeprefix("checkpoint-"))
+
+
+def put_aside(damaged: Path) -> None:
+    """Rename a damaged checkpoint, so that it may be looked into but is not found again."""
+    with contextlib.suppress(OSError):
+        damaged.rename(damaged.with_name(f"damaged-{damaged.name}.{os.getpid()}"))
 
 
 def remove_all(work: Path) -> None:
@@ -134,7 +156,19 @@ def remove_all(work: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _read(work: Path, run: str, folder: Path) -> tuple[dict[str, Any], dict[str, Path], Entries]:
+def _checked(work: Path, run: str, folder: Path) -> Contents | Exception:
+    """Return what `_read` does, or how the checkpoint is damaged."""
+    try:
+        return _read(work, run, folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, OSError) and error.errno in NOT_DAMAGE:
+            raise StorageFailed(
+                f"{folder}: cannot be read ({error}); fix this and run the same command again."
+            ) from error
+        return error
+
+
+def _read(work: Path, run: str, folder: Path) -> Contents:
     if folder.is_symlink() or (work / SEGMENTS).is_symlink():
         raise ValueError("found a link in place of a folder")
     text = _contents(folder / MANIFEST, MAX_MANIFEST_BYTES)

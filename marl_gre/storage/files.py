@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from marl_gre.errors import StorageFailed
+from marl_gre.errors import BadInput, StorageFailed
 from marl_gre.metrics import Row
 
 
@@ -39,26 +39,69 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json_text(content))
 
 
+def place_of_folder(target: Path) -> Path:
+    """Return the absolute path of a folder that another folder can replace.
+
+    Raises:
+        BadInput: it is a link, a mount point, or the current folder or one above it.
+    """
+    place = target.resolve()
+    if target.is_symlink():
+        raise BadInput(f"{target}: found a link, which cannot be replaced; name the folder itself, {place}.")
+    if place.is_mount():
+        raise BadInput(f"{target}: found a mount point, which cannot be replaced; name a folder in it.")
+    if Path.cwd().is_relative_to(place):
+        raise BadInput(f"{target}: found the current folder or one above it; name a new folder.")
+    return place
+
+
+def require_folder(place: Path) -> None:
+    """Raise NotADirectoryError if something other than a folder is there."""
+    if place.exists() and not place.is_dir():
+        raise NotADirectoryError(f"{place} is a file")
+
+
+def require_file_name(target: Path) -> None:
+    """Check before the work that a path can be that of a file to write.
+
+    Raises:
+        BadInput: it is a folder.
+    """
+    if target.is_dir():
+        raise BadInput(f"{target}: found a folder; name a file.")
+
+
 @contextlib.contextmanager
 def publishing(target: Path) -> Iterator[Path]:
     """Yield a temporary folder whose content replaces `target` if the block ends without an error.
 
+    A process killed here leaves the old folder or the new one, or for an instant neither, never a part of one.
+
     Raises:
+        BadInput: as `place_of_folder`.
         StorageFailed: the files cannot be written.
     """
-    temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
+    place = place_of_folder(target)
+    temporary = place.with_name(f".{place.name}.tmp-{os.getpid()}")
+    old = place.with_name(f".{place.name}.old-{os.getpid()}")
     try:
+        require_folder(place)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
         _sync_all(temporary)
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.rename(target)
-        sync_folder(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
+        if place.exists():
+            place.rename(old)
+        temporary.rename(place)
+        sync_folder(place.parent)
     except OSError as error:
         raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
     finally:
+        if old.exists() and not place.exists():
+            with contextlib.suppress(OSError):
+                old.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from marl_gre.errors import BadInput, StorageFailed
-from marl_gre.storage.checkpoint import KEPT, MANIFEST, MANIFEST_HASH, SEGMENTS
+from marl_gre.storage.checkpoint import KEPT, MANIFEST, MANIFEST_HASH, SEGMENTS, newest_sound, put_aside
 from marl_gre.storage.files import sync_folder, write_durably
 
 VARIABLE = "MARL_GRE_MIRROR"
@@ -57,6 +57,7 @@ class Mirror:
                 f"mirror: found {url!r}, which cannot be used ({error}); an fsspec URL is needed."
             ) from error
         self.url = url
+        self.run = run
         self.root = f"{root.rstrip('/')}/{run[:12]}"
         self.lease = ""
         self.sent: set[str] = set()
@@ -74,7 +75,7 @@ class Mirror:
             self.lease = lease
         except Exception as error:  # a store raises what it likes
             raise StorageFailed(
-                f"{self.url}: the mirror cannot be written ({error}); repair that and go on."
+                f"{self.url}: the mirror cannot be written ({error}); fix this and run the same command again."
             ) from error
 
     def check(self) -> None:
@@ -86,29 +87,31 @@ class Mirror:
         try:
             newest = max(self._leases(), default="")
         except Exception as error:
-            raise StorageFailed(f"{self.url}: the mirror cannot be read ({error}); repair that and go on.") from error
+            raise StorageFailed(
+                f"{self.url}: the mirror cannot be read ({error}); fix this and run the same command again."
+            ) from error
         self._compare(newest)
 
     def _compare(self, newest: str) -> None:
         if newest != self.lease:
             raise StorageFailed(
                 f"{self.url}: another process has taken this run over ({newest or 'its mirror was removed'}); nothing "
-                "was published here, leave it to that one."
+                "was published here: let that process finish it."
             )
 
     def fetch(self, work: Path) -> None:
-        """Copy the newest checkpoints into the work folder if they are newer than those in it.
+        """Copy the newest checkpoints into the work folder if they are newer than the intact ones in it.
 
         Raises:
             StorageFailed: the mirror cannot be read, or the work folder not be written.
         """
+        here = newest_sound(work, self.run)
         try:
             number, lease = max(
                 ((numbers[-1], lease) for lease in self._leases() if (numbers := self._checkpoints(lease))),
                 default=(0, ""),
             )
-            here = [int(match[1]) for path in work.glob("*") if (match := CHECKPOINT.fullmatch(path.name))]
-            if number <= max(here, default=0):
+            if number <= here:
                 return
             (work / SEGMENTS).mkdir(exist_ok=True)
             for name in self._list(f"{lease}/{SEGMENTS}"):
@@ -122,11 +125,16 @@ class Mirror:
                 for name in self._list(f"{lease}/{final.name}"):
                     write_durably(temporary / name, self._get(f"{lease}/{final.name}/{name}"))
                 sync_folder(temporary)
+                if older > here and final.exists():
+                    print(f"warning: {final}: damaged, the mirror's copy is used.", file=sys.stderr)
+                    put_aside(final)
                 if not final.exists():
                     temporary.rename(final)  # its hashes are checked when it is loaded
             sync_folder(work)
         except Exception as error:
-            raise StorageFailed(f"{self.url}: cannot be copied to {work} ({error}); repair that and go on.") from error
+            raise StorageFailed(
+                f"{self.url}: cannot be copied to {work} ({error}); fix this and run the same command again."
+            ) from error
 
     def push(self, work: Path, number: int) -> None:
         """Copy checkpoint `number` of the work folder; if the mirror fails, say so and leave it to the next one.

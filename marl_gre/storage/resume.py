@@ -5,6 +5,7 @@ only: a run that resumes from one is bit-identical to one that was never stopped
 """
 
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from marl_gre.trainer import Trainer
 
 STATE = "state.safetensors"
+
+WALL_S = "wall_s"
+"""Seconds, which older checkpoints lack."""
 
 
 class Keeper:
@@ -39,6 +43,7 @@ class Keeper:
         self.number = 0
         self.segments: checkpoint.Entries = {}
         self.stored = 0  # episodes in segments
+        self.started = time.monotonic()  # as if one process had done all that was kept
 
     def save(self, trainer: "Trainer") -> None:
         """Write a checkpoint.
@@ -51,7 +56,7 @@ class Keeper:
         tensors = trained["tensors"]
         spoilt = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
         if spoilt:
-            raise NonFinite(f"the model's {spoilt[0]} is not finite: lower train.lr; the checkpoint before is kept.")
+            raise NonFinite(f"the model's {spoilt[0]} is not finite: lower train.lr; the previous checkpoint is kept.")
         oldest = trainer.replay.added - len(trainer.replay)
         if trainer.replay.added > self.stored:
             first = max(self.stored, oldest)  # more may have come since the last checkpoint than the replay holds
@@ -61,7 +66,8 @@ class Keeper:
         self.segments = {name: entry for name, entry in self.segments.items() if _numbers(name)[1] >= oldest}
         self.number += 1
         state = safetensors.torch.save(tensors)
-        checkpoint.save(self.work, self.run, self.number, {STATE: state}, self.segments, _to_json(trained["numbers"]))
+        content = {**trained["numbers"], WALL_S: time.monotonic() - self.started}
+        checkpoint.save(self.work, self.run, self.number, {STATE: state}, self.segments, _to_json(content))
         if self.mirror is not None:
             self.mirror.push(self.work, self.number)
 
@@ -83,11 +89,12 @@ class Keeper:
             for name in sorted(files):
                 trainer.replay.restore(files[name].read_bytes(), _numbers(name)[0])
             trainer.load_state_dict({"tensors": tensors, "numbers": _from_json(content)})
+            self.started -= float(content.get(WALL_S, 0.0))
         except Exception as error:  # hashes are right, so another version wrote it, or a forger: anything can be wrong
             raise StorageFailed(
                 f"{self.work}: the checkpoint does not fit this version ({error!r}); delete this folder to start again."
             ) from error
-        self.number = max(int(path.name[11:]) for path in self.work.glob(checkpoint.CHECKPOINTS))
+        self.number = max(map(checkpoint.number_of, self.work.glob(checkpoint.CHECKPOINTS)))
         self.stored = trainer.replay.added
         return True
 

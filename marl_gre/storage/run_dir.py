@@ -6,6 +6,7 @@ Nothing is pickled.
 """
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
@@ -24,7 +25,7 @@ from torch import nn
 from marl_gre.config import RunConfig
 from marl_gre.errors import BadInput, RunInUse, StorageFailed
 from marl_gre.metrics import ENTROPY, TESTS, TRAINING
-from marl_gre.storage.files import sync_folder
+from marl_gre.storage.files import place_of_folder, require_folder, sync_folder
 from marl_gre.storage.weights import WEIGHTS, load_weights, read_weights
 
 SCHEMA = 1
@@ -50,18 +51,24 @@ def lock(work: Path) -> Iterator[None]:
 
     Raises:
         RunInUse: another process holds it.
-        StorageFailed: the folder cannot be written.
+        StorageFailed: the folder cannot be written, or its file system has no locks.
     """
     try:
         work.mkdir(parents=True, exist_ok=True)
         file = (work / "lock").open("a+")
         sync_folder(work.parent)
     except OSError as error:
-        raise StorageFailed(f"{work}: cannot be written ({error.strerror}); free or choose another folder.") from error
+        raise StorageFailed(
+            f"{work}: cannot be written ({error.strerror}); free space or choose another folder."
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise StorageFailed(
+                    f"{work}: cannot be locked ({error.strerror}); choose a folder on a file system with locks."
+                ) from error
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise RunInUse(f"{work}: this run is being trained by {holder}; wait for it or stop it.") from error
@@ -75,23 +82,41 @@ def lock(work: Path) -> Iterator[None]:
 def prepare(target: Path) -> None:
     """Check before hours of work that `target` can be published at their end; the run's lock must be held.
 
-    Files that killed processes left beside it are removed.
+    Files that killed processes left beside it are removed, but a folder that one had moved aside returns.
 
     Raises:
+        BadInput: it is a folder with anything but a run in it, or one that cannot be replaced.
         StorageFailed: it cannot be published; the message says why.
     """
+    place = place_of_folder(target)
+    name = glob.escape(place.name)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not target.is_dir():
-            raise NotADirectoryError(f"{target} is a file")
-        for leftover in target.parent.glob(f".{glob.escape(target.name)}.tmp-*"):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        require_folder(place)
+        for moved in place.parent.glob(f".{name}.old-*"):
+            if not place.exists():
+                moved.rename(place)
+        _require_replaceable(target)
+        for leftover in (*place.parent.glob(f".{name}.tmp-*"), *place.parent.glob(f".{name}.old-*")):
             shutil.rmtree(leftover, ignore_errors=True)
-        with tempfile.TemporaryFile(dir=target.parent) as probe:  # without a name, so that a kill leaves nothing
+        with tempfile.TemporaryFile(dir=place.parent) as probe:  # without a name, so that a kill leaves nothing
             probe.write(bytes(PROBE_BYTES))
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
         raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
+
+
+def _require_replaceable(target: Path) -> None:
+    """Check that a folder is missing, empty or a published run.
+
+    Raises:
+        BadInput: it holds something else.
+    """
+    found = {path.name for path in target.iterdir()} if target.exists() else set()
+    others = sorted(found - {*PUBLISHED, SUMS})
+    if others and not found >= {RECORD, SUMS}:
+        raise BadInput(f"{target}: found {others[0]} in it and no run, which alone is replaced; name a new folder.")
 
 
 def work_folder(work: Path, identity: str) -> Path:
@@ -148,8 +173,7 @@ def load_run(folder: Path, work: Path = WORK) -> FinishedRun:
     Raises:
         BadInput: the folder holds no finished run, or a damaged one.
     """
-    if not (folder / RECORD).is_file():
-        raise BadInput(f"{folder}: no finished run here; name a folder with {RECORD}.")
+    require_run(folder)
     try:
         listed = read_sums(folder)
         data = (folder / RECORD).read_bytes()
@@ -163,6 +187,16 @@ def load_run(folder: Path, work: Path = WORK) -> FinishedRun:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise BadInput(f"{folder}/{RECORD}: found another file layout; this version reads schema {SCHEMA}.")
     return FinishedRun(RunConfig.from_record(record), record, weights, listed)
+
+
+def require_run(folder: Path) -> None:
+    """Check that a folder holds a finished run, as far as its names say.
+
+    Raises:
+        BadInput: it does not.
+    """
+    if not (folder / RECORD).is_file():
+        raise BadInput(f"{folder}: no finished run here; name a folder with {RECORD}.")
 
 
 def _stored_weights(folder: Path, work: Path, record: Any, digest: str) -> bytes | None:

@@ -22,8 +22,18 @@ def tensors_of(parts: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, tor
 
 
 def on_cpu(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors on the CPU and contiguous, as safetensors needs them."""
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    """Return tensors on the CPU, contiguous and each in memory of its own, as safetensors needs them.
+
+    Those of a module that has two names are copied, and stored under both.
+    """
+    found: dict[str, torch.Tensor] = {}
+    places: set[int] = set()
+    for name, value in tensors.items():
+        plain = value.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        found[name] = plain.clone() if place in places else plain
+        places.add(place)
+    return found
 
 
 def read_weights(data: bytes) -> dict[str, torch.Tensor]:
