@@ -406,6 +406,22 @@ def test_any_leading_axes():
         np.testing.assert_array_equal(folded.reshape(plain.shape), plain)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"last_actions": [13, 1, 1]}, r"last_actions must be from -1 to 8, found 13 at \[0\]"),
+        ({"last_actions": [2**16, 1, 1]}, "last_actions must be from -1 to 8, found 65536"),
+        ({"unit_type": [99] * 6}, r"unit_type must be from 0 to \d+, found 99 at \[0\]"),
+        ({"ally": [[0.0] * 8, [0.0]]}, "ally must have rows of one length"),
+        ({"ally": [["a"] * 8] * 3}, r"ally must be numbers of shape \(3, 8\), found <U1"),
+    ],
+)
+def test_what_kernels_would_use_as_an_index_is_checked(change, message):
+    ally, enemy, last = world("3m")
+    with pytest.raises(ValueError, match=message):
+        interface("3m", obs_last_action=True).observe(**{"ally": ally, "enemy": enemy, "last_actions": last} | change)
+
+
 def test_engine_form_is_the_same():
     """From float32 and only where asked."""
     face, data = recorded("MMM2"), np.load(DATA / "smac_interface_MMM2.npz")

@@ -285,6 +285,17 @@ def test_a_crash_of_the_game_truncates_and_is_counted(make):
     assert vec.info["game_restarts"][0] == 0
 
 
+def test_a_crash_after_an_episode_that_terminated_only_truncates(make):
+    vec = make(autoreset=True, fault="game crashes", fault_episode=1, fault_step=1)
+    vec.reset(seed=0)
+    rng = np.random.default_rng(0)
+    while not (vec.terminated | vec.truncated)[0]:
+        vec.step((rng.random(vec.action_mask.shape) * vec.action_mask).argmax(-1))
+    assert vec.terminated[0]
+    vec.step([[1, 1, 1]])
+    assert (vec.info["game_restarts"][0], vec.truncated[0], vec.terminated[0]) == (1, True, False)
+
+
 def test_a_crash_at_the_start_of_an_episode_is_tried_again_once(make):
     vec = make(fault="crash at reset", fault_seed=2, fault_episode=1, limit=2)
     vec.reset(seed=2)

@@ -61,11 +61,11 @@ class FlatObservations(BaseParallelWrapper):
         super().__init__(env)
         self.render_mode = getattr(env, "render_mode", None)  # conversions inside SuperSuit ask for it
         self._inner = {agent: without_mask(env.observation_space(agent)) for agent in env.possible_agents}
-        self._spaces = {agent: flat_box(agent, space) for agent, space in self._inner.items()}
+        self.observation_spaces = {agent: flat_box(agent, space) for agent, space in self._inner.items()}
 
     def observation_space(self, agent: str) -> Box:
         """Return the agent's flat space."""
-        return self._spaces[agent]
+        return self.observation_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         """See ParallelEnv.reset."""
@@ -171,7 +171,10 @@ class FromParallel(StoredOutputs):
         self._own_actions = (np.arange(self.n_actions) < [[space.n] for space in own]).astype(np.int8)  # [N, A]
         self.action_names = [str(action) for action in range(self.n_actions)]
         made = [first, *(factory(**kwargs) for _ in range(self.num_envs - 1))]
+        if len({id(env.unwrapped) for env in made}) < len(made):
+            raise RuntimeError("the factory returned one env twice: it must make a new one each time it is called.")
         self._copies = [WrappedEnv(padded(FlatObservations(env))) for env in made]
+        self._closed = False
         self.obs_dim = int(self._copies[0].env.observation_space(self.agents[0]).shape[0])
         self._copies[0].begin(0, 0, None)
         state = own_state(self._copies[0].env)
@@ -180,11 +183,13 @@ class FromParallel(StoredOutputs):
         self._allocate()
 
     def _begin(self, starts: dict[int, tuple[int, int]], options: dict[str, Any] | None) -> None:
+        self._check_open()
         for index, (seed, episode) in starts.items():
             observations, infos = self._copies[index].begin(seed, episode, options)
             self._write(index, observations, infos, self._copies[index].live)
 
     def _play(self, running: list[int], actions: np.ndarray) -> None:
+        self._check_open()
         for index in running:
             self._step_copy(index, self._copies[index], actions[index])
 
@@ -198,11 +203,14 @@ class FromParallel(StoredOutputs):
         vanished = before - copy.live - terminated - truncated
         if vanished:
             raise RuntimeError(f"{min(vanished)} left the env's agents without being terminated or truncated.")
+        for agent in self.agents:  # those who are gone need not be paid
+            if agent in copy.live and agent not in rewards:
+                raise RuntimeError(f"the env's step() returned no reward for {agent}, which is still in its agents.")
         self._pay(index, before, rewards)
         cut = bool(copy.live) and copy.steps >= self.episode_limit
         over = cut or not copy.live
         self._write(index, observations, infos, before if over else copy.live)
-        self.info["agent_done"][index] = [agent not in copy.live for agent in self.agents]
+        self.info["agent_done"][index] = [over or agent not in copy.live for agent in self.agents]
         self.truncated[index] = cut or (over and bool(truncated))
         self.terminated[index] = over and not self.truncated[index]
         copy.running = not over
@@ -213,8 +221,8 @@ class FromParallel(StoredOutputs):
         if not np.isfinite(own).all():
             raise FloatingPointError(f"the env returned rewards that are not finite: {own.tolist()}.")
         if self.team_reward == "shared":
-            paid = sorted({float(rewards[agent]) for agent in agents})
-            if len(paid) != 1:
+            paid = sorted({float(rewards[agent]) for agent in agents if agent in rewards}) or [0.0]
+            if len(paid) > 1:
                 raise ValueError(f'team_reward="shared", but the agents received different rewards {paid}: use "sum".')
             self.reward[index] = paid[0]
         else:
@@ -227,6 +235,8 @@ class FromParallel(StoredOutputs):
         mask[:, 0] = 1
         for i, agent in enumerate(self.agents):
             if agent in present:
+                if agent not in observations:
+                    raise RuntimeError(f"the env returned no observation for {agent}, which is in this episode.")
                 obs[i] = observations[agent]
                 mask[i] = self._padded_mask(i, infos.get(agent, {}).get("action_mask"))
                 if not mask[i].any():
@@ -252,6 +262,7 @@ class FromParallel(StoredOutputs):
 
     def render(self, index: int = 0) -> np.ndarray:
         """See VectorEnv.render."""
+        self._check_open()
         picture = self._copies[index].env.render()
         if not isinstance(picture, np.ndarray):
             raise RuntimeError('the env draws no picture: make it with render_mode="rgb_array".')
@@ -259,9 +270,14 @@ class FromParallel(StoredOutputs):
 
     def close(self) -> None:
         """See VectorEnv.close."""
-        for copy in self._copies:
-            copy.env.close()
-        self._copies = []
+        if not self._closed:
+            self._closed = True
+            for copy in self._copies:
+                copy.env.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the environments of this batch are closed: make it anew.")
 
 
 def check_env_form(env: ParallelEnv) -> None:

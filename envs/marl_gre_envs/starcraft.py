@@ -154,7 +154,7 @@ class StarCraft(StoredOutputs):
     """StarCraft II games behind the VectorEnv interface; see `vector_env`.
 
     Further info, each [E] and kept while an environment is frozen: battle_won, episode_limit, dead_allies, dead_enemies
-    (-1 where the package does not count them), game_restarts. agent_done [E,N]: dead, or the episode over.
+    (-1 where the package does not count them), game_restarts.
     """
 
     backend: ClassVar[str] = "starcraft"
@@ -229,7 +229,7 @@ class StarCraft(StoredOutputs):
             crashed = "restarted" in answer
             self.info["game_restarts"][index] = crashed
             if crashed:
-                self.truncated[index] = True
+                self.terminated[index], self.truncated[index] = False, True  # the episode before may have terminated
                 self.info["battle_won"][index] = self.info["episode_limit"][index] = 0
                 self.info["agent_done"][index] = True
             else:

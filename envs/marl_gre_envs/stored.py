@@ -6,12 +6,11 @@ world, so a replay stores observations, states and masks. The two hooks at the e
 
 import abc
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from marl_gre_envs.checks import whole
+from marl_gre_envs.checks import actions_of, check_dict, illegal_action, seeds_of
 from marl_gre_envs.vector import VectorEnv, World
 
 MAX_SEED = 2**32 - 1  # the largest that NumPy's older generators, common in third-party envs, and StarCraft II take
@@ -63,12 +62,7 @@ class StoredOutputs(VectorEnv):
         """See VectorEnv.step."""
         if not self._started:
             raise RuntimeError("step() before reset(): call reset() first.")
-        chosen = np.asarray(actions)
-        if chosen.shape != (self.num_envs, self.n_agents) or chosen.dtype.kind not in "iu":
-            raise ValueError(
-                f"actions must be whole numbers {(self.num_envs, self.n_agents)}, found {chosen.dtype} {chosen.shape}."
-            )
-        legal = self._legal(chosen)
+        legal = self._legal(actions_of(actions, self.num_envs, self.n_agents))
         running = [index for index, copy in enumerate(self._copies) if copy.running]
         self.reward[:] = self.agent_reward[:] = 0
         for index in running:
@@ -82,6 +76,7 @@ class StoredOutputs(VectorEnv):
 
     def observe(self, world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See VectorEnv.observe; the world consists of the stored outputs."""
+        check_dict("the world", world, self.observed)
         return world["obs"].copy(), world["state"].copy(), world["action_mask"].copy()
 
     def _starts(self, seed: int | Sequence[int] | None) -> dict[int, tuple[int, int]]:
@@ -90,12 +85,7 @@ class StoredOutputs(VectorEnv):
             if not self._started:
                 return {index: (index, 0) for index in range(self.num_envs)}
             return {index: (copy.seed, copy.episode + 1) for index, copy in enumerate(self._copies)}
-        if isinstance(seed, Integral):
-            base = whole("seed", seed, 0, MAX_SEED + 1 - self.num_envs)
-            return {index: (base + index, 0) for index in range(self.num_envs)}
-        if not isinstance(seed, str) and np.shape(seed) == (self.num_envs,):
-            return {i: (whole(f"seed[{i}]", one, 0, MAX_SEED), 0) for i, one in enumerate(np.asarray(seed).tolist())}
-        raise ValueError(f"seed must be a whole number or one per environment ({self.num_envs}), found {seed!r}.")
+        return {index: (one, 0) for index, one in enumerate(seeds_of(seed, self.num_envs, MAX_SEED))}
 
     def _legal(self, chosen: np.ndarray) -> np.ndarray:
         """Return the actions with every illegal one replaced by the lowest legal one, and count them."""
@@ -107,10 +97,7 @@ class StoredOutputs(VectorEnv):
         self.info["illegal_actions"][:] = (~legal).sum(-1)
         if self.strict and not legal.all():
             copy, agent = np.argwhere(~legal)[0]
-            raise ValueError(
-                f"illegal action {chosen[copy, agent]} of {self.agents[agent]} in environment {copy}; "
-                f"legal are {np.flatnonzero(self.action_mask[copy, agent]).tolist()}."
-            )
+            raise illegal_action(chosen[copy, agent], self.agents[agent], copy, self.action_mask[copy, agent])
         return np.where(legal, chosen, self.action_mask.argmax(-1))
 
     # Hooks of the environments.

@@ -8,7 +8,7 @@ et al., https://arxiv.org/abs/1605.07736); they differ in `collision`, `arrivals
 import numpy as np
 
 from marl_gre_envs import traffic_rules
-from marl_gre_envs.checks import choice, flag, number, pair, whole
+from marl_gre_envs.checks import as_array, choice, flag, number, pair, whole
 from marl_gre_envs.core import MAX_STEPS, Field
 from marl_gre_envs.gridworld import GridWorld
 from marl_gre_envs.traffic_rules import BRAKE, LEFT, STRAIGHT, Cars, Rules
@@ -43,6 +43,7 @@ class TrafficJunction(GridWorld):
     action_names = ["gas", "brake"]  # noqa: RUF012  (part of the VectorEnv contract)
     noops = (BRAKE,)
     observed = ("pos", "on_road", "finished", "route", "corner_car")
+    indices = ("route", "corner_car")
     given = ("pos", "on_road", "route", "direction")
     given_optional = ("arrivals",)
     step_counters = ("collisions",)
@@ -174,7 +175,7 @@ class TrafficJunction(GridWorld):
             w["arrivals"][:] = start["arrivals"]
 
     def _for_all_copies(self, name: str, value: object) -> np.ndarray:
-        array = np.asarray(value)
+        array = as_array(name, value)
         if name != "arrivals" or array.ndim not in (2, 3, 4) or array.dtype.kind not in "biuf":
             return super()._for_all_copies(name, value)
         script = np.full((self.num_envs, *self.fields["arrivals"].shape), -1, np.result_type(array, np.int8))

@@ -44,6 +44,7 @@ class SMAC(CoreEnv):
     backend = "embedded"
     noops = (STOP, NOOP)
     observed = ("unit_type", "seen", "last_actions", "step")
+    indices = ("unit_type", "last_actions")
     given = ("ally", "enemy")
     given_optional = ("last_actions",)
     step_counters = ("dead_allies", "dead_enemies")
@@ -248,6 +249,10 @@ class SMAC(CoreEnv):
         bounds = [self.num_envs * k // parts for k in range(parts + 1)]
         for done in [self._pool.submit(work, *ends) for ends in pairwise(bounds)]:
             done.result()
+
+    def _write_agent_done(self, done: np.ndarray) -> None:
+        super()._write_agent_done(done)
+        np.logical_or(done, self.world["hp"][:, : self.n_agents] <= 0.0, out=done)
 
     def _check_world(self, world: World) -> None:
         rows = [world[name] for name in self.given if name in world]

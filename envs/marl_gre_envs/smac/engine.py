@@ -6,6 +6,7 @@ nor on how threads share them. Arithmetic is float64 with + - * / sqrt min max o
 tests/smac_reference performs the same operations in the same order.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,9 +133,9 @@ def make_knobs(**given: Any) -> Knobs:
 
 def _weights(name: str, given: Any) -> tuple[float, float, float]:
     """Return the weights of a push after checking them."""
-    weights = [number(f"{name}[{i}]", w, 0.0, 1e6) for i, w in enumerate(given)]
-    if len(weights) != 3:
-        raise ValueError(f"{name} must be three numbers (attacking, idle, walking), found {len(weights)}.")
+    if isinstance(given, str) or not isinstance(given, Iterable) or len(each := list(given)) != 3:
+        raise ValueError(f"{name} must be three numbers (attacking, idle, walking), found {given!r}.")
+    weights = [number(f"{name}[{i}]", w, 0.0, 1e6) for i, w in enumerate(each)]
     return weights[0], weights[1], weights[2]
 
 

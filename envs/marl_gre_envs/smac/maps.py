@@ -321,9 +321,10 @@ def map_named(name: object) -> Map:
     Raises:
         ValueError: there is none; the message names the nearest.
     """
-    if name not in MAPS and name not in SCENARIOS:
+    found = (MAPS | SCENARIOS).get(name) if isinstance(name, str) else None
+    if found is None:
         raise ValueError(one_of("map_name", name, [*MAPS, *SCENARIOS]))
-    return (MAPS | SCENARIOS)[str(name)]
+    return found
 
 
 def _terrain(*blocks: tuple[int, int, int, int]) -> np.ndarray:
