@@ -235,7 +235,7 @@ def test_wrong_use_raises_one_line():
 def test_a_joint_action_of_a_wrong_form_raises_one_line(action):
     env = gymnasium.make(PUBLIC["lumberjacks_v1"]).unwrapped
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="^action must (be one whole number for each of the 2|have rows of one length)"):
+    with pytest.raises(ValueError, match="^action must (be one whole number for each|have rows of one length)"):
         env.step(action)
 
 

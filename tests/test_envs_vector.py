@@ -185,6 +185,19 @@ def test_autoreset_goes_on_with_the_next_episode(name):
     assert kinds == {(False, False), (True, False), (False, True)}  # never both
 
 
+def test_the_last_masks_of_an_episode_are_kept():
+    # In the gridworlds every action is always available.
+    kwargs = {"map_name": "3m", "max_steps": 6}
+    vec, alone = (marl_gre_envs.make_vec("smac_v0", 2, autoreset=autoreset, **kwargs) for autoreset in (True, False))
+    for each in (vec, alone):
+        each.reset(seed=0)
+        for actions in np.full((6, 2, 3), 4):  # east
+            each.step(actions)
+    assert vec.truncated.all()
+    np.testing.assert_array_equal(vec.final_action_mask, alone.action_mask)
+    assert (vec.final_action_mask != vec.action_mask).any()
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_finished_copies_freeze(name):
     vec = make(name, 6, autoreset=False)
@@ -270,7 +283,12 @@ def test_observe_refuses_a_wrong_shape():
     [
         ("traffic_junction_v0", {}, ("route", 100), r"route must be from -1 to 3, found 100 at \[1, 0\]"),
         ("traffic_junction_v0", {}, ("corner_car", 4), r"corner_car must be from -1 to 3, found 4 at \[1\]"),
-        ("smac_v0", {"map_name": "3m"}, ("last_actions", 13), r"last_actions must be from -1 to 8, found 13 at \[1, 0\]"),
+        (
+            "smac_v0",
+            {"map_name": "3m"},
+            ("last_actions", 13),
+            r"last_actions must be .* -1 to 8, found 13 at \[1, 0\]",
+        ),
         ("smac_v0", {"map_name": "3m"}, ("unit_type", 99), r"unit_type must be from . to ., found 99 at \[1, 0\]"),
     ],
 )
@@ -282,6 +300,10 @@ def test_observe_refuses_what_kernels_would_use_as_an_index(name, kwargs, change
     world[field][(1, 0)[: world[field].ndim]] = value
     with pytest.raises(ValueError, match=message):
         vec.observe(world)
+    with pytest.raises(
+        ValueError, match=message.partition(" from")[0].partition(" .*")[0]
+    ):  # the world's own dtype would hide it
+        vec.observe(world | {field: world[field].astype(np.int64) + 2**16})
 
 
 @pytest.mark.parametrize(

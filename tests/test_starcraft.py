@@ -22,6 +22,7 @@ from marl_gre.cli import main
 from marl_gre.testing import check_env
 from marl_gre_envs import starcraft
 from marl_gre_envs.parallel import CoreParallelEnv, metadata_of
+from marl_gre_envs.smac.maps import SCENARIOS
 from marl_gre_envs.starcraft_worker import Battle, Channel
 
 FAKE = "fake_smac:StarCraft2Env"
@@ -253,11 +254,21 @@ def test_all_maps_and_scenarios_have_their_package():
     for name in starcraft.MAPS:
         assert starcraft._package_and_options(name, {})[0] == "smac"
     assert len(starcraft.MAPS) == 23
-    assert len(starcraft.SCENARIOS) == 15  # 3 races, 5 sizes
-    for name, (race, allies, enemies) in starcraft.SCENARIOS.items():
+    assert len(SCENARIOS) == 15  # 3 races, 5 sizes
+    for name in SCENARIOS:
+        race, allies, enemies = (int(part) if part.isdigit() else part for part in name.split("_") if part != "vs")
         package, options = starcraft._package_and_options(name, {"reward_sparse": True})
         assert (package, options["map_name"], options["reward_sparse"]) == ("smacv2", f"10gen_{race}", True)
-        assert (options["capability_config"]["n_units"], options["capability_config"]["n_enemies"]) == (allies, enemies)
+        capability = options["capability_config"]
+        assert (capability["n_units"], capability["n_enemies"]) == (allies, enemies)
+        # of SMACv2's configurations examples/configs/sc2_gen_*.yaml, in their order
+        assert (capability["team_gen"]["unit_types"], capability["team_gen"]["weights"]) == {
+            "protoss": (["stalker", "zealot", "colossus"], [0.45, 0.45, 0.1]),
+            "terran": (["marine", "marauder", "medivac"], [0.45, 0.45, 0.1]),
+            "zerg": (["zergling", "baneling", "hydralisk"], [0.45, 0.1, 0.45]),
+        }[race]
+        exceptions = {"protoss": [], "terran": ["medivac"], "zerg": ["baneling"]}
+        assert capability["team_gen"]["exception_unit_types"] == exceptions[race]
 
 
 def test_the_stray_zero_before_the_time_is_dropped(make):

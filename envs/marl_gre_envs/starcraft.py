@@ -1,6 +1,6 @@
 """SMAC over the real StarCraft II: the same maps as the embedded engine, played by the game itself.
 
-The 23 maps of SMAC are played through the package `smac`, the scenarios of SMACv2 (SCENARIOS) through `smacv2`. Both
+The 23 maps of SMAC are played through the package `smac`, the scenarios of SMACv2 through `smacv2`. Both
 are imported on first use, in the process of their game (starcraft_worker.py); docs/starcraft.md says how to install
 them. Observations, state, masks and the team's reward are the package's own; what is decided here:
 - A win, a loss or a draw terminates, the time limit truncates (SMAC's option continuing_episode is always on).
@@ -28,7 +28,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from marl_gre_envs.checks import flag, number, one_of, whole
-from marl_gre_envs.smac.maps import MAPS
+from marl_gre_envs.smac.maps import MAPS, RACE_AND_SIZE, RACES
 from marl_gre_envs.starcraft_worker import Game, stop
 from marl_gre_envs.stored import StoredOutputs
 
@@ -61,18 +61,6 @@ PACKAGES = {
     ),
 }
 
-# Units of SMACv2's races, the probability of each, and those that cannot make up a whole team.
-RACES = {
-    "protoss": (("stalker", "zealot", "colossus"), (0.45, 0.45, 0.1), ()),
-    "terran": (("marine", "marauder", "medivac"), (0.45, 0.45, 0.1), ("medivac",)),
-    "zerg": (("zergling", "baneling", "hydralisk"), (0.45, 0.1, 0.45), ("baneling",)),
-}
-SCENARIOS = {
-    f"{race}_{allies}_vs_{enemies}": (race, allies, enemies)
-    for race in RACES
-    for allies, enemies in ((5, 5), (10, 10), (10, 11), (20, 20), (20, 23))
-}
-
 
 def vector_env(
     map_name: str = "3s5z",
@@ -91,7 +79,7 @@ def vector_env(
     The games start at the first reset.
 
     Args:
-        map_name: one of SMAC's 23 maps or of SCENARIOS.
+        map_name: one of SMAC's 23 maps or of SMACv2's scenarios (smac/maps.py).
         num_envs: number of games, 1 or more; each needs about 1 GB of memory.
         autoreset: whether an environment restarts by itself when its episode ends.
         env_class: "package.module:Class" with the interface of SMAC's StarCraft2Env, instead of the installed
@@ -323,17 +311,17 @@ def _package_and_options(map_name: str, smac_options: dict[str, Any]) -> tuple[s
         raise ValueError("seed is no option of the environment: give it to reset().")
     if map_name in MAPS:
         return "smac", {"map_name": map_name, "continuing_episode": True, **smac_options}
-    if map_name not in SCENARIOS:
-        raise ValueError(one_of("map_name", map_name, [*MAPS, *SCENARIOS]))
-    race, allies, enemies = SCENARIOS[map_name]
-    units, weights, exceptions = RACES[race]
+    if map_name not in RACE_AND_SIZE:
+        raise ValueError(one_of("map_name", map_name, [*MAPS, *RACE_AND_SIZE]))
+    race, allies, enemies = RACE_AND_SIZE[map_name]
+    weights, exceptions = RACES[race]
     capabilities = {
         "n_units": allies,
         "n_enemies": enemies,
         "team_gen": {
             "dist_type": "weighted_teams",
-            "unit_types": list(units),
-            "weights": list(weights),
+            "unit_types": list(weights),
+            "weights": list(weights.values()),
             "exception_unit_types": list(exceptions),
             "observe": True,
         },

@@ -46,7 +46,7 @@ class Lists(NamedTuple):
 
     Attributes:
         near, nears: [U, U], [U]: the neighbours of each unit, and how many.
-        pairs, n_pairs: [2, U * U / 2], [1]: pairs i < j that may come into contact in this loop, and how many.
+        pairs, n_pairs: [2, U * (U - 1) // 2], [1]: pairs i < j that may come into contact in this loop, and how many.
         ids: [U], overwritten.
     """
 
