@@ -34,19 +34,29 @@ def _assert_same_play(env, rng, steps):
             env.reset()
 
 
-@pytest.mark.parametrize("name", MAPS)
-def test_play_from_the_start(name):
+def maps_and_steps(steps):
+    """All maps, each played for so many steps; those of more than 30 units nightly, and always a fifth as long."""
+    for name, found in MAPS.items():
+        if found.n_agents + found.n_enemies <= 30:
+            yield pytest.param(name, steps, id=name)
+        else:
+            yield pytest.param(name, steps // 5, id=f"{name}, a fifth")
+            yield pytest.param(name, steps, id=name, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("name", "steps"), maps_and_steps(60))
+def test_play_from_the_start(name, steps):
     env = SMAC(1, map_name=name, autoreset=False, spawn_layout="rings_jitter")
     env.reset(seed=1)
-    _assert_same_play(env, np.random.default_rng(1), 60)
+    _assert_same_play(env, np.random.default_rng(1), steps)
 
 
-@pytest.mark.parametrize("name", MAPS)
-def test_play_from_anywhere(name):
+@pytest.mark.parametrize(("name", "steps"), maps_and_steps(12))
+def test_play_from_anywhere(name, steps):
     # Units anywhere (inside walls and each other too), half hurt and half dead: situations that play seldom meets.
     env = SMAC(4, map_name=name, autoreset=False, leash=6.0)
     env.reset(seed=2, options=random_world(env, np.random.default_rng(2)))
-    _assert_same_play(env, np.random.default_rng(3), 12)
+    _assert_same_play(env, np.random.default_rng(3), steps)
 
 
 def random_world(env, rng):

@@ -345,7 +345,7 @@ def test_a_failing_worker_ends_in_one_line_and_leaves_nothing_behind(make, fault
         fault=fault,
         fault_seed=8,
         fault_step=2 if fault in ("nan", "agent lost", "short state", "no action") else 3,
-        step_timeout_s=1,
+        step_timeout_s=1 if fault in ("hangs", "frozen") else 30,  # a busy machine may need more than 1 s to answer
         process_folder=str(tmp_path),
     )
     vec.reset(seed=7)
