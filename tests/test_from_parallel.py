@@ -74,14 +74,14 @@ def test_a_copy_of_a_batch_equals_a_single_env_through_many_episodes():
         batch.step(actions)
         for copy, single in enumerate(singles):
             single.step(actions[copy : copy + 1])
-    assert sum(copy.episode for copy in batch._copies) > 20  # many restarts were compared
+    assert sum(copy.episode for copy in batch._members) > 20  # many restarts were compared
 
 
 def test_an_episode_is_a_function_of_seed_and_counter_only():
     played, fresh = (from_parallel_env(corridor.parallel_env, 2) for _ in range(2))
     played.reset(seed=3)
     rng = np.random.default_rng(2)
-    while min(copy.episode for copy in played._copies) < 4:
+    while min(copy.episode for copy in played._members) < 4:
         played.step(random_actions(played, rng))
     played.reset(seed=3)
     fresh.reset(seed=3)
@@ -228,7 +228,7 @@ def test_the_end_is_a_truncation_if_the_limit_cut_anybody():
     seen = set()
     for seed in range(40):
         vec.reset(seed=seed)
-        env = vec._copies[0].env.unwrapped
+        env = vec._members[0].env.unwrapped
         while not (vec.terminated | vec.truncated)[0]:
             vec.step([[corridor.RIGHT, 0]] if seed % 2 else [[corridor.RIGHT, corridor.RIGHT]])
         assert vec.truncated[0] == (len(env.gone) < 2)
@@ -458,7 +458,7 @@ def test_a_picture_is_the_envs_own():
     vec = from_parallel_env(Drawing)
     vec.reset(seed=0)
     assert vec.render() is Drawing.picture
-    vec._copies[0].env.unwrapped.picture = None
+    vec._members[0].env.unwrapped.picture = None
     with pytest.raises(RuntimeError, match='draws no picture: make it with render_mode="rgb_array"'):
         vec.render()
 

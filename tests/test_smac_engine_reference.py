@@ -73,14 +73,14 @@ def random_world(env, rng):
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs"),
+    ("name", "options"),
     [
         ("MMM2", {"retaliation": False, "random_delay": False, "scan_range": 3.0, "chase_range": 5.0}),
         ("bane_vs_bane", {"death_burst": False, "call_for_help": False, "push_weights": (1.0, 1.0, 0.0)}),
         ("1c3s5z", {"line_splash": False, "missiles": False, "backswing": 2.5, "look_period": 2, "move_amount": 0.5}),
     ],
 )
-def test_play_with_other_settings(name, knobs):
-    env = SMAC(1, map_name=name, autoreset=False, **knobs)
+def test_play_with_other_settings(name, options):
+    env = SMAC(1, map_name=name, autoreset=False, **options)
     env.reset(seed=3)
     _assert_same_play(env, np.random.default_rng(4), 40)

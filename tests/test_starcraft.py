@@ -349,7 +349,7 @@ def test_a_failing_worker_ends_in_one_line_and_leaves_nothing_behind(make, fault
         process_folder=str(tmp_path),
     )
     vec.reset(seed=7)
-    processes = [game.process.pid for game in vec._copies] + [int(path.name) for path in tmp_path.iterdir()]
+    processes = [game.process.pid for game in vec._members] + [int(path.name) for path in tmp_path.iterdir()]
     assert len(processes) == 4  # two workers, two games
     assert all(map(alive, processes))
     started = time.monotonic()
@@ -367,11 +367,11 @@ def test_a_failing_worker_ends_in_one_line_and_leaves_nothing_behind(make, fault
 def test_bytes_that_are_no_answer_end_in_one_line(make, garbage):
     vec = make(step_timeout_s=1)
     vec.reset(seed=3)
-    pid = vec._copies[0].process.pid
+    pid = vec._members[0].process.pid
     ours, theirs = socket.socketpair()
     with theirs:
-        vec._copies[0].channel.close()
-        vec._copies[0].channel = Channel(ours)
+        vec._members[0].channel.close()
+        vec._members[0].channel = Channel(ours)
         theirs.sendall(garbage)
         with pytest.raises(RuntimeError, match=r"worker 0 \(3m, seed 3, .*(cannot be read|no answer within)"):
             vec.step([[1, 1, 1]])
@@ -383,7 +383,7 @@ def test_closing_and_forgetting_end_all_processes(make, tmp_path):
     vec.reset(seed=0)
     forgotten = starcraft.vector_env("3m", env_class=FAKE, process_folder=str(tmp_path))
     forgotten.reset(seed=0)
-    pids = [game.process.pid for game in (*vec._copies, *forgotten._copies)]
+    pids = [game.process.pid for game in (*vec._members, *forgotten._members)]
     pids += [int(path.name) for path in tmp_path.iterdir()]
     assert len(pids) == 6
     del forgotten
@@ -396,7 +396,7 @@ def test_a_game_that_does_not_close_is_killed(make, monkeypatch, tmp_path):
     monkeypatch.setattr(starcraft.stop, "__defaults__", (0.3,))
     vec = make(fault="slow to close", process_folder=str(tmp_path))
     vec.reset(seed=0)
-    pids = [vec._copies[0].process.pid, *(int(path.name) for path in tmp_path.iterdir())]
+    pids = [vec._members[0].process.pid, *(int(path.name) for path in tmp_path.iterdir())]
     vec.close()
     assert gone(pids)
 
@@ -411,7 +411,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children would ignore it
     vec = starcraft.vector_env("3m", env_class="fake_smac:StarCraft2Env", process_folder={pids!r}, fault={fault!r})
     vec.reset(seed=0)
-    print(vec._copies[0].process.pid, flush=True)
+    print(vec._members[0].process.pid, flush=True)
     while True:
         vec.step([[1, 1, 1]])
 """

@@ -88,20 +88,20 @@ class CoreEnv(VectorEnv):
             **fields,
         }
         self.option_fields = self.fields
-        copies, agents = self.num_envs, self.n_agents
-        self.world = {name: np.zeros((copies, *f.shape), f.dtype) for name, f in self.fields.items()}
-        self.obs, self.state, self.action_mask = self._buffers((copies,))
-        self.final_obs, self.final_state, self.final_action_mask = self._buffers((copies,))
-        self.reward = np.zeros(copies)
-        self.agent_reward = np.zeros((copies, agents))
-        self.terminated = np.zeros(copies, bool)
-        self.truncated = np.zeros(copies, bool)
-        self.info = {name: np.zeros(copies, np.int64) for name in ("illegal_actions", *self.step_counters)}
-        self.info |= {name: np.zeros(copies, bool) for name in self.step_flags}
-        self.info["agent_done"] = np.zeros((copies, agents), bool)
-        self._every_copy = np.ones(copies, bool)
-        self._running = np.zeros(copies, bool)
-        self._actions = np.zeros((copies, agents), np.int64)
+        envs, agents = self.num_envs, self.n_agents
+        self.world = {name: np.zeros((envs, *f.shape), f.dtype) for name, f in self.fields.items()}
+        self.obs, self.state, self.action_mask = self._buffers((envs,))
+        self.final_obs, self.final_state, self.final_action_mask = self._buffers((envs,))
+        self.reward = np.zeros(envs)
+        self.agent_reward = np.zeros((envs, agents))
+        self.terminated = np.zeros(envs, bool)
+        self.truncated = np.zeros(envs, bool)
+        self.info = {name: np.zeros(envs, np.int64) for name in ("illegal_actions", *self.step_counters)}
+        self.info |= {name: np.zeros(envs, bool) for name in self.step_flags}
+        self.info["agent_done"] = np.zeros((envs, agents), bool)
+        self._every_env = np.ones(envs, bool)
+        self._running = np.zeros(envs, bool)
+        self._actions = np.zeros((envs, agents), np.int64)
         self._team_divisor = 0.0 if self.shared_reward else 1.0 if team_reward == "sum" else float(agents)
         self._started = False
         self._index_bounds = {
@@ -134,7 +134,7 @@ class CoreEnv(VectorEnv):
             self.world["seed"][:] = seeds_of(0, self.num_envs, MAX_SEED) if seeds is None else seeds
             self.world["episode"][:] = 0
         self._started = True
-        self._restart(self._every_copy)
+        self._restart(self._every_env)
         if start:
             self._start_from(start)
         self._output_fresh()
@@ -210,7 +210,7 @@ class CoreEnv(VectorEnv):
         self._output_fresh()
 
     def _take(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
-        """Fill self._actions with legal actions, self._running with the copies that will play them."""
+        """Fill self._actions with legal actions, self._running with the environments that will play them."""
         asked = actions_of(actions, self.num_envs, self.n_agents)
         np.equal(self.world["ended"], RUNNING, out=self._running)
         np.copyto(self._actions, asked, casting="unsafe")
@@ -218,17 +218,17 @@ class CoreEnv(VectorEnv):
             self._actions, self.action_mask, self._running, self.noops, self.info["illegal_actions"]
         )
         if self.strict and first >= 0:
-            copy, agent = divmod(first, self.n_agents)
-            raise illegal_action(asked[copy, agent], self.agents[agent], copy, self.action_mask[copy, agent])
+            e, agent = divmod(first, self.n_agents)
+            raise illegal_action(asked[e, agent], self.agents[agent], e, self.action_mask[e, agent])
 
     def _restart(self, which: np.ndarray) -> None:
-        """Start the episode named by world["seed"] and world["episode"] in the copies flagged in which [E]."""
+        """Start the episode named by world["seed"] and world["episode"] in the environments flagged in which [E]."""
         for name in ("step", "ended", "episode_return"):
             self.world[name][which] = 0
         self._start(which)
 
     def _keep_finals_and_restart(self) -> None:
-        """Keep the outputs of the copies whose last step ended an episode; start the next one there."""
+        """Keep the outputs of the environments whose last step ended an episode; start the next one there."""
         which = self._running & (self.world["ended"] != RUNNING)
         self.final_obs[which] = self.obs[which]
         self.final_state[which] = self.state[which]
@@ -239,7 +239,7 @@ class CoreEnv(VectorEnv):
 
     def _output_fresh(self) -> None:
         """Write the outputs of worlds in which no step was played yet."""
-        self._observe_into(self.world, self._every_copy, self.obs, self.state, self.action_mask)
+        self._observe_into(self.world, self._every_env, self.obs, self.state, self.action_mask)
         self.reward.fill(0.0)
         self.agent_reward.fill(0.0)
         np.equal(self.world["ended"], TERMINATED, out=self.terminated)
@@ -262,12 +262,12 @@ class CoreEnv(VectorEnv):
         if missing := [name for name in self.given if name not in found]:
             raise ValueError(f"options with {', '.join(found)} need {missing[0]!r} too.")
         fields = self.option_fields
-        start = {name: self._check_field(name, fields[name], self._for_all_copies(name, found[name])) for name in found}
+        start = {name: self._check_field(name, fields[name], self._for_all_envs(name, found[name])) for name in found}
         self._check_world(start)
         return start
 
-    def _for_all_copies(self, name: str, value: object) -> np.ndarray:
-        """Give an option in the shape of one copy a leading axis [E]."""
+    def _for_all_envs(self, name: str, value: object) -> np.ndarray:
+        """Give an option in the shape of one environment a leading axis [E]."""
         array = as_array(name, value)
         if array.ndim == len(self.option_fields[name].shape):
             return np.broadcast_to(array, (self.num_envs, *array.shape))
@@ -288,7 +288,7 @@ class CoreEnv(VectorEnv):
 
     @abc.abstractmethod
     def _start(self, which: np.ndarray) -> None:
-        """Draw the environment's own fields at the start of an episode, in the copies flagged in which [E]."""
+        """Draw the environment's own fields at the start of an episode, in the environments flagged in which [E]."""
 
     @abc.abstractmethod
     def _start_from(self, start: World) -> None:
@@ -296,7 +296,7 @@ class CoreEnv(VectorEnv):
 
     @abc.abstractmethod
     def _advance(self, running: np.ndarray, actions: np.ndarray) -> None:
-        """Play one step in the running copies [E]: world, agent_reward, step counters, and world["ended"]."""
+        """Play one step in the running environments [E]: world, agent_reward, step counters, and world["ended"]."""
 
     @abc.abstractmethod
     def _observe_into(
@@ -333,10 +333,10 @@ def _any_outside(values, low, high):
 
 @kernel
 def _replace_illegal(actions, mask, running, noops, illegal):
-    """Replace illegal actions by the no-op, count them per copy, return the flat index of the first or -1."""
-    copies, agents, n_actions = mask.shape
+    """Replace illegal actions by the no-op, count them per environment, return the flat index of the first or -1."""
+    num_envs, agents, n_actions = mask.shape
     first = -1
-    for e in range(copies):
+    for e in range(num_envs):
         illegal[e] = 0
         if not running[e]:
             continue

@@ -28,7 +28,7 @@ class JointEnv(gymnasium.Env):
             render_mode: None, "rgb_array" or "human".
             kwargs: keyword arguments of the compiled environment.
         """
-        # The PettingZoo face already is one copy with a window; this face only arranges its values by position.
+        # The PettingZoo face already is one environment with a window; this face only arranges its values by position.
         self._env = marl_gre_envs.make(name, render_mode=render_mode, **kwargs)
         self.core = core = self._env.core
         self.render_mode = render_mode

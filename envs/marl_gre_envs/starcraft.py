@@ -148,7 +148,7 @@ class StarCraft(StoredOutputs):
     backend: ClassVar[str] = "starcraft"
     shared_reward: ClassVar[bool] = True
     obs_low, obs_high = state_bounds = -math.inf, math.inf  # cooldowns exceed 1, SMACv2 has more of its own
-    _copies: list[Game]
+    _members: list[Game]
 
     def __init__(
         self,
@@ -169,11 +169,11 @@ class StarCraft(StoredOutputs):
         self.relaunch = flag("relaunch", relaunch)
         self.step_timeout_s = number("step_timeout_s", step_timeout_s, 0.1)
         self.start_timeout_s = number("start_timeout_s", start_timeout_s, 0.1)
-        self._copies = []
-        self._stop = weakref.finalize(self, stop, self._copies)  # also when it is forgotten, and at exit
+        self._members = []
+        self._stop = weakref.finalize(self, stop, self._members)  # also when it is forgotten, and at exit
         try:
             for _ in range(self.num_envs):
-                self._copies.append(Game(env_class, options))
+                self._members.append(Game(env_class, options))
             sizes = list(self._exchange({}, set(range(self.num_envs)), self.start_timeout_s).values())
         except Refused as refused:
             raise ValueError(f"{map_name} cannot be played by {env_class}: {refused}.") from None
@@ -206,7 +206,7 @@ class StarCraft(StoredOutputs):
 
     def _begin(self, starts: dict[int, tuple[int, int]], options: dict[str, Any] | None) -> None:
         for index, (seed, episode) in starts.items():
-            self._copies[index].start(seed, episode)
+            self._members[index].start(seed, episode)
         requests = {i: ("reset", *start, self.relaunch and start[1] == 0) for i, start in starts.items()}
         for index, answer in self._exchange(requests, set(requests), self.start_timeout_s).items():
             self._write(index, answer)
@@ -223,10 +223,10 @@ class StarCraft(StoredOutputs):
             else:
                 self._write(index, answer)
                 self._write_step(index, answer)
-            self._copies[index].running = not (self.terminated[index] or self.truncated[index])
+            self._members[index].running = not (self.terminated[index] or self.truncated[index])
 
     def _write(self, index: int, answer: dict[str, Any]) -> None:
-        """Put one copy's observations, state and masks into the buffers, if they are what they should be."""
+        """Put one environment's observations, state and masks into the buffers, if they are what they should be."""
         for name in self.observed:
             target, found = self.world[name][index], answer[name]
             if found.shape != target.shape or found.dtype.kind not in "biuf":
@@ -239,7 +239,7 @@ class StarCraft(StoredOutputs):
             self._fail(index, "action_mask holds something else than 0 and 1, or leaves an agent no legal action")
 
     def _write_step(self, index: int, answer: dict[str, Any]) -> None:
-        """Put reward, flags and info of one copy's step into the buffers."""
+        """Put reward, flags and info of one environment's step into the buffers."""
         if not math.isfinite(answer["reward"]):
             self._fail(index, f"the reward is {answer['reward']}", FloatingPointError)
         self.reward[index] = self.agent_reward[index] = answer["reward"]
@@ -252,7 +252,7 @@ class StarCraft(StoredOutputs):
             self.info[name][index] = answer[name]
 
     def _exchange(self, requests: dict[int, tuple], expected: set[int], timeout_s: float) -> dict[int, dict[str, Any]]:
-        """Send requests to copies, then wait for the answers of all expected ones, together at most timeout_s."""
+        """Send requests to games, then wait for the answers of all expected ones, together at most timeout_s."""
         if not self._stop.alive:
             raise RuntimeError("the StarCraft II games of this environment are closed: make it anew.")
         deadline = time.monotonic() + timeout_s
@@ -266,12 +266,12 @@ class StarCraft(StoredOutputs):
 
     def _send(self, index: int, request: tuple) -> None:
         try:
-            self._copies[index].channel.send(request)
+            self._members[index].channel.send(request)
         except OSError:
-            self._fail(index, self._copies[index].how_it_ended())
+            self._fail(index, self._members[index].how_it_ended())
 
     def _answer(self, index: int, deadline: float, timeout_s: float) -> dict[str, Any]:
-        game = self._copies[index]
+        game = self._members[index]
         try:
             kind, *content = game.channel.receive(deadline)
         except TimeoutError:
@@ -287,7 +287,7 @@ class StarCraft(StoredOutputs):
         return content[0]
 
     def _fail(self, index: int, reason: str, error: type[Exception] = RuntimeError) -> None:
-        game = self._copies[index]
+        game = self._members[index]
         self._kill()
         if game.episode < 0:
             raise Refused(reason)
@@ -296,7 +296,7 @@ class StarCraft(StoredOutputs):
 
     def _kill(self) -> None:
         if self._stop.detach():
-            stop(self._copies, grace_s=0.0)
+            stop(self._members, grace_s=0.0)
 
 
 class Refused(Exception):

@@ -174,10 +174,10 @@ class TrafficJunction(GridWorld):
             w["scripted"].fill(True)
             w["arrivals"][:] = start["arrivals"]
 
-    def _for_all_copies(self, name: str, value: object) -> np.ndarray:
+    def _for_all_envs(self, name: str, value: object) -> np.ndarray:
         array = as_array(name, value)
         if name != "arrivals" or array.ndim not in (2, 3, 4) or array.dtype.kind not in "biuf":
-            return super()._for_all_copies(name, value)
+            return super()._for_all_envs(name, value)
         script = np.full((self.num_envs, *self.fields["arrivals"].shape), -1, np.result_type(array, np.int8))
         if array.ndim < 4:  # [T,4] or [E,T,4]: one arrival per step
             array = array[..., None, :]
@@ -203,15 +203,15 @@ class TrafficJunction(GridWorld):
             (driving & (np.abs(direction).sum(axis=-1) != 1), "a car on the road must have one of the 4 directions"),
         ):
             if wrong.any():
-                copy, car = np.argwhere(wrong)[0]
-                raise ValueError(f"{rule}; car {car} of environment {copy} breaks this.")
+                e, car = np.argwhere(wrong)[0]
+                raise ValueError(f"{rule}; car {car} of environment {e} breaks this.")
         if "arrivals" in world:
             arrivals = world["arrivals"]
             at_gate = (arrivals[..., None, 1:3] == self._gates[:, :2]).all(axis=-1).any(axis=-1)
             wrong = (arrivals[..., 0] >= 0) & ~(at_gate & (arrivals[..., 3] >= STRAIGHT))
             if wrong.any():
-                copy, step, slot = np.argwhere(wrong)[0]
-                found = arrivals[copy, step, slot].tolist()
+                e, step, slot = np.argwhere(wrong)[0]
+                found = arrivals[e, step, slot].tolist()
                 gates = self._gates[:, :2].tolist()
                 raise ValueError(f"an arrival is (car, row, column, route) at one of the gates {gates}, found {found}.")
 
