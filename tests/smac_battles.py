@@ -28,7 +28,7 @@ class Skirmish:
         limit=10_000,
         medivac_rule=False,
         rewards=None,
-        **knobs,
+        **options,
     ):
         """`allies`, `enemies`: lists of (name, x, y)."""
         table = UNIT_TABLE.copy()
@@ -41,7 +41,7 @@ class Skirmish:
             n_agents=agents,
             table=table,
             terrain=terrain_named(terrain),
-            knobs=engine.Knobs(**knobs),
+            options=engine.EngineOptions(**options),
             sent=sent,
             move_amount=2.0,
             episode_limit=limit,

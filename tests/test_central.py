@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from marl_gre import losses
+from marl_gre import losses, trainer
 from marl_gre.agents.gru import RecurrentAgent
 from marl_gre.config import EvaluateConfig, TrainConfig, load_params
 from marl_gre.errors import BadInput
@@ -18,7 +18,8 @@ from marl_gre.jobs.train import train
 from marl_gre.jobs.verify import verify
 from marl_gre.learner import Learner
 from marl_gre.mixers import QMIX, VDN, AgentValues, EnvSizes, FeedForward
-from marl_gre.networks import Networks
+from marl_gre.networks import Networks, build
+from marl_gre.rollout import make_env
 from marl_gre.storage.run_dir import load_run
 from packing import packed
 from test_learner import SIZES, Table, make_batch, make_learner, make_padded, weights
@@ -229,6 +230,19 @@ def test_what_is_recorded(tmp_path):
     plain = entry(tmp_path, "{mixer: qmix}")
     assert set(plain.algorithm.resolved()) == {"mixer", *QMIX.Config.model_fields}
     assert not {"optimizer", "td_lambda"} & set(plain.resolved()["train"])
+
+
+def learner_of(config):
+    env = make_env(config.env_key, config.env, 1)
+    return trainer.make_learner(config, build(config, env), torch.device("cpu"))
+
+
+def test_a_runs_learner_has_what_its_entry_says(tmp_path):
+    assert learner_of(entry(tmp_path, ALGORITHMS["cw"])).central_loss_weight == 0.5
+    assert learner_of(entry(tmp_path, "{mixer: qmix}")).central_loss_weight == 1.0
+    steps = losses.Steps(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 2.0]), None, None)
+    assert learner_of(entry(tmp_path, ALGORITHMS["ow"])).loss_weights(steps).tolist() == [1.0, 0.5]  # alpha
+    assert learner_of(entry(tmp_path, "{mixer: qmix}")).loss_weights(steps).tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,8 @@ def test_wrong_use_raises_one_line():
     env.reset(seed=0)
     with pytest.raises(ValueError, match="agent_1 has none"):
         env.step({"agent_0": 0})
+    with pytest.raises(ValueError, match="actions must be a dict, found list"):
+        env.step([0, 1])
     with pytest.raises(ValueError, match="illegal action 7 of agent_1"):
         env.step({"agent_0": 0, "agent_1": 7})
     with pytest.raises(ValueError, match="max_cycles and max_steps are the same"):
@@ -217,6 +219,9 @@ def test_wrong_use_raises_one_line():
         marl_gre_envs.make("lumberjacks_v1", render_mode="rgb")
     with pytest.raises(TypeError, match="unknown keyword of lumberjacks_v1: 'n_tree'; did you mean 'n_trees'"):
         marl_gre_envs.make("lumberjacks_v1", n_tree=3)
+    for kwargs in ({"num_envs": 2}, {"autoreset": True}):
+        with pytest.raises(TypeError, match=f"^{next(iter(kwargs))} is a keyword of make_vec"):
+            marl_gre_envs.make("lumberjacks_v1", **kwargs)
     env = marl_gre_envs.make("lumberjacks_v1", max_cycles=1)
     env.reset(seed=0)
     env.step({"agent_0": 0, "agent_1": 0})
@@ -224,6 +229,28 @@ def test_wrong_use_raises_one_line():
         env.step({"agent_0": 0, "agent_1": 0})
     env.close()
     env.close()
+
+
+@pytest.mark.parametrize("action", [(0,), 0, ((0, 1), (2,))])
+def test_a_joint_action_of_a_wrong_form_raises_one_line(action):
+    env = gymnasium.make(PUBLIC["lumberjacks_v1"]).unwrapped
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="^action must (be one whole number for each|have rows of one length)"):
+        env.step(action)
+
+
+def test_both_ways_to_the_observation_space_agree():
+    env = MaskInObservation(marl_gre_envs.make("lumberjacks_v1"))
+    assert env.observation_spaces == {agent: env.observation_space(agent) for agent in env.possible_agents}
+    assert set(env.observation_spaces["agent_0"]) == {"observation", "action_mask"}
+
+
+def test_closing_closes_the_core(monkeypatch):
+    env = gymnasium.make(PUBLIC["lumberjacks_v1"]).unwrapped
+    closed = []
+    monkeypatch.setattr(env.core, "close", lambda: closed.append(True))
+    env.close()
+    assert closed
 
 
 def test_an_illegal_action_is_replaced_and_counted():

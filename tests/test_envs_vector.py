@@ -185,6 +185,19 @@ def test_autoreset_goes_on_with_the_next_episode(name):
     assert kinds == {(False, False), (True, False), (False, True)}  # never both
 
 
+def test_the_last_masks_of_an_episode_are_kept():
+    # In the gridworlds every action is always available.
+    kwargs = {"map_name": "3m", "max_steps": 6}
+    vec, alone = (marl_gre_envs.make_vec("smac_v0", 2, autoreset=autoreset, **kwargs) for autoreset in (True, False))
+    for each in (vec, alone):
+        each.reset(seed=0)
+        for actions in np.full((6, 2, 3), 4):  # east
+            each.step(actions)
+    assert vec.truncated.all()
+    np.testing.assert_array_equal(vec.final_action_mask, alone.action_mask)
+    assert (vec.final_action_mask != vec.action_mask).any()
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_finished_copies_freeze(name):
     vec = make(name, 6, autoreset=False)
@@ -265,6 +278,47 @@ def test_observe_refuses_a_wrong_shape():
         vec.observe(world)
 
 
+@pytest.mark.parametrize(
+    ("name", "kwargs", "change", "message"),
+    [
+        ("traffic_junction_v0", {}, ("route", 100), r"route must be from -1 to 3, found 100 at \[1, 0\]"),
+        ("traffic_junction_v0", {}, ("corner_car", 4), r"corner_car must be from -1 to 3, found 4 at \[1\]"),
+        (
+            "smac_v0",
+            {"map_name": "3m"},
+            ("last_actions", 13),
+            r"last_actions must be .* -1 to 8, found 13 at \[1, 0\]",
+        ),
+        ("smac_v0", {"map_name": "3m"}, ("unit_type", 99), r"unit_type must be from . to ., found 99 at \[1, 0\]"),
+    ],
+)
+def test_observe_refuses_what_kernels_would_use_as_an_index(name, kwargs, change, message):
+    vec = marl_gre_envs.make_vec(name, 2, **kwargs)
+    vec.reset(seed=0)
+    field, value = change
+    world = vec.get_world()
+    world[field][(1, 0)[: world[field].ndim]] = value
+    with pytest.raises(ValueError, match=message):
+        vec.observe(world)
+    # Cast to the world's own dtype this would look as good as before.
+    with pytest.raises(ValueError, match=f"{field} must be from"):
+        vec.observe(world | {field: world[field].astype(np.int64) + 2**16})
+
+
+@pytest.mark.parametrize(
+    ("world", "message"),
+    [
+        ({}, "the world lacks 'agent_pos'; it needs agent_pos, trees, step"),
+        ([1], "the world must be a dict, found list"),
+        ({"agent_pos": [[[0, 0], [0]]], "trees": 0, "step": 0}, "agent_pos must have rows of one length"),
+    ],
+)
+def test_observe_refuses_what_is_no_world(world, message):
+    vec = make("lumberjacks_v0")
+    with pytest.raises(ValueError, match=message):
+        vec.observe(world)
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_illegal_actions_become_the_noop_and_are_counted(name):
     vec, twin = make(name, 2), make(name, 2)
@@ -290,6 +344,20 @@ def test_strict_raises_and_changes_nothing():
     with pytest.raises(ValueError, match=r"illegal action 5 of agent_1 in environment 2; legal are \[0, 1, 2, 3, 4\]"):
         vec.step(actions)
     same(before, vec.get_world())
+
+
+def test_ragged_input_is_refused_in_one_line():
+    vec = marl_gre_envs.make_vec("lumberjacks_v1", 2, **JACKS)
+    vec.reset(seed=0)
+    for call in (
+        lambda: vec.step([[0, 0], [0]]),
+        lambda: vec.reset(seed=[[1], [1, 2]]),
+        lambda: vec.reset(options={"agent_pos": [(0, 0), (1,)], "trees": GOOD_TREES}),
+        lambda: vec.set_world(vec.get_world() | {"trees": [[0], [0, 0]]}),
+    ):
+        with pytest.raises(ValueError, match="^(actions|seed|agent_pos|trees) must have rows of one length") as error:
+            call()
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("actions", [[[0]], [[0, 0], [0, 0]], [[0.0, 0.0]], [[True, False]], [["0", "1"]], 0, None])
@@ -372,6 +440,7 @@ BAD_OPTIONS = [
     ("traffic_junction_v0", GOOD_CARS | {"arrivals": [(2, 3, 2, 1)]}, r"arrivals must be from -1 to 1, found 2"),
     ("traffic_junction_v0", GOOD_CARS | {"arrivals": [(-1, -1, -1, -1)] * 6}, r"arrivals must be numbers of shape"),
     ("traffic_junction_v0", GOOD_CARS | {"arrivals": [(1, 3, 2)]}, r"arrivals must be numbers of shape"),
+    ("lumberjacks_v1", ["trees"], "options must be a dict, found list"),
     ("traffic_junction_v0", GOOD_CARS | {"arrivals": 3}, r"arrivals must be numbers of shape"),
 ]
 
@@ -408,6 +477,7 @@ BAD_WORLDS = [
     (lambda w: w.pop("trees"), "the world lacks 'trees'"),
     (lambda w: w.update(tres=w["trees"]), "unknown field of the world: 'tres'; did you mean 'trees'"),
     (lambda w: w["step"].fill(101), "step must be from 0 to 100, found 101"),
+    (lambda w: w["step"].fill(100), "step must be below 100 while an episode runs, found 100"),
     (lambda w: w["ended"].fill(3), "ended must be from 0 to 2, found 3"),
     (lambda w: w["episode_return"].fill(np.nan), "found nan"),
     (lambda w: w.update(trees=w["trees"][:, 1:]), r"trees must be numbers of shape \(2, 5, 5\)"),
@@ -438,6 +508,20 @@ def test_an_ended_world_stays_ended():
     same({"obs": twin.obs, "reward": twin.reward}, {"obs": vec.obs, "reward": np.zeros(1)})
 
 
+@pytest.mark.parametrize("name", ["traffic_junction_v1", "smac_v0"])
+def test_a_world_at_the_time_limit_must_have_ended(name):
+    vec = marl_gre_envs.make_vec(name, autoreset=False, max_steps=2)
+    vec.reset(seed=0)
+    for _ in range(2):
+        vec.step(np.zeros((1, vec.n_agents), int))
+    world = vec.get_world()
+    vec.set_world(world)
+    assert vec.truncated[0]
+    world["ended"][:] = 0
+    with pytest.raises(ValueError, match="step must be below 2 while an episode runs, found 2"):
+        vec.set_world(world)
+
+
 BAD_KEYWORDS = [
     (
         "lumberjacks_v0",
@@ -463,6 +547,10 @@ BAD_KEYWORDS = [
     ("lumberjacks_v0", {"strict": None}, ValueError, "strict must be true or false"),
     ("lumberjacks_v0", {"num_envs": 0}, ValueError, "num_envs must be a whole number from 1"),
     ("lumberjacks_v0", {"autoreset": 1}, ValueError, "autoreset must be true or false"),
+    ("lumberjacks_v0", {"core": 1}, TypeError, "unknown keyword of lumberjacks_v0: 'core'"),
+    ("smac_v0", {"map_name": ["3m"]}, ValueError, r"unknown map_name \['3m'\]"),
+    ("smac_v0", {"push_weights": 3}, ValueError, r"push_weights must be three numbers \(.*\), found 3"),
+    ("smac_v0", {"push_weights": (1, 2)}, ValueError, r"push_weights must be three numbers \(.*\), found \(1, 2\)"),
     ("traffic_junction_v0", {"n_max": 0}, ValueError, "n_max must be a whole number from 1 to 127"),
     ("traffic_junction_v0", {"grid_shape": (14, 15)}, ValueError, r"grid_shape must be square, found \(14, 15\)"),
     (
@@ -497,12 +585,17 @@ def test_names(tmp_path, monkeypatch):
         marl_gre_envs.make_vec("lumberjack_v0")
     with pytest.raises(ValueError, match="Allowed: lumberjacks_v0, lumberjacks_v1, traffic_junction_v0"):
         marl_gre_envs.make("smack")
+    with pytest.raises(ValueError, match=r"unknown environment \['smac_v0'\]"):
+        marl_gre_envs.make(["smac_v0"])
     with pytest.raises(ValueError, match="module 'no_such_module' cannot be imported"):
         marl_gre_envs.make("no_such_module:parallel_env")
     (tmp_path / "broken_module.py").write_text("def factory(:")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match="module 'broken_module' cannot be imported: invalid syntax"):
         marl_gre_envs.make("broken_module:factory")
+    (tmp_path / "failing_module.py").write_text(r"raise RuntimeError('two\nlines')")
+    with pytest.raises(ValueError, match=r"module 'failing_module' cannot be imported: two lines\.$"):
+        marl_gre_envs.make("failing_module:factory")
     with pytest.raises(ValueError, match="unknown factory in module marl_gre_envs.*: 'paralel_env'; did you mean"):
         marl_gre_envs.make("marl_gre_envs.lumberjacks_v0:paralel_env")
     assert marl_gre_envs.results_version("lumberjacks_v0") == 1

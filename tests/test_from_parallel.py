@@ -8,7 +8,8 @@ import pytest
 import corridor
 import corridor_variants as variants
 import marl_gre_envs
-from marl_gre_envs.from_parallel import episode_seed, from_parallel_env
+from marl_gre_envs.from_parallel import FlatObservations, episode_seed, from_parallel_env
+from marl_gre_envs.parallel import MaskInObservation
 
 OUTPUTS = ("obs", "state", "action_mask", "reward", "agent_reward", "terminated", "truncated")
 
@@ -73,14 +74,14 @@ def test_a_copy_of_a_batch_equals_a_single_env_through_many_episodes():
         batch.step(actions)
         for copy, single in enumerate(singles):
             single.step(actions[copy : copy + 1])
-    assert sum(copy.episode for copy in batch._copies) > 20  # many restarts were compared
+    assert sum(copy.episode for copy in batch._members) > 20  # many restarts were compared
 
 
 def test_an_episode_is_a_function_of_seed_and_counter_only():
     played, fresh = (from_parallel_env(corridor.parallel_env, 2) for _ in range(2))
     played.reset(seed=3)
     rng = np.random.default_rng(2)
-    while min(copy.episode for copy in played._copies) < 4:
+    while min(copy.episode for copy in played._members) < 4:
         played.step(random_actions(played, rng))
     played.reset(seed=3)
     fresh.reset(seed=3)
@@ -227,7 +228,7 @@ def test_the_end_is_a_truncation_if_the_limit_cut_anybody():
     seen = set()
     for seed in range(40):
         vec.reset(seed=seed)
-        env = vec._copies[0].env.unwrapped
+        env = vec._members[0].env.unwrapped
         while not (vec.terminated | vec.truncated)[0]:
             vec.step([[corridor.RIGHT, 0]] if seed % 2 else [[corridor.RIGHT, corridor.RIGHT]])
         assert vec.truncated[0] == (len(env.gone) < 2)
@@ -262,6 +263,7 @@ def test_an_env_is_truncated_at_a_given_limit():
     for expected in (False, False, True):
         vec.step([[0, 0]])
         assert vec.truncated[0] == expected
+        assert vec.info["agent_done"][0].tolist() == [expected] * 2
 
 
 def test_make_vec_takes_a_third_party_factory():
@@ -370,6 +372,46 @@ def test_an_agent_that_vanishes_is_an_error():
         vec.step([[0, 0]])
 
 
+class Forgetful(corridor.parallel_env):
+    """Leaves agent_1 out of what step() returns; with `gone` it also leaves the agents then."""
+
+    def __init__(self, what, gone=False):
+        super().__init__(length=40)
+        self.what, self.gone = what, gone
+
+    def step(self, actions):
+        outputs = super().step(actions)
+        outputs[self.what].pop("agent_1")
+        if self.gone:
+            outputs[2]["agent_1"] = True
+            self.agents = self.agents[:1]
+        return outputs
+
+
+def test_missing_outputs_name_the_agent():
+    for what, name in enumerate(("observation", "reward")):
+        vec = from_parallel_env(Forgetful, what=what)
+        vec.reset(seed=0)
+        with pytest.raises(RuntimeError, match=f"returned no {name} for agent_1, which is"):
+            vec.step([[0, 0]])
+
+
+@pytest.mark.parametrize("team_reward", ["sum", "shared"])
+def test_who_has_left_need_not_be_paid(team_reward):
+    vec = from_parallel_env(Forgetful, what=1, gone=True, team_reward=team_reward)
+    vec.reset(seed=0)
+    vec.step([[0, 0]])
+    assert vec.agent_reward[0].tolist() == [-0.1, 0.0]
+    assert vec.reward[0] == -0.1
+    assert vec.info["agent_done"][0].tolist() == [False, True]
+
+
+def test_a_factory_that_returns_one_env_twice_is_refused():
+    env = corridor.parallel_env()
+    with pytest.raises(RuntimeError, match="the factory returned one env twice"):
+        from_parallel_env(lambda: env, 2)
+
+
 @pytest.mark.parametrize("seed", ["7", -1, [1], [1, -1], 1.5, 2**32])
 def test_wrong_seeds_are_refused(seed):
     vec = from_parallel_env(corridor.parallel_env, 2)
@@ -400,3 +442,35 @@ def test_rendering_and_closing():
         vec.render()
     vec.close()
     vec.close()
+    for call in (vec.reset, lambda: vec.reset(seed=0), lambda: vec.step([[0, 0]]), vec.render):
+        with pytest.raises(RuntimeError, match="closed: make it anew"):
+            call()
+
+
+class Drawing(corridor.parallel_env):
+    picture = np.zeros((4, 6, 3), np.uint8)
+
+    def render(self):
+        return self.picture
+
+
+def test_a_picture_is_the_envs_own():
+    vec = from_parallel_env(Drawing)
+    vec.reset(seed=0)
+    assert vec.render() is Drawing.picture
+    vec._members[0].env.unwrapped.picture = None
+    with pytest.raises(RuntimeError, match='draws no picture: make it with render_mode="rgb_array"'):
+        vec.render()
+
+
+def test_both_ways_to_the_observation_space_agree():
+    env = FlatObservations(corridor.parallel_env())
+    assert env.observation_spaces == {agent: env.observation_space(agent) for agent in env.possible_agents}
+    nested = FlatObservations(MaskInObservation(marl_gre_envs.make("lumberjacks_v1")))
+    assert nested.observation_spaces["agent_0"] == nested.env.env.observation_space("agent_0")
+
+
+def test_observe_names_what_is_missing():
+    vec = from_parallel_env(corridor.parallel_env)
+    with pytest.raises(ValueError, match="the world lacks 'obs'; it needs obs, state, action_mask"):
+        vec.observe({})

@@ -178,6 +178,22 @@ def test_qatten_by_hand():
     assert mixer(values, state).item() == pytest.approx(3 * credits[0] - credits[1] + 0.25, rel=1e-12)
 
 
+def test_qatten_divides_by_the_root_of_its_width():
+    """D = 4, one head of weight 1, query z = (1, 1, 1, 1), keys k = (u, u, u, u), u = (1, 0): z . k = (4, 0).
+
+    Logits are (4, 0) / sqrt(4) = (2, 0), so attention is (e^2, 1) / (e^2 + 1), and that of the undivided (e^4, 1) not.
+    """
+    mixer = make("qatten", n_agents=2, state_dim=2, heads=1, attention_dim=4, unit_dim=1, head_weights="none")
+    with torch.no_grad():
+        for parameter in mixer.parameters():
+            parameter.zero_()
+        mixer.queries[0][2].bias.fill_(1.0)
+        mixer.keys.weight.fill_(1.0)
+    weights, _ = mixer.weights(torch.tensor([[[1.0, 0.0]]], dtype=torch.float64))
+    first = math.exp(2) / (math.exp(2) + 1)
+    assert weights.tolist() == [[pytest.approx([first, 1 - first], rel=1e-12)]]
+
+
 @pytest.mark.parametrize("head_weights", ["state", "none"])
 def test_qatten_credits_sum_to_its_head_weights(head_weights):
     """Attention sums to 1 over the agents: sum_i dq_tot/dq_i = sum_h w_h(s), or the number of heads."""
@@ -217,19 +233,19 @@ def test_every_layer_of_qatten_is_trained_unless_frozen():
         assert (kept - {"keys.bias"} <= trained) if attention == "trained" else not (kept & trained)
 
 
-def qplex_of_constants(**keys):
+def qplex_of_constants(kernels=1):
     """Two agents and actions, one kernel: w = (2, 0.5), b = (1, -1), key 4, agents 0.5, lambda = 2 sigmoid(action).
 
     The actions' network gives agent 1 the log-odds ln 3 for action 1 (sigmoid 3/4, lambda 3/2), everything else 0
-    (lambda 1).
+    (lambda 1). A second kernel has key 2 and the rest alike, and adds 2 * 0.5 * 0.5 = 0.5 to each lambda.
     """
-    mixer = make("qplex", n_agents=2, state_dim=1, kernels=1)
+    mixer = make("qplex", n_agents=2, state_dim=1, kernels=kernels)
     with torch.no_grad():
         for parameter in mixer.parameters():
             parameter.zero_()
         mixer.hyper_w[2].bias.copy_(torch.tensor([-2.0, 0.5]))
         mixer.hyper_b[2].bias.copy_(torch.tensor([1.0, -1.0]))
-        mixer.keys.first.bias.fill_(-4.0)
+        mixer.keys.first.bias.copy_(torch.tensor([-4.0, 2.0][:kernels]))
         mixer.actions.first.weight[0, 1 + 1] = math.log(3)  # after one number of state: agent 0's actions, agent 1's
     return mixer
 
@@ -250,6 +266,15 @@ def test_qplex_by_hand():
     assert credits["exact"].tolist() == [[pytest.approx([2, 0.5])]]
     assert credits["function"].tolist() == [[pytest.approx([3, 0.5])]]  # w lambda
     assert differentiate(mixer, values, state).tolist() == [[pytest.approx([2, 0.5])]]  # past the stopped gradient
+
+
+def test_qplex_adds_its_kernels_up():
+    """The case above with two kernels: lambda = 3/2 + 1/2, 1 + 1/2, so q_tot = 8 + (2 - 1) (-4) = 4."""
+    mixer, state = qplex_of_constants(kernels=2), torch.zeros(1, 1, 1, dtype=torch.float64)
+    actions = torch.tensor([[[1, 0]]])
+    assert mixer.importance(actions, state).tolist() == [[pytest.approx([2, 1.5])]]
+    values = AgentValues(torch.tensor([[[3.0, 4.0]]]).double(), torch.tensor([[[5.0, 4.0]]]).double(), actions)
+    assert mixer(values, state).item() == pytest.approx(4, abs=1e-8)
 
 
 def test_qplex_with_lambda_one_is_a_weighted_vdn():

@@ -96,6 +96,22 @@ def test_the_wheel_holds_all_files_of_the_two_packages_and_nothing_else(wheel):
     assert {"marl_gre/py.typed", "marl_gre_envs/py.typed"} <= packed
 
 
+def test_the_tests_in_the_sdist_find_their_files_there(sdist):
+    top = sdist.name.removesuffix(".tar.gz")
+    with tarfile.open(sdist) as archive:
+        packed = {name.removeprefix(f"{top}/") for name in archive.getnames()}
+        tests = [name for name in packed if re.fullmatch(r"tests/(.*/)?test_\w+\.py", name)]
+        texts = {name: archive.extractfile(f"{top}/{name}").read().decode() for name in tests}
+    assert len(texts) > 30
+    there = packed | {parent.as_posix() for name in packed for parent in Path(name).parents}
+    for name, text in texts.items():
+        asked = re.findall(r'(?:ROOT|parents\[\d\]\)?) / "([^"]+)"', text)
+        assert not [path for path in asked if path not in there | {"data"}], name
+        assert not re.search(r"chdir\(ROOT\)", text), name
+        modules = re.findall(r"^(?:from|import) (test_\w+)", text, re.MULTILINE)
+        assert not [module for module in modules if f"tests/{module}.py" not in packed], name
+
+
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
     """The interpreter of a new virtual environment that holds the wheel, and borrows this one's dependencies."""

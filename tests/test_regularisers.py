@@ -100,6 +100,14 @@ def test_the_entropy_of_credits_of_either_sign_is_that_of_their_sizes():
     assert credits.grad.tolist() == pytest.approx([slope[0], -slope[1]], abs=1e-6)
 
 
+def test_its_eps_counts():
+    """Credits (1, 3) and eps 1: shares (1 + 1) / 6 and (3 + 1) / 6, H = -(ln(1/3)/3 + 2 ln(2/3)/3) / ln 2."""
+    regularise = GradientEntropy(gre_lambda=2.0, gre_eps=1.0)
+    expected = -(math.log(1 / 3) / 3 + 2 * math.log(2 / 3) / 3) / math.log(2)
+    found = regularise.of(torch.tensor([1.0, 3.0], dtype=torch.float64))
+    assert found.item() == pytest.approx(2 * expected, rel=1e-12)
+
+
 def test_a_credit_of_zero_is_pushed_up():
     credits = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
     gradient_entropy(credits).backward()

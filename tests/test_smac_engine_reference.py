@@ -34,19 +34,26 @@ def _assert_same_play(env, rng, steps):
             env.reset()
 
 
-@pytest.mark.parametrize("name", MAPS)
-def test_play_from_the_start(name):
+def maps_and_steps(steps):
+    """All maps, each played for so many steps; those of more than 30 units as long nightly, else a fifth of it."""
+    large = [name for name, found in MAPS.items() if found.n_agents + found.n_enemies > 30]
+    cases = [pytest.param(name, steps // 5 if name in large else steps, id=name) for name in MAPS]
+    return cases + [pytest.param(name, steps, id=f"{name} in full", marks=pytest.mark.slow) for name in large]
+
+
+@pytest.mark.parametrize(("name", "steps"), maps_and_steps(60))
+def test_play_from_the_start(name, steps):
     env = SMAC(1, map_name=name, autoreset=False, spawn_layout="rings_jitter")
     env.reset(seed=1)
-    _assert_same_play(env, np.random.default_rng(1), 60)
+    _assert_same_play(env, np.random.default_rng(1), steps)
 
 
-@pytest.mark.parametrize("name", MAPS)
-def test_play_from_anywhere(name):
+@pytest.mark.parametrize(("name", "steps"), maps_and_steps(12))
+def test_play_from_anywhere(name, steps):
     # Units anywhere (inside walls and each other too), half hurt and half dead: situations that play seldom meets.
     env = SMAC(4, map_name=name, autoreset=False, leash=6.0)
     env.reset(seed=2, options=random_world(env, np.random.default_rng(2)))
-    _assert_same_play(env, np.random.default_rng(3), 12)
+    _assert_same_play(env, np.random.default_rng(3), steps)
 
 
 def random_world(env, rng):
@@ -66,14 +73,14 @@ def random_world(env, rng):
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs"),
+    ("name", "options"),
     [
         ("MMM2", {"retaliation": False, "random_delay": False, "scan_range": 3.0, "chase_range": 5.0}),
         ("bane_vs_bane", {"death_burst": False, "call_for_help": False, "push_weights": (1.0, 1.0, 0.0)}),
         ("1c3s5z", {"line_splash": False, "missiles": False, "backswing": 2.5, "look_period": 2, "move_amount": 0.5}),
     ],
 )
-def test_play_with_other_settings(name, knobs):
-    env = SMAC(1, map_name=name, autoreset=False, **knobs)
+def test_play_with_other_settings(name, options):
+    env = SMAC(1, map_name=name, autoreset=False, **options)
     env.reset(seed=3)
     _assert_same_play(env, np.random.default_rng(4), 40)

@@ -406,7 +406,8 @@ def _reward(env, before, after):
     died = (left[0] > 0) & (after["hp"][:, env.n_agents :] == 0)
     # The dead keep no shields; hp 0 and shields of the dead before the step are 0 too.
     worth = np.abs((left[0] - left[1]).sum(-1) + 10 * died.sum(-1))
-    return (worth + 200 * env.info["battle_won"]) / (env.map.max_reward / 20)
+    greatest = 10 * env.n_enemies + 200 + env.map.enemy_points
+    return (worth + 200 * env.info["battle_won"]) / (greatest / 20)
 
 
 def test_crowds_untangle():

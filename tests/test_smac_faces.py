@@ -115,6 +115,7 @@ def test_the_dead_stay_and_wait():
     # An illegal action of the dead becomes no-op, of the living stop.
     _, _, _, _, infos = env.step({"agent_0": 0, "agent_1": 1, "agent_2": 8})
     assert infos["agent_0"]["illegal_actions"] == 3
+    assert [info["agent_done"] for info in infos.values()] == [False, True, False]
     assert env.core.world["last_actions"][0].tolist() == [1, 0, 1]
     assert env.agents
 
@@ -244,7 +245,9 @@ def test_starcraft_stands_behind_the_same_face():
             assert len(set(rewards.values())) == 1
         assert env.state_space.contains(env.state())
     finally:
-        env.core.close()
+        env.close()
+    with pytest.raises(RuntimeError, match="closed: make it anew"):
+        env.reset()
 
 
 def pixels(picture, color):

@@ -9,7 +9,7 @@ import pytest
 from marl_gre_envs.smac.interface import FIELDS, Flags, Interface, make_flags
 from marl_gre_envs.smac.maps import ENEMY_TYPE_BITS, MAPS, TERRAINS, TYPE_BITS
 from marl_gre_envs.smac.rewards import Rewards, battle_reward, make_rewards, scale_of, step_reward
-from marl_gre_envs.smac.units import UNITS
+from marl_gre_envs.smac.units import TYPE_ID, UNITS
 
 DATA = Path(__file__).parent / "data"
 RECORDED = ["2s3z", "3s_vs_5z", "10m_vs_11m", "MMM2"]
@@ -83,7 +83,10 @@ def test_recorded_outputs_of_smac(name):
     m = MAPS[name]
     assert tuple(config["fields"]) == FIELDS
     assert (tuple(config["agents"]), tuple(config["enemies"])) == (m.ally_types, m.enemy_types)
-    assert (config["episode_limit"], config["max_reward"]) == (m.episode_limit, m.max_reward)
+    assert (config["episode_limit"], config["max_reward"]) == (
+        m.episode_limit,
+        20 * scale_of(Rewards(), m.n_enemies, m.enemy_points),
+    )
     obs, state, mask = recorded(name).observe(data["ally"], data["enemy"], data["last_actions"])
     np.testing.assert_array_equal(mask, data["avail"])
     np.testing.assert_allclose(obs, data["obs"], rtol=0, atol=TOLERANCE)
@@ -406,6 +409,44 @@ def test_any_leading_axes():
         np.testing.assert_array_equal(folded.reshape(plain.shape), plain)
 
 
+def test_ranges_by_kind_are_smacv2s():
+    # unit_sight_range and unit_shoot_range in smacv2/env/starcraft2/starcraft2.py of
+    # https://github.com/oxwhirl/smacv2, commit 08f6550: sight, weapon; its configurations set min_attack_range to 2.
+    theirs = {
+        "stalker": (10, 6),
+        "zealot": (9, 0.1),
+        "colossus": (10, 7),
+        "zergling": (8, 0.1),
+        "baneling": (8, 0.25),
+        "hydralisk": (9, 5),
+        "marine": (9, 5),
+        "marauder": (10, 6),
+        "medivac": (11, 4),
+    }
+    layout = interface("3m", use_unit_ranges=True).layout
+    for name, (sight, weapon) in theirs.items():
+        kind = TYPE_ID[name]
+        assert (layout.sight[kind], layout.shoot[kind]) == (sight, max(weapon, 2)), name
+    fixed = interface("3m").layout
+    assert (set(fixed.sight), set(fixed.shoot)) == ({9.0}, {6.0})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"last_actions": [13, 1, 1]}, r"last_actions must be from -1 to 8, found 13 at \[0\]"),
+        ({"last_actions": [2**16, 1, 1]}, "last_actions must be from -1 to 8, found 65536"),
+        ({"unit_type": [99] * 6}, r"unit_type must be from 0 to \d+, found 99 at \[0\]"),
+        ({"ally": [[0.0] * 8, [0.0]]}, "ally must have rows of one length"),
+        ({"ally": [["a"] * 8] * 3}, r"ally must be numbers of shape \(3, 8\), found <U1"),
+    ],
+)
+def test_what_kernels_would_use_as_an_index_is_checked(change, message):
+    ally, enemy, last = world("3m")
+    with pytest.raises(ValueError, match=message):
+        interface("3m", obs_last_action=True).observe(**{"ally": ally, "enemy": enemy, "last_actions": last} | change)
+
+
 def test_engine_form_is_the_same():
     """From float32 and only where asked."""
     face, data = recorded("MMM2"), np.load(DATA / "smac_interface_MMM2.npz")
@@ -458,14 +499,12 @@ def test_rewards_for_losses():
     assert battle_reward(before, enemy, after, enemy, Rewards(reward_sparse=True)) == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "bonus"), [("2s3z", 200 / 51), ("3s_vs_5z", 4.0), ("MMM2", 200 / 60.25), ("27m_vs_30m", 200 / 92.5)]
-)
-def test_victory_and_scale(name, bonus):
+@pytest.mark.parametrize(("name", "expected"), [("2s3z", 51), ("3s_vs_5z", 50), ("MMM2", 60.25), ("27m_vs_30m", 92.5)])
+def test_victory_and_scale(name, expected):
     m, rewards = MAPS[name], Rewards()
     scale = scale_of(rewards, m.n_enemies, m.enemy_points)
-    assert scale == m.max_reward / 20
-    assert step_reward(0.0, 1, scale, rewards) == pytest.approx(bonus)
+    assert scale == expected
+    assert step_reward(0.0, 1, scale, rewards) == pytest.approx(200 / expected)
     assert step_reward(0.0, 0, scale, rewards) == step_reward(0.0, -1, scale, rewards) == 0
     # All enemies killed without regeneration, and the victory: the greatest return, 20.
     everything = m.enemy_points + 10 * m.n_enemies

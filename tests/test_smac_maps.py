@@ -5,6 +5,7 @@ import pytest
 
 from marl_gre_envs.smac import units
 from marl_gre_envs.smac.maps import MAPS, SIZE, TERRAINS, fits, ground_of, map_named, ring_layout
+from marl_gre_envs.smac.rewards import Rewards, scale_of
 from marl_gre_envs.smac.units import TYPE_ID, UNIT_TABLE, UNITS
 
 # SMAC's map_param_registry and, for pool and greatest reward, its reward code run on every map:
@@ -52,7 +53,7 @@ def test_sizes_limits_and_greatest_reward_are_smacs(name):
         m.map_type,
         m.n_actions,
         m.enemy_points,
-        m.max_reward,
+        scale_of(Rewards(), m.n_enemies, m.enemy_points) * 20,
     )
     assert found == TABLE[name]
 

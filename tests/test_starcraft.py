@@ -22,6 +22,7 @@ from marl_gre.cli import main
 from marl_gre.testing import check_env
 from marl_gre_envs import starcraft
 from marl_gre_envs.parallel import CoreParallelEnv, metadata_of
+from marl_gre_envs.smac.maps import SCENARIOS
 from marl_gre_envs.starcraft_worker import Battle, Channel
 
 FAKE = "fake_smac:StarCraft2Env"
@@ -253,11 +254,21 @@ def test_all_maps_and_scenarios_have_their_package():
     for name in starcraft.MAPS:
         assert starcraft._package_and_options(name, {})[0] == "smac"
     assert len(starcraft.MAPS) == 23
-    assert len(starcraft.SCENARIOS) == 15  # 3 races, 5 sizes
-    for name, (race, allies, enemies) in starcraft.SCENARIOS.items():
+    assert len(SCENARIOS) == 15  # 3 races, 5 sizes
+    for name in SCENARIOS:
+        race, allies, enemies = (int(part) if part.isdigit() else part for part in name.split("_") if part != "vs")
         package, options = starcraft._package_and_options(name, {"reward_sparse": True})
         assert (package, options["map_name"], options["reward_sparse"]) == ("smacv2", f"10gen_{race}", True)
-        assert (options["capability_config"]["n_units"], options["capability_config"]["n_enemies"]) == (allies, enemies)
+        capability = options["capability_config"]
+        assert (capability["n_units"], capability["n_enemies"]) == (allies, enemies)
+        # of SMACv2's configurations examples/configs/sc2_gen_*.yaml, in their order
+        assert (capability["team_gen"]["unit_types"], capability["team_gen"]["weights"]) == {
+            "protoss": (["stalker", "zealot", "colossus"], [0.45, 0.45, 0.1]),
+            "terran": (["marine", "marauder", "medivac"], [0.45, 0.45, 0.1]),
+            "zerg": (["zergling", "baneling", "hydralisk"], [0.45, 0.1, 0.45]),
+        }[race]
+        exceptions = {"protoss": [], "terran": ["medivac"], "zerg": ["baneling"]}
+        assert capability["team_gen"]["exception_unit_types"] == exceptions[race]
 
 
 def test_the_stray_zero_before_the_time_is_dropped(make):
@@ -283,6 +294,17 @@ def test_a_crash_of_the_game_truncates_and_is_counted(make):
     vec.step([[1, 1, 1]])
     assert not vec.truncated[0]
     assert vec.info["game_restarts"][0] == 0
+
+
+def test_a_crash_after_an_episode_that_terminated_only_truncates(make):
+    vec = make(autoreset=True, fault="game crashes", fault_episode=1, fault_step=1)
+    vec.reset(seed=0)
+    rng = np.random.default_rng(0)
+    while not (vec.terminated | vec.truncated)[0]:
+        vec.step((rng.random(vec.action_mask.shape) * vec.action_mask).argmax(-1))
+    assert vec.terminated[0]
+    vec.step([[1, 1, 1]])
+    assert (vec.info["game_restarts"][0], vec.truncated[0], vec.terminated[0]) == (1, True, False)
 
 
 def test_a_crash_at_the_start_of_an_episode_is_tried_again_once(make):
@@ -323,11 +345,11 @@ def test_a_failing_worker_ends_in_one_line_and_leaves_nothing_behind(make, fault
         fault=fault,
         fault_seed=8,
         fault_step=2 if fault in ("nan", "agent lost", "short state", "no action") else 3,
-        step_timeout_s=1,
+        step_timeout_s=1 if fault in ("hangs", "frozen") else 30,  # a busy machine may need more than 1 s to answer
         process_folder=str(tmp_path),
     )
     vec.reset(seed=7)
-    processes = [game.process.pid for game in vec._copies] + [int(path.name) for path in tmp_path.iterdir()]
+    processes = [game.process.pid for game in vec._members] + [int(path.name) for path in tmp_path.iterdir()]
     assert len(processes) == 4  # two workers, two games
     assert all(map(alive, processes))
     started = time.monotonic()
@@ -345,11 +367,11 @@ def test_a_failing_worker_ends_in_one_line_and_leaves_nothing_behind(make, fault
 def test_bytes_that_are_no_answer_end_in_one_line(make, garbage):
     vec = make(step_timeout_s=1)
     vec.reset(seed=3)
-    pid = vec._copies[0].process.pid
+    pid = vec._members[0].process.pid
     ours, theirs = socket.socketpair()
     with theirs:
-        vec._copies[0].channel.close()
-        vec._copies[0].channel = Channel(ours)
+        vec._members[0].channel.close()
+        vec._members[0].channel = Channel(ours)
         theirs.sendall(garbage)
         with pytest.raises(RuntimeError, match=r"worker 0 \(3m, seed 3, .*(cannot be read|no answer within)"):
             vec.step([[1, 1, 1]])
@@ -361,7 +383,7 @@ def test_closing_and_forgetting_end_all_processes(make, tmp_path):
     vec.reset(seed=0)
     forgotten = starcraft.vector_env("3m", env_class=FAKE, process_folder=str(tmp_path))
     forgotten.reset(seed=0)
-    pids = [game.process.pid for game in (*vec._copies, *forgotten._copies)]
+    pids = [game.process.pid for game in (*vec._members, *forgotten._members)]
     pids += [int(path.name) for path in tmp_path.iterdir()]
     assert len(pids) == 6
     del forgotten
@@ -374,7 +396,7 @@ def test_a_game_that_does_not_close_is_killed(make, monkeypatch, tmp_path):
     monkeypatch.setattr(starcraft.stop, "__defaults__", (0.3,))
     vec = make(fault="slow to close", process_folder=str(tmp_path))
     vec.reset(seed=0)
-    pids = [vec._copies[0].process.pid, *(int(path.name) for path in tmp_path.iterdir())]
+    pids = [vec._members[0].process.pid, *(int(path.name) for path in tmp_path.iterdir())]
     vec.close()
     assert gone(pids)
 
@@ -389,7 +411,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children would ignore it
     vec = starcraft.vector_env("3m", env_class="fake_smac:StarCraft2Env", process_folder={pids!r}, fault={fault!r})
     vec.reset(seed=0)
-    print(vec._copies[0].process.pid, flush=True)
+    print(vec._members[0].process.pid, flush=True)
     while True:
         vec.step([[1, 1, 1]])
 """

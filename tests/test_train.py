@@ -9,7 +9,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ from marl_gre.replay import Replay
 from marl_gre.rollout import play, play_greedily
 from marl_gre.seeding import Purpose, episode_seed, rng
 from marl_gre.storage.run_dir import load_run, lock
-from marl_gre.trainer import Trainer
+from marl_gre.trainer import Trainer, greedy_test
 
 PARAMS = """
 run: {envs: [lumberjacks], algorithms: [qmix_gre], seeds: [0]}
@@ -229,6 +231,42 @@ def test_replay_gives_back_exactly_what_the_agents_saw(params):
     assert free.terminated.sum() == sum(episode.terminated for episode in episodes)
 
 
+def first_update(config):
+    """The first batch that a training takes, and what its learner does with it."""
+    trainer, batches = Trainer(config), []
+    update = trainer.learner.update
+    trainer.learner.update = lambda batch: batches.append(batch) or update(batch)
+    for _ in trainer.run():
+        if batches:
+            return batches[0]
+    raise AssertionError("no update was made")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_training_takes_timeouts_as_its_option_says(params, terminal):
+    config = params.run_config("lumberjacks", "vdn", 0)
+    env = config.env.model_copy(update={"kwargs": {"max_steps": 3}})  # too short to fell 12 trees
+    train = config.train.model_copy(update={"timeout_is_terminal": terminal})
+    batch = first_update(config.model_copy(update={"env": env, "train": train}))
+    assert batch.terminated.sum() == (8 if terminal else 0)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+def test_a_reward_too_great_for_float32_is_the_environments(params):
+    config = params.run_config("lumberjacks", "vdn", 0)
+    env = config.env.model_copy(update={"kwargs": {"max_steps": 3, "step_cost": -1e39}})
+    with pytest.raises(NonFinite, match="not finite in the environment's reward: "):
+        first_update(config.model_copy(update={"env": env}))
+
+
+def test_the_spread_of_a_test_is_that_of_its_episodes(params, monkeypatch):
+    # of returns 1 and 5 the standard deviation is 2; a sample's would be sqrt(8)
+    played = [SimpleNamespace(episode_return=value, length=7, won=None) for value in (1.0, 5.0)]
+    monkeypatch.setattr("marl_gre.trainer.play_greedily", lambda *_, **__: played)
+    found = greedy_test(params.run_config("lumberjacks", "vdn", 0), None, None)
+    assert (found["episode_return_mean"], found["episode_return_std"], found["episode_length_mean"]) == (3.0, 2.0, 7.0)
+
+
 def test_replay_keeps_the_newest_and_samples_without_repeats(params):
     config = params.run_config("lumberjacks", "vdn", 0)
     env = marl_gre_envs.make_vec("lumberjacks_v0", 8, autoreset=False, **config.env.kwargs)
@@ -314,6 +352,7 @@ def test_a_signal_ends_with_its_code_and_publishes_nothing(tmp_path, number, cod
     lock_file = None
     while not lock_file and process.poll() is None:  # the handlers are in place once the lock holds the pid
         lock_file = next((path for path in tmp_path.glob("work/*/lock") if path.read_text()), None)
+        time.sleep(0.01)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code

@@ -79,15 +79,16 @@ def results_version(name: str) -> int:
 
 def _find(name: str) -> tuple[ModuleType, str]:
     """Import the module of an environment; return it with the name of its parallel factory."""
-    if name in ENVS:
+    if isinstance(name, str) and name in ENVS:
         return importlib.import_module(ENVS[name]), "parallel_env"
-    path, colon, factory = str(name).partition(":")
-    if not (path and colon and factory):
+    path, _, factory = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if not (path and factory):
         raise ValueError(one_of("environment", name, [*ENVS, "package.module:factory"]))
     try:
         module = importlib.import_module(path)
     except Exception as error:  # a third party's module can raise anything
-        raise ValueError(f"environment {name!r}: module {path!r} cannot be imported: {error}.") from error
+        reason = " ".join(str(error).split())  # in one line
+        raise ValueError(f"environment {name!r}: module {path!r} cannot be imported: {reason}.") from error
     found: Callable[..., Any] | None = getattr(module, factory, None)
     if not callable(found):
         public = [key for key in vars(module) if not key.startswith("_")]

@@ -5,10 +5,12 @@ Checks of whole worlds are in core.py and use these.
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 
 def one_of(what: str, found: object, allowed: Iterable[str]) -> str:
@@ -68,6 +70,61 @@ def pair(name: str, value: object, low: int, high: tuple[int, int]) -> tuple[int
     if isinstance(value, str) or not isinstance(value, Iterable) or len(both := list(value)) != 2:
         raise ValueError(f"{name} must be two whole numbers (rows, columns), found {value!r}.")
     return whole(f"{name}[0]", both[0], low, high[0]), whole(f"{name}[1]", both[1], low, high[1])
+
+
+def as_array(name: str, value: object) -> np.ndarray:
+    """Return value as an array after checking that its rows are equally long."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must have rows of one length, found rows of different lengths.") from None
+
+
+def in_range(name: str, array: np.ndarray, low: Any, high: Any, integral: bool = True) -> np.ndarray:
+    """Return array after checking that it holds numbers in low..high, which broadcast to it; integral: whole ones."""
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be numbers, found {array.dtype}.")
+    good = (array >= low) & (array <= high)
+    if integral and array.dtype.kind == "f":
+        good &= array == np.floor(array)
+    if not good.all():
+        where = tuple(int(i) for i in np.argwhere(~good)[0])
+        least, most = (np.broadcast_to(bound, array.shape)[where] for bound in (low, high))
+        raise ValueError(f"{name} must be from {least} to {most}, found {array[where]} at {list(where)}.")
+    return array
+
+
+def check_dict(what: str, found: object, needed: Iterable[str] = ()) -> None:
+    """Raise ValueError unless found is a dict that has all needed names."""
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{what} must be a dict, found {type(found).__name__}.")
+    names = list(needed)
+    if missing := [name for name in names if name not in found]:
+        raise ValueError(f"{what} lacks {missing[0]!r}; it needs {', '.join(names)}.")
+
+
+def seeds_of(seed: Any, num_envs: int, largest: int) -> list[int]:
+    """Return one seed per environment, each from 0 to largest, of what VectorEnv.reset takes."""
+    if isinstance(seed, Integral):
+        first = whole("seed", seed, 0, largest + 1 - num_envs)
+        return list(range(first, first + num_envs))
+    if isinstance(seed, str) or not isinstance(seed, Iterable) or as_array("seed", seed).shape != (num_envs,):
+        raise ValueError(f"seed must be a whole number or one per environment ({num_envs}), found {seed!r}.")
+    return [whole(f"seed[{i}]", one, 0, largest) for i, one in enumerate(getattr(seed, "tolist", lambda: seed)())]
+
+
+def actions_of(actions: object, num_envs: int, n_agents: int) -> np.ndarray:
+    """Return actions [E,N] as an array after checking that they are whole numbers."""
+    asked = as_array("actions", actions)
+    if asked.shape != (num_envs, n_agents) or asked.dtype.kind not in "iu":
+        raise ValueError(f"actions must be whole numbers {(num_envs, n_agents)}, found {asked.dtype} {asked.shape}.")
+    return asked
+
+
+def illegal_action(action: int, agent: str, environment: int, mask: Sequence[int] | np.ndarray) -> ValueError:
+    """Return the error for an action that the agent's mask [A] does not allow."""
+    legal = np.flatnonzero(mask).tolist()
+    return ValueError(f"illegal action {action} of {agent} in environment {environment}; legal are {legal}.")
 
 
 def settings(kind: Any, given: dict[str, Any]) -> Any:

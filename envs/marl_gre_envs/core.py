@@ -6,19 +6,32 @@ else is computed from it.
 """
 
 import abc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
-from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from marl_gre_envs.checks import check_keywords, choice, flag, keywords_of, one_of, whole
+from marl_gre_envs.checks import (
+    actions_of,
+    as_array,
+    check_dict,
+    check_keywords,
+    choice,
+    flag,
+    illegal_action,
+    in_range,
+    keywords_of,
+    one_of,
+    seeds_of,
+    whole,
+)
 from marl_gre_envs.compiling import kernel
 from marl_gre_envs.vector import VectorEnv, World
 
 RUNNING, TERMINATED, TRUNCATED = 0, 1, 2  # values of world["ended"]
 MAX_STEPS = 2**15 - 1  # world["step"] is an int16
+MAX_SEED = 2**63 - 1  # world["seed"] is an int64
 LARGEST_RETURN = float(np.finfo(np.float64).max)
 
 
@@ -36,6 +49,7 @@ class CoreEnv(VectorEnv):
 
     given: ClassVar[tuple[str, ...]]  # the options of reset() that together make a world to start from
     given_optional: ClassVar[tuple[str, ...]] = ()
+    indices: ClassVar[tuple[str, ...]] = ()  # the observed fields that kernels use as indices, unchecked by numba
     step_counters: ClassVar[tuple[str, ...]]  # info fields [E] that count what happened in a step
     step_flags: ClassVar[tuple[str, ...]] = ()  # info fields [E] that tell whether something happened in a step
     obs_low: float
@@ -66,7 +80,7 @@ class CoreEnv(VectorEnv):
         self.episode_limit = max_steps
         self.team_reward = choice("team_reward", team_reward, ("sum", "mean"))
         self.fields = {
-            "seed": Field((), np.int64, 0, 2**63 - 1),
+            "seed": Field((), np.int64, 0, MAX_SEED),
             "episode": Field((), np.int64, 0, 2**63 - 1),
             "step": Field((), np.int16, 0, max_steps),
             "ended": Field((), np.int8, RUNNING, TRUNCATED),
@@ -74,22 +88,27 @@ class CoreEnv(VectorEnv):
             **fields,
         }
         self.option_fields = self.fields
-        copies, agents = self.num_envs, self.n_agents
-        self.world = {name: np.zeros((copies, *f.shape), f.dtype) for name, f in self.fields.items()}
-        self.obs, self.state, self.action_mask = self._buffers((copies,))
-        self.final_obs, self.final_state, self.final_action_mask = self._buffers((copies,))
-        self.reward = np.zeros(copies)
-        self.agent_reward = np.zeros((copies, agents))
-        self.terminated = np.zeros(copies, bool)
-        self.truncated = np.zeros(copies, bool)
-        self.info = {name: np.zeros(copies, np.int64) for name in ("illegal_actions", *self.step_counters)}
-        self.info |= {name: np.zeros(copies, bool) for name in self.step_flags}
-        self.info["agent_done"] = np.zeros((copies, agents), bool)
-        self._every_copy = np.ones(copies, bool)
-        self._running = np.zeros(copies, bool)
-        self._actions = np.zeros((copies, agents), np.int64)
+        envs, agents = self.num_envs, self.n_agents
+        self.world = {name: np.zeros((envs, *f.shape), f.dtype) for name, f in self.fields.items()}
+        self.obs, self.state, self.action_mask = self._buffers((envs,))
+        self.final_obs, self.final_state, self.final_action_mask = self._buffers((envs,))
+        self.reward = np.zeros(envs)
+        self.agent_reward = np.zeros((envs, agents))
+        self.terminated = np.zeros(envs, bool)
+        self.truncated = np.zeros(envs, bool)
+        self.info = {name: np.zeros(envs, np.int64) for name in ("illegal_actions", *self.step_counters)}
+        self.info |= {name: np.zeros(envs, bool) for name in self.step_flags}
+        self.info["agent_done"] = np.zeros((envs, agents), bool)
+        self._every_env = np.ones(envs, bool)
+        self._running = np.zeros(envs, bool)
+        self._actions = np.zeros((envs, agents), np.int64)
         self._team_divisor = 0.0 if self.shared_reward else 1.0 if team_reward == "sum" else float(agents)
         self._started = False
+        self._index_bounds = {
+            name: (dtype(np.min(low)), dtype(np.max(high)))
+            for name, (_, dtype, low, high) in self.fields.items()
+            if name in self.indices
+        }
 
     @property
     def state_bounds(self) -> tuple[float, float]:
@@ -107,15 +126,15 @@ class CoreEnv(VectorEnv):
         Raises:
             ValueError: a seed or an option cannot be used; the environments are then unchanged.
         """
-        seeds = None if seed is None else self._seeds(seed)
-        start = self._check_options(options or {})
+        seeds = None if seed is None else seeds_of(seed, self.num_envs, MAX_SEED)
+        start = self._check_options({} if options is None else options)
         if seeds is None and self._started:
             self.world["episode"] += 1
         else:
-            self.world["seed"][:] = self._seeds(0) if seeds is None else seeds
+            self.world["seed"][:] = seeds_of(0, self.num_envs, MAX_SEED) if seeds is None else seeds
             self.world["episode"][:] = 0
         self._started = True
-        self._restart(self._every_copy)
+        self._restart(self._every_env)
         if start:
             self._start_from(start)
         self._output_fresh()
@@ -146,18 +165,23 @@ class CoreEnv(VectorEnv):
 
     def observe(self, world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return (obs, state, action_mask) of a world, as VectorEnv.observe describes."""
+        check_dict("the world", world, self.observed)
+        given = {name: as_array(name, world[name]) for name in self.observed}
         first = self.observed[0]
-        lead = np.shape(world[first])[: np.ndim(world[first]) - len(self.fields[first].shape)]
+        lead = given[first].shape[: given[first].ndim - len(self.fields[first].shape)]
         size = int(np.prod(lead))
         flat = {}
         for name in self.observed:
             field = self.fields[name]
-            if np.shape(world[name]) != (*lead, *field.shape):
-                raise ValueError(
-                    f"world[{name!r}] must have shape {(*lead, *field.shape)}, found {np.shape(world[name])}."
-                )
+            if given[name].shape != (*lead, *field.shape):
+                raise ValueError(f"world[{name!r}] must have shape {(*lead, *field.shape)}, found {given[name].shape}.")
             # Kernels are compiled for writable C arrays of the world's own dtypes only.
-            flat[name] = np.require(world[name], field.dtype, ("C", "W")).reshape(size, *field.shape)
+            flat[name] = np.require(given[name], field.dtype, ("C", "W")).reshape(size, *field.shape)
+            if name in self.indices:
+                # All batches of a replay pass here: this takes microseconds, in_range up to 4 % of a call.
+                cast = given[name].dtype != field.dtype
+                if cast or _any_outside(flat[name].reshape(-1), *self._index_bounds[name]):
+                    in_range(name, given[name], field.low, field.high)
         buffers = self._buffers(lead)
         self._observe_into(flat, np.ones(size, bool), *(b.reshape(size, *b.shape[len(lead) :]) for b in buffers))
         return buffers
@@ -171,52 +195,40 @@ class CoreEnv(VectorEnv):
         Raises:
             ValueError: a field is missing or unknown, or has impossible values; the environments are then unchanged.
         """
-        if missing := [name for name in self.fields if name not in world]:
-            raise ValueError(f"the world lacks {missing[0]!r}; it needs {', '.join(self.fields)}.")
+        check_dict("the world", world, self.fields)
         if unknown := [name for name in world if name not in self.fields]:
             raise ValueError(one_of("field of the world:", unknown[0], self.fields))
         checked = {name: self._check_field(name, field, world[name]) for name, field in self.fields.items()}
+        late = (checked["ended"] == RUNNING) & (checked["step"] >= self.episode_limit)
+        if late.any():
+            found = checked["step"][late][0]
+            raise ValueError(f"step must be below {self.episode_limit} while an episode runs, found {found}.")
         self._check_world(checked)
         for name, value in checked.items():
             self.world[name][:] = value
         self._started = True
         self._output_fresh()
 
-    def _seeds(self, seed: int | Sequence[int]) -> np.ndarray:
-        """Return one seed per copy."""
-        if isinstance(seed, Integral):
-            first = whole("seed", seed, 0, 2**63 - self.num_envs)
-            return first + np.arange(self.num_envs)
-        if isinstance(seed, str) or np.shape(seed) != (self.num_envs,) or not isinstance(seed, Iterable):
-            raise ValueError(f"seed must be a whole number or one per environment ({self.num_envs}), found {seed!r}.")
-        return np.array([whole(f"seed[{i}]", s, 0, 2**63 - 1) for i, s in enumerate(seed)])
-
     def _take(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
-        """Fill self._actions with legal actions, self._running with the copies that will play them."""
-        asked = np.asarray(actions)
-        shape = (self.num_envs, self.n_agents)
-        if asked.shape != shape or asked.dtype.kind not in "iu":
-            raise ValueError(f"actions must be whole numbers {shape}, found {asked.dtype} {asked.shape}.")
+        """Fill self._actions with legal actions, self._running with the environments that will play them."""
+        asked = actions_of(actions, self.num_envs, self.n_agents)
         np.equal(self.world["ended"], RUNNING, out=self._running)
         np.copyto(self._actions, asked, casting="unsafe")
         first = _replace_illegal(
             self._actions, self.action_mask, self._running, self.noops, self.info["illegal_actions"]
         )
         if self.strict and first >= 0:
-            copy, agent = divmod(first, self.n_agents)
-            legal = np.flatnonzero(self.action_mask[copy, agent]).tolist()
-            raise ValueError(
-                f"illegal action {asked[copy, agent]} of {self.agents[agent]} in environment {copy}; legal are {legal}."
-            )
+            e, agent = divmod(first, self.n_agents)
+            raise illegal_action(asked[e, agent], self.agents[agent], e, self.action_mask[e, agent])
 
     def _restart(self, which: np.ndarray) -> None:
-        """Start the episode named by world["seed"] and world["episode"] in the copies flagged in which [E]."""
+        """Start the episode named by world["seed"] and world["episode"] in the environments flagged in which [E]."""
         for name in ("step", "ended", "episode_return"):
             self.world[name][which] = 0
         self._start(which)
 
     def _keep_finals_and_restart(self) -> None:
-        """Keep the outputs of the copies whose last step ended an episode; start the next one there."""
+        """Keep the outputs of the environments whose last step ended an episode; start the next one there."""
         which = self._running & (self.world["ended"] != RUNNING)
         self.final_obs[which] = self.obs[which]
         self.final_state[which] = self.state[which]
@@ -227,7 +239,7 @@ class CoreEnv(VectorEnv):
 
     def _output_fresh(self) -> None:
         """Write the outputs of worlds in which no step was played yet."""
-        self._observe_into(self.world, self._every_copy, self.obs, self.state, self.action_mask)
+        self._observe_into(self.world, self._every_env, self.obs, self.state, self.action_mask)
         self.reward.fill(0.0)
         self.agent_reward.fill(0.0)
         np.equal(self.world["ended"], TERMINATED, out=self.terminated)
@@ -238,6 +250,7 @@ class CoreEnv(VectorEnv):
 
     def _check_options(self, options: dict[str, Any]) -> World:
         """Return the world given in options, its fields [E, ...], or {} where none is given."""
+        check_dict("options", options)
         allowed = (*self.given, *self.given_optional)
         for key in options:
             # Other keys belong to other environments and wrappers, but a slip of the pen should not go unnoticed.
@@ -249,30 +262,23 @@ class CoreEnv(VectorEnv):
         if missing := [name for name in self.given if name not in found]:
             raise ValueError(f"options with {', '.join(found)} need {missing[0]!r} too.")
         fields = self.option_fields
-        start = {name: self._check_field(name, fields[name], self._for_all_copies(name, found[name])) for name in found}
+        start = {name: self._check_field(name, fields[name], self._for_all_envs(name, found[name])) for name in found}
         self._check_world(start)
         return start
 
-    def _for_all_copies(self, name: str, value: object) -> np.ndarray:
-        """Give an option in the shape of one copy a leading axis [E]."""
-        array = np.asarray(value)
+    def _for_all_envs(self, name: str, value: object) -> np.ndarray:
+        """Give an option in the shape of one environment a leading axis [E]."""
+        array = as_array(name, value)
         if array.ndim == len(self.option_fields[name].shape):
             return np.broadcast_to(array, (self.num_envs, *array.shape))
         return array
 
     def _check_field(self, name: str, field: Field, value: object) -> np.ndarray:
         """Return a field [E, ...] in its dtype after checking its shape and every value."""
-        array, shape = np.asarray(value), (self.num_envs, *field.shape)
+        array, shape = as_array(name, value), (self.num_envs, *field.shape)
         if array.shape != shape or array.dtype.kind not in "biuf":
             raise ValueError(f"{name} must be numbers of shape {shape}, found {array.dtype} of shape {array.shape}.")
-        good = (array >= field.low) & (array <= field.high)
-        if array.dtype.kind == "f" and np.dtype(field.dtype).kind != "f":
-            good &= array == np.floor(array)
-        if not good.all():
-            where = tuple(int(i) for i in np.argwhere(~good)[0])
-            low, high = (np.broadcast_to(bound, shape)[where] for bound in (field.low, field.high))
-            raise ValueError(f"{name} must be from {low} to {high}, found {array[where]} at {list(where)}.")
-        return array.astype(field.dtype)
+        return in_range(name, array, field.low, field.high, np.dtype(field.dtype).kind != "f").astype(field.dtype)
 
     # Hooks of the environments.
 
@@ -282,7 +288,7 @@ class CoreEnv(VectorEnv):
 
     @abc.abstractmethod
     def _start(self, which: np.ndarray) -> None:
-        """Draw the environment's own fields at the start of an episode, in the copies flagged in which [E]."""
+        """Draw the environment's own fields at the start of an episode, in the environments flagged in which [E]."""
 
     @abc.abstractmethod
     def _start_from(self, start: World) -> None:
@@ -290,7 +296,7 @@ class CoreEnv(VectorEnv):
 
     @abc.abstractmethod
     def _advance(self, running: np.ndarray, actions: np.ndarray) -> None:
-        """Play one step in the running copies [E]: world, agent_reward, step counters, and world["ended"]."""
+        """Play one step in the running environments [E]: world, agent_reward, step counters, and world["ended"]."""
 
     @abc.abstractmethod
     def _observe_into(
@@ -302,12 +308,12 @@ class CoreEnv(VectorEnv):
         """Raise ValueError where checked fields contradict each other; some fields may be absent."""
 
     def _write_agent_done(self, done: np.ndarray) -> None:
-        """Write which agents [E,N] have finished."""
+        """Write which agents [E,N] have finished, as VectorEnv.info describes."""
         np.not_equal(self.world["ended"][:, None], RUNNING, out=done)
 
 
 def make_core(
-    core: Callable[..., CoreEnv], name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: Any
+    core: Callable[..., CoreEnv], name: str, /, num_envs: int = 1, *, autoreset: bool = True, **kwargs: Any
 ) -> CoreEnv:
     """Return core(num_envs, ...) after checking the keywords; an error names the nearest valid one."""
     allowed = [key for key in keywords_of(core) if key not in ("num_envs", "autoreset")]
@@ -316,11 +322,21 @@ def make_core(
 
 
 @kernel
+def _any_outside(values, low, high):
+    """Return whether one of the values [M] is below low or above high; all three have one dtype."""
+    least, most = low, high
+    for i in range(values.size):
+        least = min(least, values[i])
+        most = max(most, values[i])
+    return least < low or most > high
+
+
+@kernel
 def _replace_illegal(actions, mask, running, noops, illegal):
-    """Replace illegal actions by the no-op, count them per copy, return the flat index of the first or -1."""
-    copies, agents, n_actions = mask.shape
+    """Replace illegal actions by the no-op, count them per environment, return the flat index of the first or -1."""
+    num_envs, agents, n_actions = mask.shape
     first = -1
-    for e in range(copies):
+    for e in range(num_envs):
         illegal[e] = 0
         if not running[e]:
             continue

@@ -19,7 +19,7 @@ from pettingzoo import ParallelEnv
 from pettingzoo.utils import BaseParallelWrapper
 
 from marl_gre_envs.checks import choice, flag, whole
-from marl_gre_envs.stored import Copy, StoredOutputs, episode_seed
+from marl_gre_envs.stored import Member, StoredOutputs, episode_seed
 from marl_gre_envs.vector import VectorEnv
 
 
@@ -61,11 +61,11 @@ class FlatObservations(BaseParallelWrapper):
         super().__init__(env)
         self.render_mode = getattr(env, "render_mode", None)  # conversions inside SuperSuit ask for it
         self._inner = {agent: without_mask(env.observation_space(agent)) for agent in env.possible_agents}
-        self._spaces = {agent: flat_box(agent, space) for agent, space in self._inner.items()}
+        self.observation_spaces = {agent: flat_box(agent, space) for agent, space in self._inner.items()}
 
     def observation_space(self, agent: str) -> Box:
         """Return the agent's flat space."""
-        return self._spaces[agent]
+        return self.observation_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         """See ParallelEnv.reset."""
@@ -125,7 +125,7 @@ def padded(env: ParallelEnv) -> ParallelEnv:
     return pad_action_space_v0(env) if len(n_actions) > 1 else env
 
 
-class WrappedEnv(Copy):
+class WrappedEnv(Member):
     """One environment of the batch, and which of its agents are still in the episode."""
 
     def __init__(self, env: ParallelEnv):
@@ -144,7 +144,7 @@ class WrappedEnv(Copy):
 class FromParallel(StoredOutputs):
     """PettingZoo parallel environments behind the VectorEnv interface; see `from_parallel_env`."""
 
-    _copies: list[WrappedEnv]
+    _members: list[WrappedEnv]
 
     def __init__(
         self,
@@ -171,41 +171,49 @@ class FromParallel(StoredOutputs):
         self._own_actions = (np.arange(self.n_actions) < [[space.n] for space in own]).astype(np.int8)  # [N, A]
         self.action_names = [str(action) for action in range(self.n_actions)]
         made = [first, *(factory(**kwargs) for _ in range(self.num_envs - 1))]
-        self._copies = [WrappedEnv(padded(FlatObservations(env))) for env in made]
-        self.obs_dim = int(self._copies[0].env.observation_space(self.agents[0]).shape[0])
-        self._copies[0].begin(0, 0, None)
-        state = own_state(self._copies[0].env)
+        if len({id(env.unwrapped) for env in made}) < len(made):
+            raise RuntimeError("the factory returned one env twice: it must make a new one each time it is called.")
+        self._members = [WrappedEnv(padded(FlatObservations(env))) for env in made]
+        self._closed = False
+        self.obs_dim = int(self._members[0].env.observation_space(self.agents[0]).shape[0])
+        self._members[0].begin(0, 0, None)
+        state = own_state(self._members[0].env)
         self._has_state = state is not None
         self.state_dim = state.size if state is not None else self.n_agents * self.obs_dim
         self._allocate()
 
     def _begin(self, starts: dict[int, tuple[int, int]], options: dict[str, Any] | None) -> None:
+        self._check_open()
         for index, (seed, episode) in starts.items():
-            observations, infos = self._copies[index].begin(seed, episode, options)
-            self._write(index, observations, infos, self._copies[index].live)
+            observations, infos = self._members[index].begin(seed, episode, options)
+            self._write(index, observations, infos, self._members[index].live)
 
     def _play(self, running: list[int], actions: np.ndarray) -> None:
+        self._check_open()
         for index in running:
-            self._step_copy(index, self._copies[index], actions[index])
+            self._step_env(index, self._members[index], actions[index])
 
-    def _step_copy(self, index: int, copy: WrappedEnv, actions: np.ndarray) -> None:
-        before = copy.live
+    def _step_env(self, index: int, member: WrappedEnv, actions: np.ndarray) -> None:
+        before = member.live
         sent = {agent: actions[i] + self._start[i] for i, agent in enumerate(self.agents) if agent in before}
-        observations, rewards, terminations, truncations, infos = copy.env.step(sent)
+        observations, rewards, terminations, truncations, infos = member.env.step(sent)
         terminated = {agent for agent in before if terminations.get(agent, False)}
         truncated = {agent for agent in before if truncations.get(agent, False)} - terminated
-        copy.live = set(copy.env.agents) - terminated - truncated
-        vanished = before - copy.live - terminated - truncated
+        member.live = set(member.env.agents) - terminated - truncated
+        vanished = before - member.live - terminated - truncated
         if vanished:
             raise RuntimeError(f"{min(vanished)} left the env's agents without being terminated or truncated.")
+        for agent in self.agents:  # those who are gone need not be paid
+            if agent in member.live and agent not in rewards:
+                raise RuntimeError(f"the env's step() returned no reward for {agent}, which is still in its agents.")
         self._pay(index, before, rewards)
-        cut = bool(copy.live) and copy.steps >= self.episode_limit
-        over = cut or not copy.live
-        self._write(index, observations, infos, before if over else copy.live)
-        self.info["agent_done"][index] = [agent not in copy.live for agent in self.agents]
+        cut = bool(member.live) and member.steps >= self.episode_limit
+        over = cut or not member.live
+        self._write(index, observations, infos, before if over else member.live)
+        self.info["agent_done"][index] = [over or agent not in member.live for agent in self.agents]
         self.truncated[index] = cut or (over and bool(truncated))
         self.terminated[index] = over and not self.truncated[index]
-        copy.running = not over
+        member.running = not over
 
     def _pay(self, index: int, agents: set[str], rewards: dict[str, float]) -> None:
         own = self.agent_reward[index]  # [N]
@@ -213,27 +221,29 @@ class FromParallel(StoredOutputs):
         if not np.isfinite(own).all():
             raise FloatingPointError(f"the env returned rewards that are not finite: {own.tolist()}.")
         if self.team_reward == "shared":
-            paid = sorted({float(rewards[agent]) for agent in agents})
-            if len(paid) != 1:
+            paid = sorted({float(rewards[agent]) for agent in agents if agent in rewards}) or [0.0]
+            if len(paid) > 1:
                 raise ValueError(f'team_reward="shared", but the agents received different rewards {paid}: use "sum".')
             self.reward[index] = paid[0]
         else:
             self.reward[index] = own.sum() / (self.n_agents if self.team_reward == "mean" else 1)
 
     def _write(self, index: int, observations: dict, infos: dict, present: set[str]) -> None:
-        """Put one copy's observations, masks and state into the buffers; agents that are gone get the defaults."""
+        """Put one environment's observations, masks and state into the buffers; agents that left get the defaults."""
         obs, mask = self.obs[index], self.action_mask[index]
         obs[:], mask[:] = 0, 0
         mask[:, 0] = 1
         for i, agent in enumerate(self.agents):
             if agent in present:
+                if agent not in observations:
+                    raise RuntimeError(f"the env returned no observation for {agent}, which is in this episode.")
                 obs[i] = observations[agent]
                 mask[i] = self._padded_mask(i, infos.get(agent, {}).get("action_mask"))
                 if not mask[i].any():
-                    if agent in self._copies[index].live:
+                    if agent in self._members[index].live:
                         raise ValueError(f"the env's action_mask leaves {agent} no legal action.")
                     mask[i, 0] = 1
-        state = own_state(self._copies[index].env) if self._has_state else None
+        state = own_state(self._members[index].env) if self._has_state else None
         self.state[index] = (obs if state is None else state).ravel()
         if not (np.isfinite(obs).all() and np.isfinite(self.state[index]).all()):
             raise FloatingPointError(f"the env returned an observation or state that is not finite (number {index}).")
@@ -252,16 +262,22 @@ class FromParallel(StoredOutputs):
 
     def render(self, index: int = 0) -> np.ndarray:
         """See VectorEnv.render."""
-        picture = self._copies[index].env.render()
+        self._check_open()
+        picture = self._members[index].env.render()
         if not isinstance(picture, np.ndarray):
             raise RuntimeError('the env draws no picture: make it with render_mode="rgb_array".')
         return picture
 
     def close(self) -> None:
         """See VectorEnv.close."""
-        for copy in self._copies:
-            copy.env.close()
-        self._copies = []
+        if not self._closed:
+            self._closed = True
+            for member in self._members:
+                member.env.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the environments of this batch are closed: make it anew.")
 
 
 def check_env_form(env: ParallelEnv) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, Tuple
 
 import marl_gre_envs
+from marl_gre_envs.checks import as_array
 from marl_gre_envs.parallel import FRAMES_PER_SECOND, RENDER_MODES
 
 
@@ -27,7 +28,7 @@ class JointEnv(gymnasium.Env):
             render_mode: None, "rgb_array" or "human".
             kwargs: keyword arguments of the compiled environment.
         """
-        # The PettingZoo face already is one copy with a window; this face only arranges its values by position.
+        # The PettingZoo face already is one environment with a window; this face only arranges its values by position.
         self._env = marl_gre_envs.make(name, render_mode=render_mode, **kwargs)
         self.core = core = self._env.core
         self.render_mode = render_mode
@@ -55,7 +56,13 @@ class JointEnv(gymnasium.Env):
         Returns:
             Observations by agent, individual rewards by agent (equal parts of a shared reward), terminated, truncated,
                 info.
+
+        Raises:
+            ValueError: not one whole number for each agent, or an illegal action with strict=True.
+            RuntimeError: the episode is over, or none was started.
         """
+        if (found := as_array("action", action).shape) != (self.n_agents,):
+            raise ValueError(f"action must be one whole number for each of the {self.n_agents} agents, found {found}.")
         agents = self._env.possible_agents
         observations, _, terminated, truncated, _ = self._env.step(dict(zip(agents, action, strict=True)))
         rewards = self.core.agent_reward[0]
@@ -72,7 +79,7 @@ class JointEnv(gymnasium.Env):
         return self._env.render()
 
     def close(self) -> None:
-        """Close the window, if there is one; safe to call twice."""
+        """Close the window, if there is one, and what the environment holds (threads, games); safe to call twice."""
         self._env.close()
 
     def _info(self) -> dict[str, Any]:

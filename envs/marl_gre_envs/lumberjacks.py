@@ -137,10 +137,10 @@ class Lumberjacks(GridWorld):
 @kernel
 def _start(which, seed, episode, n_trees, agent_pos, trees):
     """Place agents and trees in different cells, uniformly; agents in row-major order."""
-    copies, n_agents, _ = agent_pos.shape
+    num_envs, n_agents, _ = agent_pos.shape
     _, rows, columns = trees.shape
     cells = np.empty(rows * columns, np.int64)
-    for e in range(copies):
+    for e in range(num_envs):
         if not which[e]:
             continue
         key = randomness.episode_key(seed[e], episode[e])
@@ -160,10 +160,10 @@ def _start(which, seed, episode, n_trees, agent_pos, trees):
 @kernel
 def _advance(running, actions, last, rewards, max_steps, agent_pos, trees, step, ended, agent_reward, felled):
     """Move the agents, let trees fall, pay rewards, end episodes."""
-    copies, n_agents, _ = agent_pos.shape
+    num_envs, n_agents, _ = agent_pos.shape
     _, rows, columns = trees.shape
     step_cost, tree_reward = rewards
-    for e in range(copies):
+    for e in range(num_envs):
         if not running[e]:
             continue
         step[e] += 1

@@ -14,7 +14,7 @@ from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils import BaseParallelWrapper, parallel_to_aec
 from pettingzoo.utils.wrappers import AssertOutOfBoundsWrapper, OrderEnforcingWrapper
 
-from marl_gre_envs.checks import choice
+from marl_gre_envs.checks import check_dict, choice
 from marl_gre_envs.core import CoreEnv
 
 RENDER_MODES = ("human", "rgb_array")
@@ -44,6 +44,9 @@ class CoreParallelEnv(ParallelEnv):
             ValueError: a value is not allowed.
             TypeError: an unknown keyword.
         """
+        for name in ("num_envs", "autoreset"):
+            if name in kwargs:
+                raise TypeError(f"{name} is a keyword of make_vec: this form is one environment, restarted by reset().")
         if render_mode is not None:
             choice("render_mode", render_mode, RENDER_MODES)
         if max_cycles is not None:
@@ -104,6 +107,7 @@ class CoreParallelEnv(ParallelEnv):
         if not self.agents:
             raise RuntimeError("step() without a running episode: call reset() first.")
         played, core = self.possible_agents, self.core
+        check_dict("actions", actions)
         try:
             chosen = [actions[agent] for agent in played]
         except KeyError as error:
@@ -141,7 +145,8 @@ class CoreParallelEnv(ParallelEnv):
         return None
 
     def close(self) -> None:
-        """Close the window, if there is one; safe to call twice."""
+        """Close the window, if there is one, and what the environment holds (threads, games); safe to call twice."""
+        self.core.close()
         if self._window is not None:
             self._window.close()
             self._window = None
@@ -178,12 +183,12 @@ class MaskInObservation(BaseParallelWrapper):
 
     def observation_space(self, agent: str) -> Dict:
         """Return the observation space of an agent, the same object each time."""
-        return self._spaces[agent]
+        return self.observation_spaces[agent]
 
     def __init__(self, env: ParallelEnv):
         """Wrap a parallel environment whose masks are in info["action_mask"]."""
         super().__init__(env)
-        self._spaces = {
+        self.observation_spaces = {
             agent: Dict(
                 {
                     "observation": env.observation_space(agent),

@@ -1,6 +1,6 @@
 """SMAC over the real StarCraft II: the same maps as the embedded engine, played by the game itself.
 
-The 23 maps of SMAC are played through the package `smac`, the scenarios of SMACv2 (SCENARIOS) through `smacv2`. Both
+The 23 maps of SMAC are played through the package `smac`, the scenarios of SMACv2 through `smacv2`. Both
 are imported on first use, in the process of their game (starcraft_worker.py); docs/starcraft.md says how to install
 them. Observations, state, masks and the team's reward are the package's own; what is decided here:
 - A win, a loss or a draw terminates, the time limit truncates (SMAC's option continuing_episode is always on).
@@ -28,7 +28,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from marl_gre_envs.checks import flag, number, one_of, whole
-from marl_gre_envs.smac.maps import MAPS
+from marl_gre_envs.smac.maps import MAPS, RACE_AND_SIZE, RACES
 from marl_gre_envs.starcraft_worker import Game, stop
 from marl_gre_envs.stored import StoredOutputs
 
@@ -61,18 +61,6 @@ PACKAGES = {
     ),
 }
 
-# Units of SMACv2's races, the probability of each, and those that cannot make up a whole team.
-RACES = {
-    "protoss": (("stalker", "zealot", "colossus"), (0.45, 0.45, 0.1), ()),
-    "terran": (("marine", "marauder", "medivac"), (0.45, 0.45, 0.1), ("medivac",)),
-    "zerg": (("zergling", "baneling", "hydralisk"), (0.45, 0.1, 0.45), ("baneling",)),
-}
-SCENARIOS = {
-    f"{race}_{allies}_vs_{enemies}": (race, allies, enemies)
-    for race in RACES
-    for allies, enemies in ((5, 5), (10, 10), (10, 11), (20, 20), (20, 23))
-}
-
 
 def vector_env(
     map_name: str = "3s5z",
@@ -91,7 +79,7 @@ def vector_env(
     The games start at the first reset.
 
     Args:
-        map_name: one of SMAC's 23 maps or of SCENARIOS.
+        map_name: one of SMAC's 23 maps or of SMACv2's scenarios (smac/maps.py).
         num_envs: number of games, 1 or more; each needs about 1 GB of memory.
         autoreset: whether an environment restarts by itself when its episode ends.
         env_class: "package.module:Class" with the interface of SMAC's StarCraft2Env, instead of the installed
@@ -154,13 +142,13 @@ class StarCraft(StoredOutputs):
     """StarCraft II games behind the VectorEnv interface; see `vector_env`.
 
     Further info, each [E] and kept while an environment is frozen: battle_won, episode_limit, dead_allies, dead_enemies
-    (-1 where the package does not count them), game_restarts. agent_done [E,N]: dead, or the episode over.
+    (-1 where the package does not count them), game_restarts.
     """
 
     backend: ClassVar[str] = "starcraft"
     shared_reward: ClassVar[bool] = True
     obs_low, obs_high = state_bounds = -math.inf, math.inf  # cooldowns exceed 1, SMACv2 has more of its own
-    _copies: list[Game]
+    _members: list[Game]
 
     def __init__(
         self,
@@ -181,11 +169,11 @@ class StarCraft(StoredOutputs):
         self.relaunch = flag("relaunch", relaunch)
         self.step_timeout_s = number("step_timeout_s", step_timeout_s, 0.1)
         self.start_timeout_s = number("start_timeout_s", start_timeout_s, 0.1)
-        self._copies = []
-        self._stop = weakref.finalize(self, stop, self._copies)  # also when it is forgotten, and at exit
+        self._members = []
+        self._stop = weakref.finalize(self, stop, self._members)  # also when it is forgotten, and at exit
         try:
             for _ in range(self.num_envs):
-                self._copies.append(Game(env_class, options))
+                self._members.append(Game(env_class, options))
             sizes = list(self._exchange({}, set(range(self.num_envs)), self.start_timeout_s).values())
         except Refused as refused:
             raise ValueError(f"{map_name} cannot be played by {env_class}: {refused}.") from None
@@ -218,7 +206,7 @@ class StarCraft(StoredOutputs):
 
     def _begin(self, starts: dict[int, tuple[int, int]], options: dict[str, Any] | None) -> None:
         for index, (seed, episode) in starts.items():
-            self._copies[index].start(seed, episode)
+            self._members[index].start(seed, episode)
         requests = {i: ("reset", *start, self.relaunch and start[1] == 0) for i, start in starts.items()}
         for index, answer in self._exchange(requests, set(requests), self.start_timeout_s).items():
             self._write(index, answer)
@@ -229,16 +217,16 @@ class StarCraft(StoredOutputs):
             crashed = "restarted" in answer
             self.info["game_restarts"][index] = crashed
             if crashed:
-                self.truncated[index] = True
+                self.terminated[index], self.truncated[index] = False, True  # the episode before may have terminated
                 self.info["battle_won"][index] = self.info["episode_limit"][index] = 0
                 self.info["agent_done"][index] = True
             else:
                 self._write(index, answer)
                 self._write_step(index, answer)
-            self._copies[index].running = not (self.terminated[index] or self.truncated[index])
+            self._members[index].running = not (self.terminated[index] or self.truncated[index])
 
     def _write(self, index: int, answer: dict[str, Any]) -> None:
-        """Put one copy's observations, state and masks into the buffers, if they are what they should be."""
+        """Put one environment's observations, state and masks into the buffers, if they are what they should be."""
         for name in self.observed:
             target, found = self.world[name][index], answer[name]
             if found.shape != target.shape or found.dtype.kind not in "biuf":
@@ -251,7 +239,7 @@ class StarCraft(StoredOutputs):
             self._fail(index, "action_mask holds something else than 0 and 1, or leaves an agent no legal action")
 
     def _write_step(self, index: int, answer: dict[str, Any]) -> None:
-        """Put reward, flags and info of one copy's step into the buffers."""
+        """Put reward, flags and info of one environment's step into the buffers."""
         if not math.isfinite(answer["reward"]):
             self._fail(index, f"the reward is {answer['reward']}", FloatingPointError)
         self.reward[index] = self.agent_reward[index] = answer["reward"]
@@ -264,7 +252,7 @@ class StarCraft(StoredOutputs):
             self.info[name][index] = answer[name]
 
     def _exchange(self, requests: dict[int, tuple], expected: set[int], timeout_s: float) -> dict[int, dict[str, Any]]:
-        """Send requests to copies, then wait for the answers of all expected ones, together at most timeout_s."""
+        """Send requests to games, then wait for the answers of all expected ones, together at most timeout_s."""
         if not self._stop.alive:
             raise RuntimeError("the StarCraft II games of this environment are closed: make it anew.")
         deadline = time.monotonic() + timeout_s
@@ -278,12 +266,12 @@ class StarCraft(StoredOutputs):
 
     def _send(self, index: int, request: tuple) -> None:
         try:
-            self._copies[index].channel.send(request)
+            self._members[index].channel.send(request)
         except OSError:
-            self._fail(index, self._copies[index].how_it_ended())
+            self._fail(index, self._members[index].how_it_ended())
 
     def _answer(self, index: int, deadline: float, timeout_s: float) -> dict[str, Any]:
-        game = self._copies[index]
+        game = self._members[index]
         try:
             kind, *content = game.channel.receive(deadline)
         except TimeoutError:
@@ -299,7 +287,7 @@ class StarCraft(StoredOutputs):
         return content[0]
 
     def _fail(self, index: int, reason: str, error: type[Exception] = RuntimeError) -> None:
-        game = self._copies[index]
+        game = self._members[index]
         self._kill()
         if game.episode < 0:
             raise Refused(reason)
@@ -308,7 +296,7 @@ class StarCraft(StoredOutputs):
 
     def _kill(self) -> None:
         if self._stop.detach():
-            stop(self._copies, grace_s=0.0)
+            stop(self._members, grace_s=0.0)
 
 
 class Refused(Exception):
@@ -323,17 +311,17 @@ def _package_and_options(map_name: str, smac_options: dict[str, Any]) -> tuple[s
         raise ValueError("seed is no option of the environment: give it to reset().")
     if map_name in MAPS:
         return "smac", {"map_name": map_name, "continuing_episode": True, **smac_options}
-    if map_name not in SCENARIOS:
-        raise ValueError(one_of("map_name", map_name, [*MAPS, *SCENARIOS]))
-    race, allies, enemies = SCENARIOS[map_name]
-    units, weights, exceptions = RACES[race]
+    if map_name not in RACE_AND_SIZE:
+        raise ValueError(one_of("map_name", map_name, [*MAPS, *RACE_AND_SIZE]))
+    race, allies, enemies = RACE_AND_SIZE[map_name]
+    weights, exceptions = RACES[race]
     capabilities = {
         "n_units": allies,
         "n_enemies": enemies,
         "team_gen": {
             "dist_type": "weighted_teams",
-            "unit_types": list(units),
-            "weights": list(weights),
+            "unit_types": list(weights),
+            "weights": list(weights.values()),
             "exception_unit_types": list(exceptions),
             "observe": True,
         },

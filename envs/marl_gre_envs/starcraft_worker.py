@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from marl_gre_envs.checks import check_keywords, keywords_of
-from marl_gre_envs.stored import Copy, episode_seed
+from marl_gre_envs.stored import Member, episode_seed
 
 CLOSING_S = 10.0  # for the games to end by themselves
 LARGEST_ANSWER = 2**28  # bytes; more can only be garbage
@@ -70,7 +70,7 @@ class Channel:
         return bytes(data)
 
 
-class Game(Copy):
+class Game(Member):
     """The parent's side: one process and its channel."""
 
     def __init__(self, env_class: str, options: dict[str, Any]):

@@ -6,18 +6,17 @@ world, so a replay stores observations, states and masks. The two hooks at the e
 
 import abc
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from marl_gre_envs.checks import whole
+from marl_gre_envs.checks import actions_of, check_dict, illegal_action, seeds_of
 from marl_gre_envs.vector import VectorEnv, World
 
 MAX_SEED = 2**32 - 1  # the largest that NumPy's older generators, common in third-party envs, and StarCraft II take
 
 
-class Copy:
+class Member:
     """One environment of the batch and the bookkeeping of its episode."""
 
     def __init__(self) -> None:
@@ -36,7 +35,7 @@ class StoredOutputs(VectorEnv):
 
     observed = ("obs", "state", "action_mask")
     strict: bool
-    _copies: Sequence[Copy]
+    _members: Sequence[Member]
 
     def _allocate(self, counters: Sequence[str] = ()) -> None:
         """Allocate outputs and info; counters: fields [E] of info besides illegal_actions."""
@@ -63,67 +62,55 @@ class StoredOutputs(VectorEnv):
         """See VectorEnv.step."""
         if not self._started:
             raise RuntimeError("step() before reset(): call reset() first.")
-        chosen = np.asarray(actions)
-        if chosen.shape != (self.num_envs, self.n_agents) or chosen.dtype.kind not in "iu":
-            raise ValueError(
-                f"actions must be whole numbers {(self.num_envs, self.n_agents)}, found {chosen.dtype} {chosen.shape}."
-            )
-        legal = self._legal(chosen)
-        running = [index for index, copy in enumerate(self._copies) if copy.running]
+        legal = self._legal(actions_of(actions, self.num_envs, self.n_agents))
+        running = [index for index, member in enumerate(self._members) if member.running]
         self.reward[:] = self.agent_reward[:] = 0
         for index in running:
-            self._copies[index].steps += 1
+            self._members[index].steps += 1
         self._play(running, legal)
-        over = [index for index in running if not self._copies[index].running]
+        over = [index for index in running if not self._members[index].running]
         if over and self.autoreset:
             self.final_obs[over], self.final_state[over] = self.obs[over], self.state[over]
             self.final_action_mask[over] = self.action_mask[over]
-            self._begin({i: (self._copies[i].seed, self._copies[i].episode + 1) for i in over}, None)
+            self._begin({i: (self._members[i].seed, self._members[i].episode + 1) for i in over}, None)
 
     def observe(self, world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See VectorEnv.observe; the world consists of the stored outputs."""
+        check_dict("the world", world, self.observed)
         return world["obs"].copy(), world["state"].copy(), world["action_mask"].copy()
 
     def _starts(self, seed: int | Sequence[int] | None) -> dict[int, tuple[int, int]]:
-        """Return the (seed, episode) that each copy starts with."""
+        """Return the (seed, episode) that each environment starts with."""
         if seed is None:
             if not self._started:
                 return {index: (index, 0) for index in range(self.num_envs)}
-            return {index: (copy.seed, copy.episode + 1) for index, copy in enumerate(self._copies)}
-        if isinstance(seed, Integral):
-            base = whole("seed", seed, 0, MAX_SEED + 1 - self.num_envs)
-            return {index: (base + index, 0) for index in range(self.num_envs)}
-        if not isinstance(seed, str) and np.shape(seed) == (self.num_envs,):
-            return {i: (whole(f"seed[{i}]", one, 0, MAX_SEED), 0) for i, one in enumerate(np.asarray(seed).tolist())}
-        raise ValueError(f"seed must be a whole number or one per environment ({self.num_envs}), found {seed!r}.")
+            return {index: (member.seed, member.episode + 1) for index, member in enumerate(self._members)}
+        return {index: (one, 0) for index, one in enumerate(seeds_of(seed, self.num_envs, MAX_SEED))}
 
     def _legal(self, chosen: np.ndarray) -> np.ndarray:
         """Return the actions with every illegal one replaced by the lowest legal one, and count them."""
         inside = (chosen >= 0) & (chosen < self.n_actions)
         index = np.where(inside, chosen, 0)
         available = np.take_along_axis(self.action_mask, index[..., None], axis=-1)[..., 0]
-        frozen = [not copy.running for copy in self._copies]
+        frozen = [not member.running for member in self._members]
         legal = (inside & (available == 1)) | np.array(frozen)[:, None]
         self.info["illegal_actions"][:] = (~legal).sum(-1)
         if self.strict and not legal.all():
-            copy, agent = np.argwhere(~legal)[0]
-            raise ValueError(
-                f"illegal action {chosen[copy, agent]} of {self.agents[agent]} in environment {copy}; "
-                f"legal are {np.flatnonzero(self.action_mask[copy, agent]).tolist()}."
-            )
+            e, agent = np.argwhere(~legal)[0]
+            raise illegal_action(chosen[e, agent], self.agents[agent], e, self.action_mask[e, agent])
         return np.where(legal, chosen, self.action_mask.argmax(-1))
 
     # Hooks of the environments.
 
     @abc.abstractmethod
     def _begin(self, starts: dict[int, tuple[int, int]], options: dict[str, Any] | None) -> None:
-        """Start the given (seed, episode) in the given copies, and write their obs, state and action_mask."""
+        """Start the given (seed, episode) in the given environments, and write their obs, state and action_mask."""
 
     @abc.abstractmethod
     def _play(self, running: list[int], actions: np.ndarray) -> None:
-        """Play one step in the running copies; actions [E,N] are legal there.
+        """Play one step in the running environments; actions [E,N] are legal there.
 
-        Writes obs, state, action_mask, reward, agent_reward, the flags and info; a copy that ended stops running.
+        Writes obs, state, action_mask, reward, agent_reward, the flags and info; one that ended stops running.
         """
 
 

@@ -8,7 +8,7 @@ et al., https://arxiv.org/abs/1605.07736); they differ in `collision`, `arrivals
 import numpy as np
 
 from marl_gre_envs import traffic_rules
-from marl_gre_envs.checks import choice, flag, number, pair, whole
+from marl_gre_envs.checks import as_array, choice, flag, number, pair, whole
 from marl_gre_envs.core import MAX_STEPS, Field
 from marl_gre_envs.gridworld import GridWorld
 from marl_gre_envs.traffic_rules import BRAKE, LEFT, STRAIGHT, Cars, Rules
@@ -43,6 +43,7 @@ class TrafficJunction(GridWorld):
     action_names = ["gas", "brake"]  # noqa: RUF012  (part of the VectorEnv contract)
     noops = (BRAKE,)
     observed = ("pos", "on_road", "finished", "route", "corner_car")
+    indices = ("route", "corner_car")
     given = ("pos", "on_road", "route", "direction")
     given_optional = ("arrivals",)
     step_counters = ("collisions",)
@@ -173,10 +174,10 @@ class TrafficJunction(GridWorld):
             w["scripted"].fill(True)
             w["arrivals"][:] = start["arrivals"]
 
-    def _for_all_copies(self, name: str, value: object) -> np.ndarray:
-        array = np.asarray(value)
+    def _for_all_envs(self, name: str, value: object) -> np.ndarray:
+        array = as_array(name, value)
         if name != "arrivals" or array.ndim not in (2, 3, 4) or array.dtype.kind not in "biuf":
-            return super()._for_all_copies(name, value)
+            return super()._for_all_envs(name, value)
         script = np.full((self.num_envs, *self.fields["arrivals"].shape), -1, np.result_type(array, np.int8))
         if array.ndim < 4:  # [T,4] or [E,T,4]: one arrival per step
             array = array[..., None, :]
@@ -202,15 +203,15 @@ class TrafficJunction(GridWorld):
             (driving & (np.abs(direction).sum(axis=-1) != 1), "a car on the road must have one of the 4 directions"),
         ):
             if wrong.any():
-                copy, car = np.argwhere(wrong)[0]
-                raise ValueError(f"{rule}; car {car} of environment {copy} breaks this.")
+                e, car = np.argwhere(wrong)[0]
+                raise ValueError(f"{rule}; car {car} of environment {e} breaks this.")
         if "arrivals" in world:
             arrivals = world["arrivals"]
             at_gate = (arrivals[..., None, 1:3] == self._gates[:, :2]).all(axis=-1).any(axis=-1)
             wrong = (arrivals[..., 0] >= 0) & ~(at_gate & (arrivals[..., 3] >= STRAIGHT))
             if wrong.any():
-                copy, step, slot = np.argwhere(wrong)[0]
-                found = arrivals[copy, step, slot].tolist()
+                e, step, slot = np.argwhere(wrong)[0]
+                found = arrivals[e, step, slot].tolist()
                 gates = self._gates[:, :2].tolist()
                 raise ValueError(f"an arrival is (car, row, column, route) at one of the gates {gates}, found {found}.")
 

@@ -39,7 +39,7 @@ class Rules(NamedTuple):
 
 @kernel
 def _enter(cars, e, car, gate, route):
-    """Put a car of copy e on the road at a gate (row, column, row step, column step)."""
+    """Put a car of environment e on the road at a gate (row, column, row step, column step)."""
     cars.pos[e, car, 0], cars.pos[e, car, 1] = gate[0], gate[1]
     cars.direction[e, car, 0], cars.direction[e, car, 1] = gate[2], gate[3]
     cars.on_road[e, car] = True
@@ -139,7 +139,7 @@ def _turn(cars, e, car, half):
 
 @kernel
 def _car_at(cars, e, row, column):
-    """Return whether a car drives in a cell of copy e."""
+    """Return whether a car drives in a cell of environment e."""
     found = False
     for j in range(cars.on_road.shape[1]):
         here = cars.pos[e, j, 0] == row and cars.pos[e, j, 1] == column

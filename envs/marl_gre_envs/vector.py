@@ -41,8 +41,9 @@ class VectorEnv(abc.ABC):
         shared_reward: whether every agent already receives the team reward, so that rewards must not be summed.
         terminated: [E] bool, whether the last step ended the episode by its own rules.
         truncated: [E] bool, whether the time limit ended it; never both.
-        info: numeric diagnostics of the last step, each [E,...]; "illegal_actions" always, "battle_won" where there is
-            something to win (1 in the step that wins).
+        info: numeric diagnostics of the last step, each [E,...]; always "illegal_actions" [E] and "agent_done" [E,N],
+            whether an agent has finished (it is dead, has arrived or has left) or the episode is over; "battle_won"
+            where there is something to win (1 in the step that wins).
         final_obs: with autoreset, the observations after the last step of an episode, for the environments whose last
             step ended one; other rows hold older values.
         final_state: the states at the same moments.

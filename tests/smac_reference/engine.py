@@ -139,28 +139,28 @@ class Battle:
 
     def choose_victim(self, unit: Fighter) -> None:
         """Choose whom an enemy attacks."""
-        knobs, weapon, target = self.setup.knobs, unit.weapon, unit.target
+        options, weapon, target = self.setup.options, unit.weapon, unit.target
         alarmed = self.fighting - unit.engaged > 0 or (unit.vx == 0.0 and unit.vy == 0.0)
-        reach = knobs.alarm_range if alarmed else knobs.scan_range
+        reach = options.alarm_range if alarmed else options.scan_range
         if target is not None and (unit.windup is not None or unit.channels):
             return
         if target is not None and within(unit, target, weapon.range):
             unit.last_attacker = None
             if unit.look_timer == 0:
-                unit.look_timer = knobs.look_period
+                unit.look_timer = options.look_period
                 found = self.best(unit, max(weapon.range, reach))
                 if target.target is not unit and found is not None and found.target is unit:
                     unit.forget_target()
                     unit.target = found
             return
         unit.engaged = False
-        if unit.look_timer > 0 and (target is None or within(unit, target, knobs.chase_range)):
+        if unit.look_timer > 0 and (target is None or within(unit, target, options.chase_range)):
             return
-        unit.look_timer = knobs.look_period
+        unit.look_timer = options.look_period
         found = self.pursued(unit, reach) if unit.leash_timer == 0 else None
         if found is not None and self.setup.sent == SENT_TO_POINT:
             dx, dy = unit.x - unit.anchor[0], unit.y - unit.anchor[1]
-            if dx * dx + dy * dy > knobs.leash * knobs.leash and not within(unit, found, weapon.range):
+            if dx * dx + dy * dy > options.leash * options.leash and not within(unit, found, weapon.range):
                 found = unit.last_attacker = None
                 unit.leash_timer = int(5.0 / unit.kind.speed)
         unit.target = found
@@ -169,7 +169,7 @@ class Battle:
 
     def pursued(self, unit: Fighter, reach: float) -> Fighter | None:
         """Return whom an enemy without a target in range goes for."""
-        chase = self.setup.knobs.chase_range
+        chase = self.setup.options.chase_range
         found = self.best(unit, reach)
         if found is not None:
             unit.last_attacker = None
@@ -349,7 +349,7 @@ class Battle:
 
     def push_apart(self, living: list[Fighter], near: dict[int, list[Fighter]]) -> None:
         """Push units in contact apart, then everybody out of the walls; near: who may be in contact with whom."""
-        attacking, idle, walking = self.setup.knobs.push_weights
+        attacking, idle, walking = self.setup.options.push_weights
         weights = {"attack": attacking, "idle": idle, "walk": walking}
         pairs = [(a, b) for a in living for b in near[a.index] if a.index < b.index]
         for _ in range(6):
@@ -414,21 +414,21 @@ class Battle:
 
     def attack(self, unit: Fighter, target: Fighter, late: float) -> None:
         """Carry out the attack that a unit has wound up, due `late` loops ago."""
-        weapon, knobs = unit.weapon, self.setup.knobs
+        weapon, options = unit.weapon, self.setup.options
         delay = 0.0
-        if knobs.random_delay:
+        if options.random_delay:
             draw = randomness.uniform(self.key, self.loop, DELAY, unit.index)
             delay = DELAY_LOW + (DELAY_HIGH - DELAY_LOW) * draw
         unit.cooldown = weapon.period + delay - weapon.damage_point - late
         unit.windup = None
         if not unit.friendly:
-            unit.rest_timer = max(knobs.backswing - late, 0.0)
+            unit.rest_timer = max(options.backswing - late, 0.0)
         if weapon.splash == "burst":
             self.die(unit, bursts=True)
         elif weapon.splash == "line":
             for _ in range(weapon.hits):
                 self.sweep(unit, target)
-        elif weapon.missile_speed > 0.0 and knobs.missiles:
+        elif weapon.missile_speed > 0.0 and options.missiles:
             unit.missile_target = target
             unit.missile_timer = math.sqrt(square_distance(unit, target)) / weapon.missile_speed - late
         else:
@@ -440,7 +440,7 @@ class Battle:
         """Damage a unit once, if it still lives."""
         if not target.alive:
             return
-        weapon, knobs = unit.weapon, self.setup.knobs
+        weapon, options = unit.weapon, self.setup.options
         damage = weapon.damage
         if weapon.bonus_against in target.kind.attributes:
             damage += weapon.bonus
@@ -450,16 +450,16 @@ class Battle:
         else:
             target.hp -= max(damage - target.shield - target.kind.armor, LEAST_DAMAGE)
             target.shield = 0.0
-        if unit.friendly and not target.friendly and knobs.retaliation:
+        if unit.friendly and not target.friendly and options.retaliation:
             target.last_attacker = unit
-            if knobs.call_for_help and target.help_timer == 0:
+            if options.call_for_help and target.help_timer == 0:
                 target.help_timer = int(CALL_FOR_HELP_PERIOD)
                 for friend in self.enemies:
                     near = square_distance(target, friend) <= CALL_FOR_HELP_RANGE * CALL_FOR_HELP_RANGE
                     if friend.alive and friend.last_attacker is None and friend.kind.weapon and near:
                         friend.last_attacker = unit
         if target.hp < LEAST_HP:
-            self.die(target, bursts=knobs.death_burst)
+            self.die(target, bursts=options.death_burst)
 
     def die(self, unit: Fighter, bursts: bool) -> None:
         """Let a unit die; a Baneling may burst."""
@@ -480,7 +480,7 @@ class Battle:
     def sweep(self, unit: Fighter, target: Fighter) -> None:
         """Let one beam of a Colossus sweep across the line of fire."""
         weapon = unit.weapon
-        if not self.setup.knobs.line_splash:
+        if not self.setup.options.line_splash:
             self.hit(unit, target)
             return
         dx, dy = target.x - unit.x, target.y - unit.y

@@ -49,14 +49,14 @@ LEAST_HP = 2.0**-10  # a unit with less is dead, so that it is dead in float32 t
 
 
 @inner_kernel
-def fight(u, n_agents, table, knobs, key, loop, dying):
+def fight(u, n_agents, table, options, key, loop, dying):
     """Let missiles arrive, attacks take effect and Medivacs heal, unit by unit from a random first one.
 
     Args:
         u: the units.
         n_agents: number of agents, which come first.
         table: UNIT_TABLE.
-        knobs: the engine's options.
+        options: the engine's options.
         key: key of the episode's random draws.
         loop: number of this loop in the episode.
         dying: [U + 1] int64, overwritten: the number of units that will burst, then these units.
@@ -70,49 +70,49 @@ def fight(u, n_agents, table, knobs, key, loop, dying):
         target = u.missile_target[i]
         if target >= 0 and u.missile_timer[i] <= 0.0:
             u.missile_target[i] = NOBODY
-            hit(u, i, target, n_agents, table, knobs, dying)
+            hit(u, i, target, n_agents, table, options, dying)
         target = u.target[i]
         if u.hp[i] > 0.0 and target >= 0:
             if NO_WINDUP < u.windup[i] <= 0.0:
                 if u.hp[target] > 0.0:
-                    _attack(u, i, target, n_agents, table, knobs, key, loop, dying)
+                    _attack(u, i, target, n_agents, table, options, key, loop, dying)
                 else:
                     u.windup[i] = NO_WINDUP
             elif table[kind, HAS_HEAL] > 0.0 and u.hp[target] > 0.0:
                 _heal(u, i, target, table)
         if dying[0] > 0:
-            _burst_all(u, n_agents, table, knobs, dying)
+            _burst_all(u, n_agents, table, options, dying)
 
 
 @inner_kernel
-def _attack(u, i, target, n_agents, table, knobs, key, loop, dying):
+def _attack(u, i, target, n_agents, table, options, key, loop, dying):
     """Carry out the attack that unit i has wound up."""
     kind = u.unit_type[i]
     late = -u.windup[i]  # by this fraction of a loop the attack was due earlier
     delay = 0.0
-    if knobs.random_delay:
+    if options.random_delay:
         delay = DELAY_LOW + (DELAY_HIGH - DELAY_LOW) * randomness.uniform(key, loop, DELAY, i)
     u.cooldown[i] = table[kind, PERIOD] + delay - table[kind, DAMAGE_POINT] - late
     u.windup[i] = NO_WINDUP
     if i >= n_agents:
-        u.rest_timer[i] = max(knobs.backswing - late, 0.0)
+        u.rest_timer[i] = max(options.backswing - late, 0.0)
     if table[kind, BURST] > 0.0:
-        _die(u, i, table, knobs, dying, True)
+        _die(u, i, table, options, dying, True)
     elif table[kind, LINE] > 0.0:
         for _ in range(int(table[kind, HITS])):
-            _line(u, i, target, n_agents, table, knobs, dying)
-    elif table[kind, MISSILE_SPEED] > 0.0 and knobs.missiles:
+            _line(u, i, target, n_agents, table, options, dying)
+    elif table[kind, MISSILE_SPEED] > 0.0 and options.missiles:
         u.missile_target[i] = target
         u.missile_timer[i] = np.sqrt(square_distance(u, i, target)) / table[kind, MISSILE_SPEED] - late
     else:
-        hit(u, i, target, n_agents, table, knobs, dying)
+        hit(u, i, target, n_agents, table, options, dying)
         if table[kind, HITS] > 1.0:
             u.missile_target[i] = target
             u.missile_timer[i] = table[kind, HIT_DELAY] - late
 
 
 @inner_kernel
-def hit(u, i, target, n_agents, table, knobs, dying):
+def hit(u, i, target, n_agents, table, options, dying):
     """Damage a unit once with the weapon of unit i, if it still lives."""
     if u.hp[target] <= 0.0:
         return
@@ -126,13 +126,13 @@ def hit(u, i, target, n_agents, table, knobs, dying):
     else:
         u.hp[target] -= max(damage - u.shield[target] - table[other, ARMOR], LEAST_DAMAGE)
         u.shield[target] = 0.0
-    if target >= n_agents > i and knobs.retaliation:
+    if target >= n_agents > i and options.retaliation:
         u.last_attacker[target] = i
-        if knobs.call_for_help and u.help_timer[target] == 0:
+        if options.call_for_help and u.help_timer[target] == 0:
             u.help_timer[target] = CALL_FOR_HELP_PERIOD
             _call_for_help(u, target, i, n_agents, table)
     if u.hp[target] < LEAST_HP:
-        _die(u, target, table, knobs, dying, False)
+        _die(u, target, table, options, dying, False)
 
 
 @inner_kernel
@@ -146,18 +146,18 @@ def _call_for_help(u, victim, attacker, n_agents, table):
 
 
 @inner_kernel
-def _die(u, i, table, knobs, dying, attacking):
+def _die(u, i, table, options, dying, attacking):
     """Let unit i die; a Baneling will burst."""
     u.hp[i] = u.shield[i] = 0.0
     u.velocity[i] = 0.0
     drop_target(u, table, i)
-    if table[u.unit_type[i], BURST] > 0.0 and (attacking or knobs.death_burst):
+    if table[u.unit_type[i], BURST] > 0.0 and (attacking or options.death_burst):
         dying[0] += 1
         dying[dying[0]] = i
 
 
 @inner_kernel
-def _burst_all(u, n_agents, table, knobs, dying):
+def _burst_all(u, n_agents, table, options, dying):
     """Let the dying Banelings burst, and those that die of it too."""
     k = 1
     while k <= dying[0]:
@@ -168,15 +168,15 @@ def _burst_all(u, n_agents, table, knobs, dying):
         for j in range(start, stop):
             reach = size + table[u.unit_type[j], RADIUS]
             if table[u.unit_type[j], FLIES] == 0.0 and square_distance(u, i, j) <= reach * reach:
-                hit(u, i, j, n_agents, table, knobs, dying)
+                hit(u, i, j, n_agents, table, options, dying)
     dying[0] = 0
 
 
 @inner_kernel
-def _line(u, i, target, n_agents, table, knobs, dying):
+def _line(u, i, target, n_agents, table, options, dying):
     """Let one beam of a Colossus sweep across the line of fire, to both sides of its target."""
-    if not knobs.line_splash:
-        hit(u, i, target, n_agents, table, knobs, dying)
+    if not options.line_splash:
+        hit(u, i, target, n_agents, table, options, dying)
         return
     kind = u.unit_type[i]
     at_x, at_y = u.pos[target, 0], u.pos[target, 1]
@@ -193,7 +193,7 @@ def _line(u, i, target, n_agents, table, knobs, dying):
         off_x, off_y = off_x - along * along_x, off_y - along * along_y
         reach = width + table[u.unit_type[j], RADIUS]
         if off_x * off_x + off_y * off_y <= reach * reach:
-            hit(u, i, j, n_agents, table, knobs, dying)
+            hit(u, i, j, n_agents, table, options, dying)
 
 
 @inner_kernel

@@ -26,7 +26,7 @@ from marl_gre_envs.vector import World
 
 SENT = {"point": SENT_TO_POINT, "segment": SENT_TO_POINT, "units": SENT_TO_UNITS, "none": SENT_NOWHERE}
 LONGEST, LONGEST_COOLDOWN = float(engine.LONGEST_LOOPS), 100.0  # loops; no timer of a given world may be longer
-OPTIONS: dict[str, Any] = Flags._field_defaults | Rewards._field_defaults | engine.Knobs._field_defaults
+OPTIONS: dict[str, Any] = Flags._field_defaults | Rewards._field_defaults | engine.EngineOptions._field_defaults
 
 
 class SMAC(CoreEnv):
@@ -44,6 +44,7 @@ class SMAC(CoreEnv):
     backend = "embedded"
     noops = (STOP, NOOP)
     observed = ("unit_type", "seen", "last_actions", "step")
+    indices = ("unit_type", "last_actions")
     given = ("ally", "enemy")
     given_optional = ("last_actions",)
     step_counters = ("dead_allies", "dead_enemies")
@@ -78,8 +79,8 @@ class SMAC(CoreEnv):
                 creation order, or like later ones, one loop into the enemies' walk and with permuted numbers.
             threads: number of threads that share the environments; results do not depend on it.
             strict: whether an illegal action raises instead of being replaced by stop (no-op for the dead).
-            options: fields of interface.Flags (observations), rewards.Rewards (reward) and engine.Knobs (rules of the
-                engine).
+            options: fields of interface.Flags (observations), rewards.Rewards (reward) and engine.EngineOptions (rules
+                of the engine).
 
         Raises:
             ValueError: a value is not allowed.
@@ -88,7 +89,7 @@ class SMAC(CoreEnv):
         check_keywords("SMAC", options, OPTIONS)
         flags = make_flags(**_of(Flags, options))
         rewards = make_rewards(**_of(Rewards, options))
-        knobs = engine.make_knobs(**_of(engine.Knobs, options))
+        rules = engine.make_options(**_of(engine.EngineOptions, options))
         self.map = found = map_named(map_name)
         self.map_name = found.name
         limit = found.episode_limit if max_steps is None else whole("max_steps", max_steps, 1, MAX_STEPS)
@@ -104,7 +105,7 @@ class SMAC(CoreEnv):
             n_agents=found.n_agents,
             table=UNIT_TABLE.copy(),
             terrain=terrain_named(found.terrain),
-            knobs=knobs,
+            options=rules,
             sent=SENT[found.order],
             move_amount=float(move_amount),
             episode_limit=limit,
@@ -193,7 +194,7 @@ class SMAC(CoreEnv):
         return self.interface.buffers(lead)
 
     def _place(self, which: np.ndarray) -> None:
-        """Write the kinds and the start positions of the units in the copies flagged in which [E]."""
+        """Write the kinds and the start positions of the units in the environments flagged in which [E]."""
         self.world["unit_type"][which] = self.map.unit_type
         self.world["pos"][which] = self.map.starts
 
@@ -206,7 +207,7 @@ class SMAC(CoreEnv):
         self._send_enemies(which, self.fresh_game)
 
     def _send_enemies(self, which: np.ndarray, fresh: bool) -> None:
-        """Let the enemies of the copies flagged in which [E] set out; fresh: from where they are."""
+        """Let the enemies of the environments flagged in which [E] set out; fresh: from where they are."""
         engine.set_out(which, engine.units_of(self.world), self.setup, fresh)
 
     def _start_from(self, start: World) -> None:
@@ -219,7 +220,7 @@ class SMAC(CoreEnv):
         if "last_actions" in start:
             w["last_actions"][:] = start["last_actions"]
         engine.forget_all(engine.units_of(w))
-        self._send_enemies(self._every_copy, True)
+        self._send_enemies(self._every_env, True)
 
     def _clock(self) -> engine.Clock:
         w = self.world
@@ -238,7 +239,7 @@ class SMAC(CoreEnv):
         self.interface.observe_into(world, which, obs, state, mask)
 
     def _share(self, work: Any) -> None:
-        """Do work(first, last) for ranges of copies that together are all, one range per thread."""
+        """Do work(first, last) for ranges of environments that together are all, one range per thread."""
         parts = min(self.threads, self.num_envs)
         if parts == 1:
             work(0, self.num_envs)
@@ -248,6 +249,10 @@ class SMAC(CoreEnv):
         bounds = [self.num_envs * k // parts for k in range(parts + 1)]
         for done in [self._pool.submit(work, *ends) for ends in pairwise(bounds)]:
             done.result()
+
+    def _write_agent_done(self, done: np.ndarray) -> None:
+        super()._write_agent_done(done)
+        np.logical_or(done, self.world["hp"][:, : self.n_agents] <= 0.0, out=done)
 
     def _check_world(self, world: World) -> None:
         rows = [world[name] for name in self.given if name in world]

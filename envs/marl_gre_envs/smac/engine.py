@@ -6,6 +6,7 @@ nor on how threads share them. Arithmetic is float64 with + - * / sqrt min max o
 tests/smac_reference performs the same operations in the same order.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,7 +78,7 @@ class Units(NamedTuple):
     last_actions: np.ndarray
 
 
-class Knobs(NamedTuple):
+class EngineOptions(NamedTuple):
     """Options of the engine's rules; docs/smac-engine.md has the evidence for the defaults.
 
     Attributes:
@@ -111,14 +112,17 @@ class Knobs(NamedTuple):
     push_weights: tuple[float, float, float] = (0.3, 5.0, 1.0)
 
 
-def make_knobs(**given: Any) -> Knobs:
-    """Return Knobs after checking them: flags are true or false, numbers 0 or more.
+Knobs = EngineOptions  # its former name, which benchmarks/site/tables.py imports
+
+
+def make_options(**given: Any) -> EngineOptions:
+    """Return EngineOptions after checking them: flags are true or false, numbers 0 or more.
 
     Raises:
         ValueError: a value cannot be used.
     """
-    values = Knobs(**given)._asdict()
-    for name, default in Knobs._field_defaults.items():
+    values = EngineOptions(**given)._asdict()
+    for name, default in EngineOptions._field_defaults.items():
         if isinstance(default, bool):
             values[name] = flag(name, values[name])
         elif isinstance(default, int):
@@ -127,14 +131,14 @@ def make_knobs(**given: Any) -> Knobs:
             values[name] = number(name, values[name], 0.0, LONGEST_LOOPS)
         else:
             values[name] = _weights(name, values[name])
-    return Knobs(**values)
+    return EngineOptions(**values)
 
 
 def _weights(name: str, given: Any) -> tuple[float, float, float]:
     """Return the weights of a push after checking them."""
-    weights = [number(f"{name}[{i}]", w, 0.0, 1e6) for i, w in enumerate(given)]
-    if len(weights) != 3:
-        raise ValueError(f"{name} must be three numbers (attacking, idle, walking), found {len(weights)}.")
+    if isinstance(given, str) or not isinstance(given, Iterable) or len(each := list(given)) != 3:
+        raise ValueError(f"{name} must be three numbers (attacking, idle, walking), found {given!r}.")
+    weights = [number(f"{name}[{i}]", w, 0.0, 1e6) for i, w in enumerate(each)]
     return weights[0], weights[1], weights[2]
 
 
@@ -145,7 +149,7 @@ class Setup(NamedTuple):
         n_agents: A.
         table: UNIT_TABLE.
         terrain: its tables.
-        knobs: the settings.
+        options: the options of the rules.
         sent: the enemies' order, SENT_TO_POINT, SENT_TO_UNITS or SENT_NOWHERE.
         move_amount: how far a move goes.
         episode_limit: steps.
@@ -156,7 +160,7 @@ class Setup(NamedTuple):
     n_agents: int
     table: np.ndarray
     terrain: Terrain
-    knobs: Knobs
+    options: EngineOptions
     sent: int
     move_amount: float
     episode_limit: int
@@ -412,11 +416,11 @@ def advance(first, last, running, actions, world, clock, setup, results):
 @inner_kernel
 def play_loop(u, setup, key, loop, mode, dying, scratch, lists):
     """Play one game loop of a battle."""
-    table, knobs, n_agents = setup.table, setup.knobs, setup.n_agents
-    orders.choose_targets(u, n_agents, table, knobs, setup.sent)
+    table, options, n_agents = setup.table, setup.options, setup.n_agents
+    orders.choose_targets(u, n_agents, table, options, setup.sent)
     movement.walk(u, n_agents, table, setup.sent, setup.terrain, mode, scratch, lists)
-    movement.push_apart(u, table, knobs, setup.terrain, mode, scratch, lists)
-    combat.fight(u, n_agents, table, knobs, key, loop, dying)
+    movement.push_apart(u, table, options, setup.terrain, mode, scratch, lists)
+    combat.fight(u, n_agents, table, options, key, loop, dying)
     combat.recover(u, table)
 
 

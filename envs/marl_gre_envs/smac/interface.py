@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from marl_gre_envs.checks import settings
+from marl_gre_envs.checks import as_array, in_range, settings
 from marl_gre_envs.compiling import inner_kernel, kernel
 from marl_gre_envs.smac.maps import ENEMY_TYPE_BITS, SIZE, TYPE_BITS, Map
 from marl_gre_envs.smac.units import HP, MAX_COOLDOWN, MEDIVAC, SHIELD, TYPE_ID, UNIT_TABLE
@@ -226,27 +226,29 @@ class Interface:
             Observations [..., A, O] float32, states [..., S] float32, masks [..., A, n_actions] int8 (1 = legal).
 
         Raises:
-            ValueError: the shapes do not match.
+            ValueError: the shapes do not match, or an action or a kind of unit does not exist.
         """
         layout = self.layout
-        ally, enemy = np.asarray(ally, np.float64), np.asarray(enemy, np.float64)
+        ally, enemy = as_array("ally", ally), as_array("enemy", enemy)
         lead = ally.shape[:-2]
         units = layout.n_agents + layout.n_enemies
         for name, found, count in (("ally", ally, layout.n_agents), ("enemy", enemy, layout.n_enemies)):
-            if found.shape != (*lead, count, len(FIELDS)):
-                raise ValueError(f"{name} must have shape {(*lead, count, len(FIELDS))}, found {found.shape}.")
-        last = np.array(last_actions, np.int16)
+            if found.shape != (*lead, count, len(FIELDS)) or found.dtype.kind not in "biuf":
+                shape = (*lead, count, len(FIELDS))
+                raise ValueError(f"{name} must be numbers of shape {shape}, found {found.dtype} of {found.shape}.")
+        last = in_range("last_actions", as_array("last_actions", last_actions), -1, self.n_actions - 1)
         if last.shape != (*lead, layout.n_agents):
             raise ValueError(f"last_actions must have shape {(*lead, layout.n_agents)}, found {last.shape}.")
-        seen = np.ascontiguousarray(np.concatenate([ally, enemy], -2)[..., _SEEN_OF_FIELDS])
-        kinds = np.broadcast_to(self.unit_type if unit_type is None else unit_type, (*lead, units))
+        seen = np.ascontiguousarray(np.concatenate([ally, enemy], -2, dtype=np.float64)[..., _SEEN_OF_FIELDS])
+        types = self.unit_type if unit_type is None else as_array("unit_type", unit_type)
+        kinds = np.broadcast_to(in_range("unit_type", types, 0, len(TYPE_ID) - 1), (*lead, units))
         outputs = self.buffers(lead)
         size = int(np.prod(lead))
         _observe(
             np.ones(size, bool),
             np.array(kinds, np.int8, order="C").reshape(size, units),
             seen.reshape(size, units, len(_SEEN_OF_FIELDS)),
-            last.reshape(size, layout.n_agents),
+            np.array(last, np.int16, order="C").reshape(size, layout.n_agents),
             np.broadcast_to(step, lead).astype(np.int16).reshape(size),
             layout,
             *(output.reshape(size, *output.shape[len(lead) :]) for output in outputs),

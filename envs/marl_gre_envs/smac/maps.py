@@ -137,11 +137,6 @@ class Map:
         return float(sum(UNITS[name].hp + UNITS[name].shield for name in self.enemy_types))
 
     @property
-    def max_reward(self) -> float:
-        """SMAC's greatest return of an episode before scaling, with its default reward options."""
-        return 10.0 * self.n_enemies + 200.0 + self.enemy_points
-
-    @property
     def pathable(self) -> np.ndarray:
         """Which cells can be walked, [x, y]."""
         return ground_of(self.terrain)
@@ -321,9 +316,10 @@ def map_named(name: object) -> Map:
     Raises:
         ValueError: there is none; the message names the nearest.
     """
-    if name not in MAPS and name not in SCENARIOS:
+    found = (MAPS | SCENARIOS).get(name) if isinstance(name, str) else None
+    if found is None:
         raise ValueError(one_of("map_name", name, [*MAPS, *SCENARIOS]))
-    return (MAPS | SCENARIOS)[str(name)]
+    return found
 
 
 def _terrain(*blocks: tuple[int, int, int, int]) -> np.ndarray:
@@ -498,31 +494,35 @@ MAPS: dict[str, Map] = {
     )
 }
 
-# SMACv2's configurations (https://github.com/oxwhirl/smacv2): team weights, helpers, and sizes (agents, enemies).
-_RACES: dict[str, tuple[tuple[float, ...], tuple[str, ...]]] = {
-    "protoss": ((0.45, 0.45, 0.1), ()),
-    "terran": ((0.45, 0.45, 0.1), ("medivac",)),
-    "zerg": ((0.45, 0.45, 0.1), ("baneling",)),
+# SMACv2's configurations (https://github.com/oxwhirl/smacv2): the kinds of each race in its order with their
+# probabilities, the kinds that never make up a whole team, and (agents, enemies).
+RACES: dict[str, tuple[dict[str, float], tuple[str, ...]]] = {
+    "protoss": ({"stalker": 0.45, "zealot": 0.45, "colossus": 0.1}, ()),
+    "terran": ({"marine": 0.45, "marauder": 0.45, "medivac": 0.1}, ("medivac",)),
+    "zerg": ({"zergling": 0.45, "baneling": 0.1, "hydralisk": 0.45}, ("baneling",)),
 }
-_SIZES = ((5, 5), (10, 10), (10, 11), (20, 20), (20, 23))
+RACE_AND_SIZE = {
+    f"{race}_{allies}_vs_{enemies}": (race, allies, enemies)
+    for race in RACES
+    for allies, enemies in ((5, 5), (10, 10), (10, 11), (20, 20), (20, 23))
+}
 
 
-def _scenario(race: str, allies: int, enemies: int) -> Scenario:
-    weights, helpers = _RACES[race]
+def _scenario(name: str) -> Scenario:
+    race, allies, enemies = RACE_AND_SIZE[name]
+    weights, helpers = RACES[race]
     map_type = f"{race}_gen"
     first = TYPE_BITS[map_type][0]
     return Scenario(
-        f"{race}_{allies}_vs_{enemies}",
+        name,
         _side(WEST, **{first: allies}),
         _side(EAST, **{first: enemies}),
         200,
         map_type,
         terrain="open",
-        weights=weights,
+        weights=tuple(weights[kind] for kind in TYPE_BITS[map_type]),
         helpers=helpers,
     )
 
 
-SCENARIOS: dict[str, Scenario] = {
-    found.name: found for race in _RACES for size in _SIZES for found in (_scenario(race, *size),)
-}
+SCENARIOS: dict[str, Scenario] = {name: _scenario(name) for name in RACE_AND_SIZE}

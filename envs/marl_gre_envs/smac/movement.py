@@ -28,7 +28,7 @@ from marl_gre_envs.smac.units import (
 )
 
 ARRIVED = 0.01  # enemies stop this close to their place in the formation
-ATTACKING, IDLE, WALKING = 0, 1, 2  # places in knobs.push_weights
+ATTACKING, IDLE, WALKING = 0, 1, 2  # places in options.push_weights
 LOOK = 0.75  # how far beyond contact a walker sees whom to walk around
 BERTH = 0.125  # how far beyond contact it turns, and how much room it leaves
 HEAD_ON = 0.5  # square of the cosine between a way and the opposite of another's, from which they run into each other
@@ -46,7 +46,7 @@ class Lists(NamedTuple):
 
     Attributes:
         near, nears: [U, U], [U]: the neighbours of each unit, and how many.
-        pairs, n_pairs: [2, U * U / 2], [1]: pairs i < j that may come into contact in this loop, and how many.
+        pairs, n_pairs: [2, U * (U - 1) // 2], [1]: pairs i < j that may come into contact in this loop, and how many.
         ids: [U], overwritten.
     """
 
@@ -269,13 +269,13 @@ def _free(scratch, others, x, y, goal):
 
 
 @inner_kernel
-def push_apart(u, table, knobs, terrain, mode, scratch, lists):
+def push_apart(u, table, options, terrain, mode, scratch, lists):
     """Push units in contact apart, then all units out of walls.
 
     Args:
         u: the units.
         table: UNIT_TABLE.
-        knobs: the engine's options.
+        options: the engine's options.
         terrain: its tables.
         mode: what each unit is doing, [U].
         scratch: [6, U] float64, overwritten.
@@ -284,7 +284,7 @@ def push_apart(u, table, knobs, terrain, mode, scratch, lists):
     if lists.n_pairs[0] > 0:
         for i in range(u.hp.size):
             scratch[R, i] = table[u.unit_type[i], RADIUS] - 0.5 * CLOSER
-            scratch[W, i] = knobs.push_weights[mode[i]] if table[u.unit_type[i], SPEED] > 0.0 else 0.0
+            scratch[W, i] = options.push_weights[mode[i]] if table[u.unit_type[i], SPEED] > 0.0 else 0.0
         for _ in range(PUSHES):
             if not _push_pairs(u, mode, scratch[R], scratch[W], lists.pairs, lists.n_pairs[0]):
                 break

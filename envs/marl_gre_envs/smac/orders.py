@@ -108,7 +108,7 @@ def form_up(u, n_agents):
 
 
 @inner_kernel
-def choose_targets(u, n_agents, table, knobs, sent):
+def choose_targets(u, n_agents, table, options, sent):
     """Drop dead targets and choose the enemies' targets."""
     fighting = 0
     for i in range(n_agents, u.hp.size):
@@ -127,11 +127,11 @@ def choose_targets(u, n_agents, table, knobs, sent):
             _choose_patient(u, i, n_agents, table)
         elif table[u.unit_type[i], HAS_WEAPON] > 0.0:
             alarmed = fighting - u.engaged[i] > 0 or (u.velocity[i, 0] == 0.0 and u.velocity[i, 1] == 0.0)
-            _choose_victim(u, i, n_agents, table, knobs, sent, knobs.alarm_range if alarmed else knobs.scan_range)
+            _choose_victim(u, i, n_agents, table, options, sent, options.alarm_range if alarmed else options.scan_range)
 
 
 @inner_kernel
-def _choose_victim(u, i, n_agents, table, knobs, sent, reach):
+def _choose_victim(u, i, n_agents, table, options, sent, reach):
     """Choose whom enemy i attacks, looking as far as reach."""
     kind, target = u.unit_type[i], u.target[i]
     if target >= 0:
@@ -143,7 +143,7 @@ def _choose_victim(u, i, n_agents, table, knobs, sent, reach):
         if in_range:
             if u.look_timer[i] > 0:
                 return
-            u.look_timer[i] = knobs.look_period
+            u.look_timer[i] = options.look_period
             if u.target[target] != i:
                 found = nearest(u, i, n_agents, table, max(table[kind, RANGE], reach))
                 if found >= 0 and u.target[found] == i:
@@ -151,9 +151,9 @@ def _choose_victim(u, i, n_agents, table, knobs, sent, reach):
                     u.target[i] = found
             return
     u.engaged[i] = False
-    if u.look_timer[i] > 0 and (target < 0 or within(u, table, i, target, knobs.chase_range)):
+    if u.look_timer[i] > 0 and (target < 0 or within(u, table, i, target, options.chase_range)):
         return
-    u.look_timer[i] = knobs.look_period
+    u.look_timer[i] = options.look_period
     found = NOBODY
     if u.leash_timer[i] == 0:
         found = nearest(u, i, n_agents, table, reach)
@@ -163,16 +163,16 @@ def _choose_victim(u, i, n_agents, table, knobs, sent, reach):
             attacker = u.last_attacker[i]
             if attacker >= 0 and u.hp[attacker] <= 0.0:
                 u.last_attacker[i] = attacker = NOBODY
-            if attacker >= 0 and not within(u, table, i, attacker, knobs.chase_range):
+            if attacker >= 0 and not within(u, table, i, attacker, options.chase_range):
                 u.last_attacker[i] = attacker = NOBODY
             found = attacker
-            if found < 0 and target >= 0 and within(u, table, i, target, knobs.chase_range):
+            if found < 0 and target >= 0 and within(u, table, i, target, options.chase_range):
                 found = target
         if found < 0 and sent == SENT_TO_UNITS:
             found = nearest(u, i, n_agents, table, np.inf)
     if found >= 0 and sent == SENT_TO_POINT:
         dx, dy = u.pos[i, 0] - u.anchor[i, 0], u.pos[i, 1] - u.anchor[i, 1]
-        if dx * dx + dy * dy > knobs.leash * knobs.leash and not within(u, table, i, found, table[kind, RANGE]):
+        if dx * dx + dy * dy > options.leash * options.leash and not within(u, table, i, found, table[kind, RANGE]):
             found = u.last_attacker[i] = NOBODY
             u.leash_timer[i] = int(LEASH_RESET / table[kind, SPEED])
     u.target[i] = found

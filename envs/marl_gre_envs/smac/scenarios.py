@@ -144,7 +144,7 @@ def _team(key, purpose, kinds, weights, helpers, out):
 
 @kernel
 def _draw(which, seed, episode, n_agents, kinds, weights, helpers, reflect, table, unit_type, pos):
-    """Draw kinds and places of all units in the copies flagged in which [E]."""
+    """Draw kinds and places of all units in the environments flagged in which [E]."""
     for e in range(which.size):
         if not which[e]:
             continue
