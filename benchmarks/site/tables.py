@@ -37,7 +37,7 @@ from marl_gre.regularisers import GradientEntropy
 from marl_gre_envs.lumberjacks import Lumberjacks
 from marl_gre_envs.parallel import CoreParallelEnv
 from marl_gre_envs.smac.core import OPTIONS, SMAC
-from marl_gre_envs.smac.engine import Knobs
+from marl_gre_envs.smac.engine import EngineOptions
 from marl_gre_envs.smac.interface import Flags, Interface
 from marl_gre_envs.smac.maps import MAPS
 from marl_gre_envs.smac.rewards import Rewards
@@ -99,7 +99,7 @@ def pages() -> dict[Path, dict[str, str]]:
             "options": constructor_options(SMAC, apart=OPTIONS),
             "observation options": fields_of(Flags),
             "reward options": fields_of(Rewards),
-            "engine options": fields_of(Knobs),
+            "engine options": fields_of(EngineOptions),
         },
         DOCS / "reference/params.md": {"params": params_reference()},
         DOCS / "reference/cli.md": {"commands": commands(), "launch": options_of(launch.parser())},

@@ -112,9 +112,6 @@ class EngineOptions(NamedTuple):
     push_weights: tuple[float, float, float] = (0.3, 5.0, 1.0)
 
 
-Knobs = EngineOptions  # its former name, which benchmarks/site/tables.py imports
-
-
 def make_options(**given: Any) -> EngineOptions:
     """Return EngineOptions after checking them: flags are true or false, numbers 0 or more.
 
