@@ -192,7 +192,7 @@ def parser() -> argparse.ArgumentParser:
         "--log",
         action="append",
         metavar="TRACKER",
-        help="show rows as they are written: csv, tensorboard, wandb or package.module:Class; again for more "
+        help="show rows as they are written: csv, tensorboard, wandb or package.module:Class; repeatable "
         f"(default: {trackers.VARIABLE})",
     )
     return parser

@@ -149,7 +149,7 @@ def main() -> None:
     """Count rows and write the table."""
     parser = argparse.ArgumentParser(description="Count what breaks under faults, and write the README's table.")
     names = [row.name for row in ROWS]
-    parser.add_argument("--only", action="append", metavar="ROW", help=f"one row; again for more: {', '.join(names)}")
+    parser.add_argument("--only", action="append", metavar="ROW", help=f"one row; repeatable: {', '.join(names)}")
     parser.add_argument("--tier", choices=TIERS, default="release", help="how much (default: %(default)s)")
     parser.add_argument("--again", action="store_true", help="count again what was counted on this code")
     parser.add_argument("--table", action="store_true", help="only write the table from what was counted")

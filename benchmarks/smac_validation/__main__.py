@@ -84,9 +84,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--section", action="append", choices=SECTIONS, help="one section; again for more")
+    parser.add_argument("--section", action="append", choices=SECTIONS, help="one section; repeatable")
     parser.add_argument(
-        "--only", action="append", metavar="MAP", help="one map of near-random and scripted play; again for more"
+        "--only", action="append", metavar="MAP", help="one map of near-random and scripted play; repeatable"
     )
     parser.add_argument("--seeds", type=int, default=10, help="of near-random play (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: %(default)s)")
