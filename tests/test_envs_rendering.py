@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 
 import marl_gre_envs
+from helpers import pixels
 from marl_gre_envs import rendering
-
-
-def color(name):
-    return [int(name[i : i + 2], 16) for i in (1, 3, 5)]
-
-
-def count(picture, name):
-    """Return how many pixels have exactly this colour."""
-    return int((picture == color(name)).all(axis=-1).sum())
 
 
 @pytest.mark.parametrize("name", marl_gre_envs.ENVS)
@@ -42,15 +34,15 @@ def test_lumberjacks_shows_trees_agents_and_closed_cells():
     vec.reset(options=options)
     picture = vec.render()
     weak, strong = rendering.TREES
-    assert count(picture, weak) > 100
-    assert count(picture, strong) > 100
-    assert count(picture, rendering.AGENTS[0]) > 100
-    assert count(picture, rendering.AGENTS[1]) > 100
-    assert count(picture, rendering.CLOSED) > 1000
+    assert pixels(picture, weak) > 100
+    assert pixels(picture, strong) > 100
+    assert pixels(picture, rendering.AGENTS[0]) > 100
+    assert pixels(picture, rendering.AGENTS[1]) > 100
+    assert pixels(picture, rendering.CLOSED) > 1000
     vec = marl_gre_envs.make_vec("lumberjacks_v1", n_trees=0)
     vec.reset(options=options | {"trees": trees * (trees == 2)})
-    assert count(vec.render(), weak) == 0
-    assert count(vec.render(), rendering.CLOSED) == 0
+    assert pixels(vec.render(), weak) == 0
+    assert pixels(vec.render(), rendering.CLOSED) == 0
 
 
 def test_traffic_junction_shows_routes_and_collisions():
@@ -64,11 +56,11 @@ def test_traffic_junction_shows_routes_and_collisions():
     vec.reset(options=start)
     straight, right, left = (rendering.ROUTES[route][1] for route in (1, 2, 3))
     quiet = vec.render()
-    swatch = count(quiet, left)  # the legend shows each colour once
-    assert 0 < swatch < count(quiet, right) < count(quiet, straight)  # no car, one car, two cars
+    swatch = pixels(quiet, left)  # the legend shows each colour once
+    assert 0 < swatch < pixels(quiet, right) < pixels(quiet, straight)  # no car, one car, two cars
     vec.step([[0, 1, 0]])  # car 0 runs into car 1
     assert vec.info["collisions"][0] == 1
-    assert count(vec.render(), rendering.ALARM) > count(quiet, rendering.ALARM)
+    assert pixels(vec.render(), rendering.ALARM) > pixels(quiet, rendering.ALARM)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9, 10])

@@ -8,16 +8,11 @@ import pytest
 import corridor
 import corridor_variants as variants
 import marl_gre_envs
+from helpers import random_actions
 from marl_gre_envs.from_parallel import FlatObservations, episode_seed, from_parallel_env
 from marl_gre_envs.parallel import MaskInObservation
 
 OUTPUTS = ("obs", "state", "action_mask", "reward", "agent_reward", "terminated", "truncated")
-
-
-def random_actions(vec, rng):
-    """One available action for each agent of each copy."""
-    scores = rng.random(vec.action_mask.shape) * vec.action_mask
-    return scores.argmax(-1)
 
 
 def outputs(vec, copy):

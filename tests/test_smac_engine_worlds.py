@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import random_actions
 from marl_gre_envs.compiling import sources
 from marl_gre_envs.core import RUNNING, TERMINATED
 from marl_gre_envs.smac import core
@@ -29,10 +30,6 @@ from marl_gre_envs.smac.units import (
 )
 from marl_gre_envs.smac.units import TALL as IS_TALL
 from smac_battles import FIRST_TARGET, STOP, Skirmish
-
-
-def _random_actions(env, rng):
-    return (rng.random(env.action_mask.shape) * env.action_mask).argmax(-1)
 
 
 def _rows(env):
@@ -198,11 +195,11 @@ def test_going_on_from_a_saved_world(name):
     other.reset(1)
     rng = np.random.default_rng(0)
     for _ in range(25):
-        env.step(_random_actions(env, rng))
+        env.step(random_actions(env, rng))
     other.set_world(env.get_world())
     assert np.array_equal(env.obs, other.obs)
     for _ in range(40):
-        actions = _random_actions(env, rng)
+        actions = random_actions(env, rng)
         env.step(actions)
         other.step(actions)
         assert all(np.array_equal(env.world[name], other.world[name]) for name in env.world)
@@ -217,7 +214,7 @@ def test_play_with_an_option_at_its_least_leads_to_valid_worlds(option):
     rng = np.random.default_rng(0)
     for _ in range(40):
         attacks = env.action_mask * (np.arange(env.action_mask.shape[-1]) >= FIRST_TARGET)
-        env.step(np.where(attacks.any(-1), attacks.argmax(-1), _random_actions(env, rng)))
+        env.step(np.where(attacks.any(-1), attacks.argmax(-1), random_actions(env, rng)))
         env.set_world(env.get_world())
 
 
@@ -250,7 +247,7 @@ def test_a_given_start():
     assert env.world["seen"][0, 9, 5] == 12.5
     assert (env.world["last_actions"] == 1).all()
     assert (env.action_mask[:, :9, FIRST_TARGET + 2] == 0).all()  # dead enemies cannot be attacked
-    env.step(_random_actions(env, np.random.default_rng(0)))
+    env.step(random_actions(env, np.random.default_rng(0)))
 
 
 def _spoil(what, at, value):
@@ -355,7 +352,7 @@ def test_invariants_of_play_from_random_worlds(name, data):
     for _ in range(6):
         before = env.get_world()
         running = before["ended"] == RUNNING
-        env.step(_random_actions(env, rng))
+        env.step(random_actions(env, rng))
         w = env.world
         for field in w.values():
             assert np.isfinite(field).all()
@@ -454,7 +451,7 @@ def test_nobody_comes_closer_than_contact(name):
     env.reset(0)
     found = []
     for _ in range(60):
-        env.step(_random_actions(env, rng))
+        env.step(random_actions(env, rng))
         found.append(_overlaps(env.world["pos"], env.world["hp"], env.map.unit_type, ground_of(env.map.terrain)))
     overlaps, walled = (np.concatenate(values) for values in zip(*found, strict=True))
     crowded = name in ("2c_vs_64zg", "corridor", "so_many_baneling")

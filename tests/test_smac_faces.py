@@ -9,12 +9,12 @@ import pettingzoo
 import pytest
 
 import marl_gre_envs
+from helpers import pixels, unit_row
 from marl_gre.testing import check_env
 from marl_gre_envs import smac_v0
 from marl_gre_envs.parallel import MaskInObservation
 from marl_gre_envs.smac import rendering
 from marl_gre_envs.smac.maps import MAPS, SCENARIOS
-from marl_gre_envs.smac.units import UNITS
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # pettingzoo.test imports PettingZoo's old modules
@@ -25,15 +25,10 @@ def make(name, **kwargs):
     return smac_v0.parallel_env(map_name=name, **kwargs)
 
 
-def row(name, x, y, hp=None):
-    kind = UNITS[name]
-    return [x, y, kind.hp if hp is None else hp, kind.hp, kind.shield if hp is None else 0, kind.shield, 0, kind.energy]
-
-
 def last_enemy(hp=1.0, dead_agents=()):
     """A world of 3m: one enemy with hp left, at distance 2 of the three agents, and maybe dead agents."""
-    ally = [row("marine", 10, 15 + i, 0.0 if i in dead_agents else None) for i in range(3)]
-    enemy = [row("marine", 12, 16, hp), row("marine", 20, 16, 0.0), row("marine", 21, 16, 0.0)]
+    ally = [unit_row("marine", 10, 15 + i, 0.0 if i in dead_agents else None) for i in range(3)]
+    enemy = [unit_row("marine", 12, 16, hp), unit_row("marine", 20, 16, 0.0), unit_row("marine", 21, 16, 0.0)]
     return {"ally": ally, "enemy": enemy}
 
 
@@ -217,9 +212,9 @@ def test_mistakes_are_one_line(kwargs, error, message):
     ("change", "message"),
     [
         ({"ally": np.zeros((2, 8))}, r"ally must be numbers of shape \(1, 3, 8\), found .* \(1, 2, 8\)"),
-        ({"enemy": [row("marine", 12, 16, np.nan)] * 3}, "enemy must be from 0"),
-        ({"enemy": [row("marine", 33, 16)] * 3}, r"enemy must be from 0.0 to 32.0, found 33.0 at \[0, 0, 0\]"),
-        ({"ally": [row("marine", 12, 16, 46.0)] * 3}, "ally must be from 0.0 to 45.0, found 46.0"),
+        ({"enemy": [unit_row("marine", 12, 16, np.nan)] * 3}, "enemy must be from 0"),
+        ({"enemy": [unit_row("marine", 33, 16)] * 3}, r"enemy must be from 0.0 to 32.0, found 33.0 at \[0, 0, 0\]"),
+        ({"ally": [unit_row("marine", 12, 16, 46.0)] * 3}, "ally must be from 0.0 to 45.0, found 46.0"),
         ({"last_actions": [9, 1, 1]}, "last_actions must be from -1 to 8, found 9"),
         ({"ally": None}, "ally must be numbers"),
     ],
@@ -248,10 +243,6 @@ def test_starcraft_stands_behind_the_same_face():
         env.close()
     with pytest.raises(RuntimeError, match="closed: make it anew"):
         env.reset()
-
-
-def pixels(picture, color):
-    return int((picture == [int(color[i : i + 2], 16) for i in (1, 3, 5)]).all(-1).sum())
 
 
 def test_pictures_show_both_sides_and_their_bars():

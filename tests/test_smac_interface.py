@@ -438,7 +438,7 @@ def test_ranges_by_kind_are_smacv2s():
         ({"last_actions": [2**16, 1, 1]}, "last_actions must be from -1 to 8, found 65536"),
         ({"unit_type": [99] * 6}, r"unit_type must be from 0 to \d+, found 99 at \[0\]"),
         ({"ally": [[0.0] * 8, [0.0]]}, "ally must have rows of one length"),
-        ({"ally": [["a"] * 8] * 3}, r"ally must be numbers of shape \(3, 8\), found <U1"),
+        ({"ally": [["a"] * 8] * 3}, "ally must be numbers, found <U1"),
     ],
 )
 def test_what_kernels_would_use_as_an_index_is_checked(change, message):

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from helpers import random_actions, unit_row
 from marl_gre.testing import check_env
 from marl_gre_envs import smac_v0
 from marl_gre_envs.smac.maps import SCENARIOS
 from marl_gre_envs.smac.scenarios import _team
-from marl_gre_envs.smac.units import FLIES, MEDIVAC, RADIUS, TALL, TYPE_ID, TYPE_NAMES, UNIT_TABLE, UNITS
+from marl_gre_envs.smac.units import FLIES, MEDIVAC, RADIUS, TALL, TYPE_ID, TYPE_NAMES, UNIT_TABLE
 
 RACES = {
     "protoss": {"stalker": 0.45, "zealot": 0.45, "colossus": 0.1},
@@ -159,10 +160,6 @@ def test_observations_show_the_drawn_kinds():
     np.testing.assert_allclose(vec.obs[..., -5:-3], vec.world["pos"][:, :5] / 32, atol=1e-6)
 
 
-def random_actions(vec, rng):
-    return (rng.random(vec.action_mask.shape) * vec.action_mask).argmax(-1)
-
-
 def test_an_episode_is_a_function_of_seed_and_number():
     vec, single = make("protoss_5_vs_5", 7), make("protoss_5_vs_5")
     vec.reset(seed=10)
@@ -203,15 +200,10 @@ def test_world_round_trip_in_mid_episode():
         twin.set_world(world)
 
 
-def row(name, x, y, hp=None):
-    kind = UNITS[name]
-    return [x, y, kind.hp if hp is None else hp, kind.hp, 0, kind.shield, 0, kind.energy]
-
-
 def given(allies, enemies):
     return {
-        "ally": [row(name, 10, 5 + 2 * i) for i, name in enumerate(allies)],
-        "enemy": [row(name, 13, 5 + 2 * i, hp) for i, (name, hp) in enumerate(enemies)],
+        "ally": [unit_row(name, 10, 5 + 2 * i, shield=0) for i, name in enumerate(allies)],
+        "enemy": [unit_row(name, 13, 5 + 2 * i, hp, shield=0) for i, (name, hp) in enumerate(enemies)],
     }
 
 
@@ -264,7 +256,10 @@ def test_given_worlds_are_checked(column, value, message):
 def test_rewards_never_pay_for_regeneration():
     # SMACv2 pays max(sum, 0): here an enemy's recovering shield alone is worth nothing.
     vec = make("protoss_5_vs_5")
-    world = {"ally": [row("zealot", 2, 2 + 2 * i) for i in range(5)], "enemy": [row("stalker", 30, 30)] * 5}
+    world = {
+        "ally": [unit_row("zealot", 2, 2 + 2 * i, shield=0) for i in range(5)],
+        "enemy": [unit_row("stalker", 30, 30, shield=0)] * 5,
+    }
     for rows in world.values():
         for one in rows:
             one[4] = 0.0

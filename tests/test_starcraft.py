@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import fake_smac
+from helpers import random_actions
 from marl_gre.cli import main
 from marl_gre.testing import check_env
 from marl_gre_envs import starcraft
@@ -40,11 +41,6 @@ def make(request):
         return vec
 
     return build
-
-
-def random_actions(vec, rng):
-    """One available action for each agent of each copy."""
-    return (rng.random(vec.action_mask.shape) * vec.action_mask).argmax(-1)
 
 
 def play_out(vec, rng, most=10_000):
@@ -301,7 +297,7 @@ def test_a_crash_after_an_episode_that_terminated_only_truncates(make):
     vec.reset(seed=0)
     rng = np.random.default_rng(0)
     while not (vec.terminated | vec.truncated)[0]:
-        vec.step((rng.random(vec.action_mask.shape) * vec.action_mask).argmax(-1))
+        vec.step(random_actions(vec, rng))
     assert vec.terminated[0]
     vec.step([[1, 1, 1]])
     assert (vec.info["game_restarts"][0], vec.truncated[0], vec.terminated[0]) == (1, True, False)

@@ -233,9 +233,10 @@ class Interface:
         lead = ally.shape[:-2]
         units = layout.n_agents + layout.n_enemies
         for name, found, count in (("ally", ally, layout.n_agents), ("enemy", enemy, layout.n_enemies)):
-            if found.shape != (*lead, count, len(FIELDS)) or found.dtype.kind not in "biuf":
-                shape = (*lead, count, len(FIELDS))
-                raise ValueError(f"{name} must be numbers of shape {shape}, found {found.dtype} of {found.shape}.")
+            if found.shape != (*lead, count, len(FIELDS)):
+                raise ValueError(f"{name} must have shape {(*lead, count, len(FIELDS))}, found {found.shape}.")
+            if found.dtype.kind not in "biuf":
+                raise ValueError(f"{name} must be numbers, found {found.dtype}.")
         last = in_range("last_actions", as_array("last_actions", last_actions), -1, self.n_actions - 1)
         if last.shape != (*lead, layout.n_agents):
             raise ValueError(f"last_actions must have shape {(*lead, layout.n_agents)}, found {last.shape}.")
