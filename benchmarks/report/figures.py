@@ -64,7 +64,11 @@ RETURN = Metric(
 )
 WIN_RATE = Metric("win_rate", lambda run: run.tests, "win_rate", "Test win rate\n(greedy)", least_span=(0.0, 1.0))
 ENTROPY = Metric(
-    "entropy", lambda run: run.entropy, "mean", "Gradient entropy\n(batch mean, 1 = even credits)", least_span=(0.9, 1.0)
+    "entropy",
+    lambda run: run.entropy,
+    "mean",
+    "Gradient entropy\n(batch mean, 1 = even credits)",
+    least_span=(0.9, 1.0),
 )
 
 

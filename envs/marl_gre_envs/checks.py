@@ -18,7 +18,7 @@ def one_of(what: str, found: object, allowed: Iterable[str]) -> str:
     names = list(allowed)
     close = get_close_matches(str(found), names, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"unknown {what} {found!r}; {hint}Allowed: {', '.join(names)}."
+    return f"unknown {what} {found!r}; {hint}{'A' if hint else 'a'}llowed: {', '.join(names)}."
 
 
 def keywords_of(factory: Callable[..., Any]) -> list[str]:
