@@ -298,6 +298,11 @@ def test_engine_beside_game(stages):
     assert rows["8m", "QMIX", "StarCraft II"][0] == "9"
 
 
+def test_a_sentence_says_how_many_seeds_it_rests_on(stages):
+    (text,) = [one for one in beside_game.sentences(stages["smac"]) if one.startswith("**2s3z")]
+    assert "So far QMIX 2 of 3 seeds" in text
+
+
 def test_sentences_follow_from_the_numbers():
     assert beside_game.judged(8, 2, 0) == "learning looks like learning on the game"
     assert beside_game.judged(7, 3, 0) == "the engine is easier than the game"

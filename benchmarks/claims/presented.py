@@ -193,7 +193,7 @@ def _scope(results: Results) -> tuple[str, str]:
     if "smac" not in _families(results):
         return (
             "gridworlds only, none speaks of StarCraft",
-            "before the runs but for two (benchmarks/claims/declared.py says which)",
+            "before the runs but for two and some rules of judging (benchmarks/claims/declared.py says which)",
         )
     before = "before any full run on the engine (benchmarks/claims/smac.py)"
     return f"{_places(results)}, a substitute, none about StarCraft II itself", before

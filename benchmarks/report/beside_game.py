@@ -175,7 +175,11 @@ def sentence(results: Results, env: str, algorithms: Sequence[str]) -> str:
     counted = (
         f"{inside} of {len(places)} win rates lie inside the range of the game's runs, {above} above, {below} below"
     )
-    return f"**{results.title(env)}: {judged(inside, above, below)}.** {counted}. {'; '.join(ends)}."
+    seeds = {name: (len(results.select(env, name)), len(results.seeds(env, name))) for name in algorithms}
+    so_far = [f"{results.title(name)} {here} of {planned} seeds" for name, (here, planned) in seeds.items()
+              if here < planned]  # fmt: skip
+    on = f" So far {', '.join(so_far)}." if so_far else ""
+    return f"**{results.title(env)}: {judged(inside, above, below)}.** {counted}. {'; '.join(ends)}.{on}"
 
 
 def judged(inside: int, above: int, below: int) -> str:
@@ -329,7 +333,10 @@ class BesideGame:
             axes.fill_between(steps, low, high, color=style["color"], alpha=0.22, linewidth=0)
             axes.plot(steps, centre, **style)
         else:
-            axes.text(0.5, 0.5, "not run here yet", transform=axes.transAxes, ha="center", va="center", color="0.3")
+            axes.text(
+                0.5, 0.5, "not run here yet", transform=axes.transAxes, ha="center", va="center", color="0.3",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
+            )  # fmt: skip
         game = f"game {count}" if known is not None else "game not known"
         axes.set_title(f"{results.title(env)}, {results.title(algorithm)} (n = {len(runs)}; {game})")
         axes.set_xlabel("Environment steps")
