@@ -481,7 +481,7 @@ def test_an_environment_that_fails_while_it_is_watched_is_named(call, message):
 )
 def test_numbers_on_the_command_line(words, message):
     with pytest.raises(BadInput, match=message):
-        cli._parser().parse_args(words.split())
+        cli.parser().parse_args(words.split())
 
 
 def test_games_of_short_episodes_draw_from_generators_of_their_own(monkeypatch):

@@ -147,7 +147,7 @@ def test_decisive_report_and_table(tmp_path):
     main = made_up(tmp_path / "main", ROOT, envs=[*decisive.ENVS], algorithms=algorithms, seeds=seeds)
     rows = [line.split(" | ") for line in readme.decided(main, new).splitlines() if line.startswith("| RQ")]
     assert len(rows) == 8
-    assert {row[2] for row in rows} <= {"supported", "contradicted", "undecided"}
+    assert {row[2] for row in rows} <= {"supported", "contradicted", "undecided", "not judged"}
     gone = ("lumberjacks_v1", "qmix", 9)
     few = replace(new, runs={key: run for key, run in new.runs.items() if key != gone}, missing={gone: "not trained"})
     rows = [line.split(" | ") for line in readme.decided(main, few).splitlines() if line.startswith("| RQ")]

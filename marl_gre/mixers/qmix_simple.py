@@ -18,8 +18,11 @@ from marl_gre.section import MAX_WIDTH
 
 
 class QMIXSimpleConfig(QMIXConfig):
-    """QMIX's keys; `embed_dim` is the hidden width of v only."""
+    """QMIX's keys, with other meanings of two."""
 
+    embed_dim: int = Field(
+        32, ge=1, le=MAX_WIDTH, description="hidden width of the network of v alone: the mixing network has one unit"
+    )
     hypernet_dim: int | Literal["as_qmix"] = Field(  # type: ignore[assignment]
         64, description="hidden width of two-layer hypernetworks; `as_qmix` gives as many parameters as QMIX's default"
     )
