@@ -467,7 +467,10 @@ def marl_gre(*arguments, cwd):
         (["fly"], "error: argument COMMAND: invalid choice: 'fly'"),
         (["check", "--params", "none.yaml"], "error: none.yaml: cannot be read"),
         (["evaluate", "nowhere"], "error: nowhere: no finished run here"),
-        (["play", "nowhere", "--episodes", "0"], "error: argument --episodes: found '0'; a whole number of 1 or more is allowed"),
+        (
+            ["play", "nowhere", "--episodes", "0"],
+            "error: argument --episodes: found '0'; a whole number of 1 or more is allowed",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(tmp_path, arguments, message):
