@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -69,12 +70,11 @@ def play(
     reward = np.empty((num_envs, limit))
     length = np.zeros(num_envs, np.int64)
     won = np.zeros(num_envs, bool) if "battle_won" in env.info else None
-    try:
+    guarded = BlamedOnEnv(seeds)
+    with guarded:
         env.reset(seed=seeds)
         world = {name: np.empty((num_envs, limit + 1, *env.world[name].shape[1:]), env.world[name].dtype)
                  for name in env.observed if record}  # fmt: skip
-    except Exception as error:
-        raise blamed_on_env(error, seeds) from error
     policy.begin(num_envs)
     for step in range(limit):
         for name, recorded in world.items():
@@ -83,10 +83,8 @@ def play(
         drawn = None if noise is None else noise[step]
         actions[:, step] = policy.act(env.obs, env.action_mask, epsilon, drawn, playing)
         length += playing
-        try:
+        with guarded:
             env.step(actions[:, step])
-        except Exception as error:
-            raise blamed_on_env(error, seeds) from error
         reward[:, step] = env.reward
         if won is not None:
             won |= playing & (env.info["battle_won"] > 0)
@@ -123,15 +121,27 @@ def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int], record: 
     return episodes
 
 
-def blamed_on_env(error: Exception, seeds: Sequence[int]) -> MarlGreError:
-    """Return what an environment raised, which can be anything, as its failure."""
-    if isinstance(error, MarlGreError):
-        return error
-    if isinstance(error, FloatingPointError):  # what adapters of third-party environments raise
-        return NonFinite(f"the environment failed in an episode with seed {_some(seeds)}: {error}")
-    return EnvironmentFailed(
-        f"the environment failed in an episode with seed {_some(seeds)}: {type(error).__name__}: {error}"
-    )
+class BlamedOnEnv(contextlib.AbstractContextManager[Any]):
+    """Around calls of an environment: raises what it raised, which can be anything, as its failure.
+
+    A class, since a generator would cost a microsecond at every step.
+
+    Args:
+        seeds: of the episodes.
+    """
+
+    def __init__(self, seeds: Sequence[int]):
+        self.seeds = seeds
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Raise the failure if there is one."""
+        if error is None:
+            return
+        where = f"the environment failed in an episode with seed {_some(self.seeds)}"
+        if isinstance(error, FloatingPointError):  # what adapters of third-party environments raise
+            raise NonFinite(f"{where}: {error}") from error
+        if isinstance(error, Exception) and not isinstance(error, MarlGreError):
+            raise EnvironmentFailed(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def _some(seeds: Sequence[int]) -> str:

@@ -27,13 +27,13 @@ from marl_gre.jobs import credits_shapley
 from marl_gre.jobs.check import check_params
 from marl_gre.jobs.credits import diagnose_run
 from marl_gre.jobs.evaluate import evaluate
-from marl_gre.jobs.play import begin, play_run, render, take
+from marl_gre.jobs.play import play_run, render
 from marl_gre.jobs.train import train
 from marl_gre.jobs.verify import _holds_the_same as holds_the_same
 from marl_gre.jobs.verify import verify
 from marl_gre.mixers import VDN, MixerConfig, Qatten
 from marl_gre.networks import Networks, build, try_agent
-from marl_gre.rollout import make_env
+from marl_gre.rollout import BlamedOnEnv, make_env
 from marl_gre.storage import checkpoint, files
 from marl_gre.storage.files import publishing
 from marl_gre.storage.mirror import Mirror
@@ -458,11 +458,22 @@ class Failing:
         raise KeyError("no picture")
 
 
+def guarded(call):
+    with BlamedOnEnv([3]):
+        call()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda env: begin(env, 3), "the environment failed in an episode with seed 3: ValueError"),
-        (lambda env: take(env, np.zeros((1, 2)), 3), "the environment failed in an episode with seed 3: KeyError"),
+        (
+            lambda env: guarded(lambda: env.reset(seed=[3])),
+            "the environment failed in an episode with seed 3: ValueError",
+        ),
+        (
+            lambda env: guarded(lambda: env.step(np.zeros((1, 2)))),
+            "the environment failed in an episode with seed 3: KeyError",
+        ),
         (lambda env: render(env, "mine"), "envs.mine: rendering failed: KeyError: 'no picture'"),
     ],
 )

@@ -14,11 +14,11 @@ from marl_gre.data import Batch, Episode, collate
 from marl_gre.errors import BadInput, StorageFailed
 from marl_gre.jobs.credits_drawing import animation, picture
 from marl_gre.jobs.credits_shapley import comparison_lines, comparison_rows, contributions, game_rows
-from marl_gre.jobs.play import begin, drawing, render, save_gif, take
+from marl_gre.jobs.play import drawing, render, save_gif
 from marl_gre.metrics import Row
 from marl_gre.networks import Networks, restore
 from marl_gre.policy import Policy
-from marl_gre.rollout import opened, play_greedily
+from marl_gre.rollout import BlamedOnEnv, opened, play_greedily
 from marl_gre.shapley import require_orders
 from marl_gre.storage.files import csv_text
 from marl_gre.storage.run_dir import FinishedRun, load_run
@@ -173,10 +173,13 @@ def _frames(key: str, config: EnvConfig, episode: Episode) -> list[np.ndarray] |
     frames = []
     try:
         with opened(key, drawing(config), 1) as env:
-            begin(env, episode.seed)
+            guarded = BlamedOnEnv([episode.seed])
+            with guarded:
+                env.reset(seed=[episode.seed])
             for actions in episode.actions:
                 frames.append(render(env, key))
-                take(env, actions[None], episode.seed)
+                with guarded:
+                    env.step(actions[None])
     except BadInput:
         return None
     return frames

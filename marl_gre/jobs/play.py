@@ -11,7 +11,7 @@ from marl_gre.config import EnvConfig
 from marl_gre.errors import BadInput, EnvironmentFailed, StorageFailed
 from marl_gre.networks import restore
 from marl_gre.policy import Policy
-from marl_gre.rollout import blamed_on_env, opened
+from marl_gre.rollout import BlamedOnEnv, opened
 from marl_gre.storage.files import require_file_name
 from marl_gre.storage.run_dir import load_run
 from marl_gre_envs.rendering import Window
@@ -71,36 +71,16 @@ def _frames(env: VectorEnv, key: str, policy: Policy, seed: int) -> Iterator[np.
         BadInput: the environment draws no pictures.
         EnvironmentFailed: the environment raised.
     """
-    begin(env, seed)
+    guarded = BlamedOnEnv([seed])
+    with guarded:
+        env.reset(seed=[seed])
     policy.begin(1)
     yield render(env, key)
     while not (env.terminated[0] or env.truncated[0]):
-        take(env, policy.act(env.obs, env.action_mask, 0.0, None), seed)
+        actions = policy.act(env.obs, env.action_mask, 0.0, None)
+        with guarded:
+            env.step(actions)
         yield render(env, key)
-
-
-def begin(env: VectorEnv, seed: int) -> None:
-    """Begin the episode of a seed in a single environment.
-
-    Raises:
-        EnvironmentFailed: the environment raised.
-    """
-    try:
-        env.reset(seed=[seed])
-    except Exception as error:
-        raise blamed_on_env(error, [seed]) from error
-
-
-def take(env: VectorEnv, actions: np.ndarray, seed: int) -> None:
-    """Take the actions [1,N] in a single environment.
-
-    Raises:
-        EnvironmentFailed: the environment raised.
-    """
-    try:
-        env.step(actions)
-    except Exception as error:
-        raise blamed_on_env(error, [seed]) from error
 
 
 def _window(title: str) -> Window:
