@@ -138,15 +138,17 @@ def test_criteria_name_what_is_missed_and_what_was_not_measured():
     assert "| 1 of 2 | 3m switches: not seen | open |" in text
     assert "| 1 of 2 maps | 2s3z -40 | open |" in text
     assert [c.name for c in found if c.found == criteria.NOT_MEASURED] == [
-        "near-random play within 10 % or the game's range",
-        "near-random means off by more than 20%",
-        "one step ahead on 3m",
-        "played on from contact on 3m",
-        "first deaths on the replays of 2s3z",
+        "near-random play within 10 % of the game's mean or inside its range",
+        "near-random means more than 20 % from the game's",
+        "one step predicted from recorded states on 3m",
+        "battles played on from contact on 3m",
+        "first deaths in replays of 2s3z",
     ]
-    assert "Open: whom enemies attack (1 of 2: 3m switches: not seen); scripted" in criteria.sentence(found)
-    assert "points off (1 of 2 maps: 2s3z -40);" in criteria.sentence(found)
-    assert "replays" not in criteria.sentence(found)
+    summary = criteria.summary(found, "table.md")
+    assert "- **Open**: whom the enemies attack (1 of 2: 3m switches: not seen); the scripted" in summary
+    assert "points from the game's (1 of 2 maps: 2s3z -40);" in summary
+    assert "- **Missed**: spread of returns within a factor of 1.5 while learning (0 of 1)." in summary
+    assert "replays" not in summary
 
 
 def test_agents_keep_the_closest_enemy_until_it_is_dead():

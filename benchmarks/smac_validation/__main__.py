@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"Not measured: {', '.join(missing)}. {HOW_TO if set(missing) & {*NEED_RECORDINGS} else ''}")
     if out == FILE:
         put("smac validation", document(found), DOCUMENT)
-        put("smac validation", f"{criteria.sentence(criteria.judge(found))} ([table]({DOCUMENT}))", README)
+        put("smac validation", criteria.summary(criteria.judge(found), str(DOCUMENT)), README)
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

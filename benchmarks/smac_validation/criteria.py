@@ -1,6 +1,5 @@
 """The criteria for a valid substitute, judged from the checks of all sections."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ POINTS = 0.20
 """The scripted policy: a win rate further off than this is to be explained."""
 
 NOT_MEASURED = "not measured"
+BRIEF = 40  # characters of detail that the summary takes over
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ def judge(sections: Sequence[Section]) -> list[Criterion]:
     found = {section.name: section.checks for section in sections}
     return [
         *_near_random(found.get("near_random", ())),
-        _all_met("one step ahead on 3m", found.get("one_step", ())),
-        _all_met("played on from contact on 3m", found.get("played_on", ())),
-        _all_met("whom enemies attack", found.get("attacked", ())),
-        _all_met("first deaths on the replays of 2s3z", found.get("replays", ())),
+        _all_met("one step predicted from recorded states on 3m", found.get("one_step", ())),
+        _all_met("battles played on from contact on 3m", found.get("played_on", ())),
+        _all_met("whom the enemies attack", found.get("attacked", ())),
+        _all_met("first deaths in replays of 2s3z", found.get("replays", ())),
         _scripted(found.get("scripted", ())),
         *_learning(found.get("learning", ())),
     ]
@@ -61,24 +61,28 @@ def markdown(criteria: Sequence[Criterion]) -> str:
     return markdown_table(Content([Column(title) for title in titles], rows))
 
 
-def sentence(criteria: Sequence[Criterion]) -> str:
-    """Return what was measured as a sentence for each outcome."""
-    parts = ["Held against recordings and logs of StarCraft II itself."]
+def summary(criteria: Sequence[Criterion], table: str) -> str:
+    """Return a Markdown list: one point for each outcome, and where the whole table is."""
+    start = f"Compared with recordings and training logs of StarCraft II itself ([table]({table})):"
+    points = []
     for outcome in ("met", "missed", "open"):
         found = [c for c in criteria if c.outcome == outcome]
         if found:
-            parts.append(f"{outcome.capitalize()}: {'; '.join(_in_words(c) for c in found)}.")
-    return " ".join(parts if len(parts) > 1 else [*parts, f"{NOT_MEASURED.capitalize()}."])
+            points.append(f"- **{outcome.capitalize()}**: {'; '.join(_in_words(c) for c in found)}.")
+    return "\n".join([start, "", *(points or [f"- {NOT_MEASURED}."])])
 
 
 def _in_words(criterion: Criterion) -> str:
-    one = criterion.outcome != "met" and criterion.detail and not re.search("[;,]", criterion.detail)
-    return f"{criterion.name} ({criterion.found}{f': {criterion.detail}' if one else ''})"
+    brief = criterion.outcome != "met" and 0 < len(criterion.detail) <= BRIEF
+    return f"{criterion.name} ({criterion.found}{f': {criterion.detail}' if brief else ''})"
 
 
 def _near_random(checks: Sequence[Check]) -> list[Criterion]:
-    name, needed = "near-random play within 10 % or the game's range", f"{MAPS_NEEDED} of {MAPS} maps"
-    far_name = f"near-random means off by more than {FAR:.0%}"
+    name, needed = (
+        "near-random play within 10 % of the game's mean or inside its range",
+        f"{MAPS_NEEDED} of {MAPS} maps",
+    )
+    far_name = f"near-random means more than {100 * FAR:.0f} % from the game's"
     judged = [check for check in checks if check.met is not None]
     maps = list(dict.fromkeys(check.where for check in judged))
     if not maps:
@@ -107,7 +111,7 @@ def _all_met(name: str, checks: Sequence[Check]) -> Criterion:
 
 
 def _scripted(checks: Sequence[Check]) -> Criterion:
-    name, needed = f"scripted win rates over {100 * POINTS:.0f} points off", "explained"
+    name, needed = f"the scripted policy's win rates more than {100 * POINTS:.0f} points from the game's", "explained"
     gaps = {c.where: c.engine - c.game for c in checks if c.engine is not None and c.game is not None}
     if not gaps:
         return Criterion(name, needed)
@@ -120,7 +124,7 @@ def _learning(checks: Sequence[Check]) -> list[Criterion]:
     wins = [check for check in checks if check.met is not None and check.quantity.startswith("win rate")]
     spreads = [check for check in checks if check.quantity.startswith("spread")]
     needed = f"{PAIRS_NEEDED} of {PAIRS} pairs of map and time, {SEEDS} seeds"
-    rates = Criterion("learning: win rates inside the game's range", needed)
+    rates = Criterion("win rates inside the game's range while learning", needed)
     if wins:
         bad = [check for check in wins if not check.met]
         good = len(wins) - len(bad)
@@ -128,7 +132,7 @@ def _learning(checks: Sequence[Check]) -> list[Criterion]:
         outcome = _enough(good, len(wins), PAIRS_NEEDED, PAIRS) if seeds >= SEEDS else "open"
         found = f"{good} of {len(wins)}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
         rates = Criterion(rates.name, needed, found, _misses(bad), outcome)
-    return [rates, _all_met("learning: spread of returns within a factor 1.5", spreads)]
+    return [rates, _all_met("spread of returns within a factor of 1.5 while learning", spreads)]
 
 
 def _enough(good: int, counted: int, needed: int, total: int) -> str:
