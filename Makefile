@@ -21,7 +21,7 @@ help:
 	@echo "make test           set-up, then linters, types and tests"
 	@echo "make slow           the slow tests"
 	@echo "make faults         kills, damage and fuzzed input at nightly counts (40 minutes)"
-	@echo "make reliability    the same at release counts, into README.md (hours; goes on where it stopped)"
+	@echo "make reliability    the same at release counts, into README.md (hours; continues where it stopped)"
 	@echo "make golden         record the golden runs anew, after results_version was raised"
 	@echo "make speed          speed and memory beside the references (a quarter of an hour); OUT=folder keeps them"
 	@echo "make validate-smac  the SMAC engine beside the real game (minutes); ARGS='--recordings FOLDER' and others"
@@ -105,7 +105,7 @@ faults: $(VENV)/.installed-extras
 	RELIABILITY_TIER=nightly $(BIN)/python -m pytest -q -n auto -m "" tests/reliability
 
 reliability: $(VENV)/.installed-extras
-	$(BIN)/python -m benchmarks.reliability $(foreach row,$(ONLY),--only "$(row)")
+	$(BIN)/python -m benchmarks.reliability $(if $(ONLY),--only "$(ONLY)")
 
 golden: $(VENV)/.installed-test
 	PYTHONPATH=tests:tests/reliability $(BIN)/python tests/reliability/golden.py $(ENVS)

@@ -180,10 +180,14 @@ def main() -> None:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description="Run the pipeline of the params.yaml here, several runs at once.")
-    parser.add_argument("--jobs", type=int, help="runs at once (default: one per core; Ray: all)")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where (default: %(default)s)")
-    parser.add_argument("--address", help="of the Ray cluster (default: RAY_ADDRESS, or one on this machine)")
-    parser.add_argument("--num-gpus", type=float, metavar="F", help="share of a GPU that a run needs, for Ray")
+    parser.add_argument(
+        "--jobs", type=int, help="runs at once (default: one per core; with Ray, one per core of the cluster)"
+    )
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="where runs are executed (default: %(default)s)"
+    )
+    parser.add_argument("--address", help="address of the Ray cluster (default: RAY_ADDRESS, or one on this machine)")
+    parser.add_argument("--num-gpus", type=float, metavar="F", help="with Ray, the share of a GPU that each run needs")
     parser.add_argument("--shard", metavar="i/N", help="run every N-th cell, from the i-th, without DVC")
     parser.add_argument(
         "--mirror", metavar="URL", help=f"folder for copies of checkpoints (default: {mirror.VARIABLE})"
@@ -225,7 +229,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
 
 
 def run_shard(text: str, jobs: int, received: list[int]) -> None:

@@ -11,8 +11,8 @@ HEADER = """# Metrics
 <!-- Written by `python -m benchmarks.metrics_page` from marl_gre/metrics.py; not edited by hand. -->
 
 A training run records its numbers in three CSV files beside `train.json`. Floats have nine significant digits, which is
-exact for float32; an undefined value is an empty cell. Read columns by name: runs of older versions lack some, and a
-column that an algorithm never fills is absent.
+exact for float32; an undefined value is an empty cell. Read columns by name: runs of older versions lack some columns,
+the oldest published ones training.csv as a whole, and a column that an algorithm never fills is absent.
 
 There are $Q$ steps in a batch, $N$ agents, and $E$ episodes in a mean. $q_i$ is the value of agent $i$'s action,
 $q_{tot}$ the mixed value, $y$ the TD target, $w$ the weight of a step (1 unless `loss_weights` is named), $\\Omega$ the
@@ -22,8 +22,8 @@ A cell that may be empty is empty where nothing can be won (`win_rate`), with a 
 first update (means over updates).
 """
 ABOUT = {
-    metrics.TESTS: "A greedy test at every multiple of `test_interval_steps` that is reached, the first before any "
-    "training, and at the end. All tests of a run play the same episodes.",
+    metrics.TESTS: "One row for each greedy test: before any training, at each multiple of `test_interval_steps` that "
+    "is reached, and at the end. All tests of a run play the same episodes.",
     metrics.ENTROPY: "The gradient entropy of the steps of a training batch, after its update, at every multiple of "
     "`entropy_interval_steps` that is reached.",
     metrics.TRAINING: "Means over the updates and training episodes since the previous row, written with each test "

@@ -168,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
     credits.add_argument("run", type=Path, help="folder of a finished run")
     credits.add_argument("--out", type=Path, help="folder of the files (default: credits/ENV/ALGORITHM/SEED)")
     credits.add_argument(
-        "--episodes", type=_positive, default=20, help="number of episodes, of which the first is drawn"
+        "--episodes", type=_positive, default=20, help="number of episodes; the first is drawn (default: %(default)s)"
     )
     credits.add_argument("--seed", type=_seed, default=0, help="seed of the first episode (default: %(default)s)")
     credits.add_argument(
@@ -176,7 +176,7 @@ def parser() -> argparse.ArgumentParser:
         type=_natural,
         default=0,
         metavar="N",
-        help="also the agents' Shapley values, from N orders of the agents (even, 4 or more) in replayed episodes",
+        help="also compute the agents' Shapley values from N orders of the agents, an even number of 4 or more",
     )
     credits.set_defaults(command=_credits)
 

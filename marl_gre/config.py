@@ -188,7 +188,8 @@ class TrainConfig(Section):
     updates_per_round: int = Field(1, ge=1, description="gradient steps after each round of episodes")
     target_update_episodes: int = Field(200, ge=1, description="episodes between updates of the target networks")
     timeout_is_terminal: bool = Field(
-        True, description="no bootstrapping at the time limit, as in PyMARL's configurations; false: bootstrap there"
+        True,
+        description="no bootstrapping at the time limit, as in PyMARL's configurations",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where updates are computed; auto is the CPU")
 
@@ -232,12 +233,12 @@ class RunSelection(Section):
     envs: Annotated[list[str], Field(min_length=1, description="keys of `envs`")]
     algorithms: Annotated[list[str], Field(min_length=1, description="keys of `algorithms`")]
     seeds: Annotated[
-        list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, description="each 0 or more, and one run each")
+        list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1, description="one run for each; 0 or more")
     ]
     order: Literal["seeds", "envs"] = Field(
         "seeds",
-        description="which runs come first: with `seeds`, those of every environment and algorithm before the next "
-        "seed; with `envs`, all of an environment before the next",
+        description="order of the runs: `seeds` finishes a seed on all environments before the next seed; `envs` "
+        "finishes an environment before the next",
     )
 
     @field_validator("envs", "algorithms", "seeds")
@@ -377,9 +378,14 @@ class RunConfig(BaseModel):
 
     def identity(self) -> str:
         """Return the run's identity: a hash of the resolved config and the results versions, not of time or host."""
-        content = {"config": self.resolved(), "results_versions": self.results_versions()}
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return identity_of(self.resolved(), self.results_versions())
+
+
+def identity_of(resolved: dict[str, Any], results_versions: dict[str, int]) -> str:
+    """Return the identity of a run with this resolved config and these results versions."""
+    content = {"config": resolved, "results_versions": results_versions}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def find_mixer(name: str) -> type[Mixer]:

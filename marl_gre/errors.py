@@ -10,6 +10,7 @@
 | 6 | `StorageFailed` | the run cannot be written or read back |
 | 7 | `NotVerified` | a published run no longer matches what was published |
 | 129, 130, 143 | `Stopped` | stopped by SIGHUP, SIGINT or SIGTERM |
+| 141 | - | nobody reads the output any more (`marl-gre ... | head`) |
 """
 
 import contextlib
@@ -82,6 +83,9 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     except BrokenPipeError:  # the reader of our output went away (`marl-gre ... | head`)
         sys.stderr.close()
         sys.exit(141)
+    except MemoryError as error:
+        print(f"error: out of memory ({error}); make networks smaller or episodes fewer or shorter.", file=sys.stderr)
+        sys.exit(BadInput.exit_code)
     except OSError as error:
         print(f"error: {error}; free space, fix permissions or name another path.", file=sys.stderr)
         _give_up_output()

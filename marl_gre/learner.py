@@ -1,6 +1,7 @@
 """One gradient step, readable top to bottom; the same for every algorithm.
 
-Algorithms differ behind three interfaces: the agent, the mixer with its regulariser, and the weights of the loss.
+Algorithms differ behind four interfaces: the agent, the mixer with its regulariser, the weights of the loss, and
+central networks, which an algorithm may have besides and whose copy then gives the targets.
 """
 
 import copy
@@ -62,10 +63,10 @@ class Learner:
         self.central_loss_weight = central_loss_weight
         self.networks = networks.to(device)
         self.agent, self.mixer = networks.agent, networks.mixer
-        self.judge = networks.central or networks  # whose copy gives the targets
+        self.target_source = networks.central or networks  # whose copy gives the targets
         # `to` once more: on CUDA it lays the copy's GRU weights in one piece, which cuDNN else does at every call.
-        self.target_agent = copy.deepcopy(self.judge.agent).to(device)
-        self.target_mixer = copy.deepcopy(self.judge.mixer)
+        self.target_agent = copy.deepcopy(self.target_source.agent).to(device)
+        self.target_mixer = copy.deepcopy(self.target_source.mixer)
         self.parameters = list(self.networks.parameters())
         self.square_avgs = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.avgs = [torch.zeros_like(parameter) for parameter in self.parameters if config.optimizer == "adam"]
@@ -75,7 +76,7 @@ class Learner:
     def update(self, batch: Batch) -> Update:
         """Take one gradient step on mean(weight * td_error**2) + mean(regulariser), over all steps of the batch.
 
-        Central networks add their own weighted mean(td_error**2) towards the same targets.
+        Central networks add central_loss_weight times their own mean(td_error**2) towards the same targets.
 
         Raises:
             BadInput: the mixer or the loss weights returned a wrong shape.
@@ -196,6 +197,6 @@ class Learner:
                 comes after the update that follows episode 200).
         """
         if episode - self.last_target_update >= self.config.target_update_episodes:
-            self.target_agent.load_state_dict(self.judge.agent.state_dict())
-            self.target_mixer.load_state_dict(self.judge.mixer.state_dict())
+            self.target_agent.load_state_dict(self.target_source.agent.state_dict())
+            self.target_mixer.load_state_dict(self.target_source.mixer.state_dict())
             self.last_target_update = episode

@@ -16,14 +16,14 @@ class Policy:
     """Masked epsilon-greedy over an agent's values.
 
     Args:
-        agent: the network; its weights are read when episodes begin.
+        agent: the network; its weights must not change while episodes run.
     """
 
     def __init__(self, agent: Agent):
         self.agent = agent
 
     def begin(self, num_envs: int) -> None:
-        """Begin E new episodes with the network's current weights and an empty memory."""
+        """Begin E new episodes with an empty memory."""
         self.actor = self.agent.actor(num_envs)
 
     def act(

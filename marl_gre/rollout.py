@@ -137,16 +137,21 @@ class BlamedOnEnv(contextlib.AbstractContextManager[Any]):
         """Raise the failure if there is one."""
         if error is None:
             return
-        where = f"the environment failed in an episode with seed {_some(self.seeds)}"
+        where = f"the environment failed in {_one_of(self.seeds)}"
         if isinstance(error, FloatingPointError):  # what adapters of third-party environments raise
             raise NonFinite(f"{where}: {error}") from error
         if isinstance(error, Exception) and not isinstance(error, MarlGreError):
             raise EnvironmentFailed(f"{where}: {type(error).__name__}: {error}") from error
 
 
-def _some(seeds: Sequence[int]) -> str:
-    """Return the first seeds, for messages."""
-    return ", ".join(str(seed) for seed in seeds[:5])
+def _one_of(seeds: Sequence[int]) -> str:
+    """Return words for one of the episodes that are played together."""
+    if len(seeds) == 1:
+        return f"the episode with seed {seeds[0]}"
+    if list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"one of the episodes with seeds {seeds[0]} to {seeds[-1]}"
+    more = ", ..." if len(seeds) > 5 else ""
+    return f"one of the episodes with seeds {', '.join(str(seed) for seed in seeds[:5])}{more}"
 
 
 def win_rate(episodes: Sequence[Episode]) -> float:

@@ -303,6 +303,8 @@ def pooled_quantiles(sketches: ArrayLike, levels: ArrayLike, at: ArrayLike) -> A
 
 def _resamples(runs: int, draws: int, most: int, seed: int) -> NDArray[np.int64]:
     """Return all samples [B,D] of `draws` runs with replacement, or `most` random ones where there are more."""
+    if runs == 1:
+        return np.zeros((1, draws), np.int64)
     if runs**draws <= most:
         return np.indices((runs,) * draws).reshape(draws, -1).T
     return np.random.default_rng(seed).integers(0, runs, (most, draws))

@@ -5,6 +5,7 @@ A round is one episode, then one gradient step once the replay holds a batch (`t
 first before any training.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -53,6 +54,12 @@ class Trainer:
         self.means = Means()  # of what happened since the last row of `training`
         self.more_metrics = metrics.find(config.metrics)
         self.failed_batch: Batch | None = None  # what an update failed on
+
+    def close(self) -> None:
+        """Close the environments; what closing raises changes no result."""
+        for env in (self.env, self.test_env):
+            with contextlib.suppress(Exception):
+                env.close()
 
     def run(self) -> Iterator[str]:
         """Train from the current state to the end; yield a short note after every round."""

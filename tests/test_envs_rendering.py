@@ -61,6 +61,18 @@ def test_traffic_junction_shows_routes_and_collisions():
     vec.step([[0, 1, 0]])  # car 0 runs into car 1
     assert vec.info["collisions"][0] == 1
     assert pixels(vec.render(), rendering.ALARM) > pixels(quiet, rendering.ALARM)
+    vec.set_world(vec.get_world())  # of what led there nothing is known
+    assert pixels(vec.render(), rendering.ALARM) == pixels(quiet, rendering.ALARM)
+
+
+def test_traffic_junction_shows_no_collision_of_the_episode_before():
+    vec = marl_gre_envs.make_vec("traffic_junction_v0", max_steps=3)
+    vec.reset(seed=0)
+    quiet = pixels(vec.render(), rendering.ALARM)
+    while not vec.truncated[0]:
+        vec.step(np.ones((1, vec.n_agents), int))
+    assert vec.world["on_road"].any()
+    assert pixels(vec.render(), rendering.ALARM) == quiet
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9, 10])

@@ -452,10 +452,43 @@ class Drawing(corridor.parallel_env):
 def test_a_picture_is_the_envs_own():
     vec = from_parallel_env(Drawing)
     vec.reset(seed=0)
-    assert vec.render() is Drawing.picture
-    vec._members[0].env.unwrapped.picture = None
+    env = vec._members[0].env.unwrapped
+    for env.picture in (Drawing.picture, np.zeros((4, 6, 4), np.uint8)):  # with transparency, which is left out
+        assert np.shares_memory(vec.render(), env.picture)
+        assert vec.render().shape == (4, 6, 3)
+    env.picture = None
     with pytest.raises(RuntimeError, match='draws no picture: make it with render_mode="rgb_array"'):
         vec.render()
+    for env.picture in (np.zeros((4, 6, 3)), np.zeros((4, 6), np.uint8)):
+        with pytest.raises(RuntimeError, match=r"found a picture \w+ \(4, 6.*\); \[height, width, 3\] uint8 is"):
+            vec.render()
+
+
+class Collecting(corridor.parallel_env):
+    def __init__(self, collected):
+        super().__init__()
+        collected.append(len(collected))
+
+
+def test_an_env_that_writes_into_its_arguments_changes_nobody_elses():
+    collected = []
+    vec = from_parallel_env(Collecting, 3, collected=collected)
+    assert vec.num_envs == 3
+    assert collected == []
+
+
+class LimitAsProperty(corridor.parallel_env):
+    @property
+    def max_cycles(self):
+        return 9
+
+    @max_cycles.setter
+    def max_cycles(self, value):
+        pass
+
+
+def test_a_time_limit_may_be_a_property():
+    assert from_parallel_env(LimitAsProperty).episode_limit == 9
 
 
 def test_both_ways_to_the_observation_space_agree():

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import torch
 
+import corridor
+import marl_gre_envs
 from marl_gre import cli, signals, trackers
 from marl_gre.agents.base import Agent, TorchActor
 from marl_gre.config import EvaluateConfig, load_params
@@ -71,13 +73,23 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path):
     thesis = tmp_path / "mine" / "thesis" / "chapter.tex"
     thesis.parent.mkdir(parents=True)
     thesis.write_text("all of it")
-    with pytest.raises(BadInput, match="mine: found thesis in it and no run, which alone is replaced; name a new fold"):
+    with pytest.raises(BadInput, match="mine: found thesis, which is no file of a run; move it or name another"):
         prepare(tmp_path / "mine")
     assert thesis.read_text() == "all of it"
 
 
+def test_a_file_that_the_user_put_beside_a_run_is_not_deleted_with_it(tmp_path):
+    for name in (*PUBLISHED, "notes.txt", "of_an_older_version.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / SUMS).write_text(f"{'0' * 64}  of_an_older_version.csv\n")
+    with pytest.raises(BadInput, match=r"found notes.txt, which is no file of a run"):
+        prepare(tmp_path)
+    (tmp_path / "notes.txt").unlink()
+    prepare(tmp_path)
+
+
 def test_empty_folders_runs_and_what_is_left_of_them_are_replaced(tmp_path):
-    for name, content in (("empty", ()), ("run", (*PUBLISHED, SUMS, "note.txt")), ("half deleted", PUBLISHED[2:])):
+    for name, content in (("empty", ()), ("run", (*PUBLISHED, SUMS)), ("half deleted", PUBLISHED[2:])):
         folder = tmp_path / name
         folder.mkdir()
         for file in content:
@@ -468,11 +480,11 @@ def guarded(call):
     [
         (
             lambda env: guarded(lambda: env.reset(seed=[3])),
-            "the environment failed in an episode with seed 3: ValueError",
+            "the environment failed in the episode with seed 3: ValueError",
         ),
         (
             lambda env: guarded(lambda: env.step(np.zeros((1, 2)))),
-            "the environment failed in an episode with seed 3: KeyError",
+            "the environment failed in the episode with seed 3: KeyError",
         ),
         (lambda env: render(env, "mine"), "envs.mine: rendering failed: KeyError: 'no picture'"),
     ],
@@ -480,6 +492,50 @@ def guarded(call):
 def test_an_environment_that_fails_while_it_is_watched_is_named(call, message):
     with pytest.raises(EnvironmentFailed, match=message):
         call(Failing())
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ([7], "failed in the episode with seed 7: KeyError"),
+        (list(range(100, 110)), "failed in one of the episodes with seeds 100 to 109: KeyError"),
+        ([4, 9, 2, 1, 7, 5], "failed in one of the episodes with seeds 4, 9, 2, 1, 7, ...: KeyError"),
+    ],
+)
+def test_a_failure_in_a_batch_is_not_blamed_on_its_first_episodes(seeds, words):
+    with pytest.raises(EnvironmentFailed, match=re.escape(words)), BlamedOnEnv(seeds):
+        raise KeyError("lost")
+
+
+class CannotClose(corridor.parallel_env):
+    closed = 0
+
+    def close(self):
+        type(self).closed += 1
+        raise RuntimeError("cannot close")
+
+
+def test_what_closing_raises_stops_nothing_and_every_environment_is_closed(tmp_path):
+    path = params_with(tmp_path, "env: lumberjacks_v0, kwargs: {max_steps: 10}", f"env: {HERE}:CannotClose")
+    check_params(path)
+    assert CannotClose.closed == 1
+    train(load_params(path).run_config("lumberjacks", "qmix", 0), tmp_path / "run", tmp_path / "work")
+    assert (tmp_path / "run" / SUMS).exists()
+    assert CannotClose.closed == 1 + 1 + 1  # and the one that trained; a test stops at the first that raises
+
+
+def test_too_little_memory_is_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_cli(lambda: np.empty(2**45))
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"error: out of memory \(Unable to allocate .*\); make networks smaller .*\.\n", error)
+
+
+def test_a_results_version_that_is_no_number_is_one_line(monkeypatch):
+    monkeypatch.setattr(corridor, "RESULTS_VERSION", None, raising=False)
+    with pytest.raises(ValueError, match=r"corridor:parallel_env': found RESULTS_VERSION = None; a whole number"):
+        marl_gre_envs.results_version("corridor:parallel_env")
 
 
 @pytest.mark.parametrize(

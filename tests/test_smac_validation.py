@@ -136,7 +136,7 @@ def test_criteria_name_what_is_missed_and_what_was_not_measured():
     assert "| 1 of 1, 3 seeds |  | open |" in text
     assert "| 0 of 1 | 3m qmix spread of returns after 100K steps: missed by 1 (-67%) | missed |" in text
     assert "| 1 of 2 | 3m switches: not seen | open |" in text
-    assert "| 1 of 2 maps | 2s3z -40 | open |" in text
+    assert "| 1 of 2 maps | 2s3z -40 points | open |" in text
     assert [c.name for c in found if c.found == criteria.NOT_MEASURED] == [
         "near-random play within 10 % of the game's mean or inside its range",
         "near-random means more than 20 % from the game's",
@@ -146,7 +146,7 @@ def test_criteria_name_what_is_missed_and_what_was_not_measured():
     ]
     summary = criteria.summary(found, "table.md")
     assert "- **Open**: whom the enemies attack (1 of 2: 3m switches: not seen); the scripted" in summary
-    assert "points from the game's (1 of 2 maps: 2s3z -40);" in summary
+    assert "points from the game's (1 of 2 maps: 2s3z -40 points);" in summary
     assert "- **Missed**: spread of returns within a factor of 1.5 while learning (0 of 1)." in summary
     assert "replays" not in summary
 
@@ -416,9 +416,9 @@ def test_the_command_measures_keeps_and_writes_the_table(folder, document, capsy
     rows = content["sections"]["one_step"]["checks"]
     assert {row["met"] for row in rows if row["allowed"]} <= {True, None}
     text = document.read_text()
-    assert "| One step ahead on 3m |" in text
+    assert "| One step predicted from recorded states on 3m |" in text
     assert "Not measured: near_random, attacked, replays, swarm, learning." in text
-    assert "Met: one step ahead on 3m (5 of 5)" in Path("README.md").read_text()
+    assert "- **Met**: one step predicted from recorded states on 3m (5 of 5)" in Path("README.md").read_text()
     assert "recordings.py says where recordings come from" in capsys.readouterr().out
     # rows of another version of the engine are not kept
     content["results_version"] += 1

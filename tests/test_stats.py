@@ -26,6 +26,7 @@ def test_iqm_by_hand():
 def test_interval_of_two_runs_against_all_resamples():
     # two runs 0 and 1: the four equally likely resamples have means 0, 1/2, 1/2, 1; 2.5 % and 97.5 % are the ends
     assert stats.bootstrap_interval([0, 1], stats.mean, seed=3) == (0, 1)
+    assert stats.bootstrap_interval(np.ones((1, 64)), stats.mean, seed=3) == (1, 1)  # one run, more tasks than axes
     # at confidence 0.4 the ends are the 30 % and 70 % quantiles, both 1/2
     assert stats.bootstrap_interval([0, 1], stats.mean, confidence=0.4, seed=3) == (0.5, 0.5)
 

@@ -91,8 +91,8 @@ def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
         if entropy:
             sentences.append(
                 f"Nearly uniform is not equal: on {results.title(low.env)} it is {entropy:.4f}, and QMIX-simple, whose "
-                f"credits are equal, is {-(low.outcomes[0].mean or 0):.0f} lower {_when(results, low.env)}. (But it "
-                "also has one unit instead of 32; QMIX-equal tells the two apart: studies/README.md.)"
+                f"credits are equal, is {-(low.outcomes[0].mean or 0):.0f} lower {_when(results, low.env)}. ("
+                "QMIX-simple also has one unit instead of 32; QMIX-equal separates the two: studies/README.md.)"
             )
     return Answer("RQ1a", "Is credit in QMIX uniform?", _evenness(found["RQ1a"]), " ".join(sentences))
 
@@ -157,7 +157,7 @@ def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     text += (
         f" StarCraft maps with runs here: {', '.join(results.title(env) for env in done)}."
         if done
-        else " The paper shows it on StarCraft's MMM2, a study of its own here (studies/README.md)."
+        else " The paper shows it on StarCraft's MMM2, which has its own study here (studies/README.md)."
     )
     short = {"supported": "Yes", "contradicted": "No"}.get(_common(found["RQ3"]), "Not shown")
     return Answer("RQ3", "Does GRE lower the gradient entropy?", short, text)
@@ -175,10 +175,10 @@ def _premise(results: Results, premises: Sequence[contributions.Premise]) -> Ans
         if there:
             parts.append(f"{word} on {_and(there)}")
     related = [one.correlation for one in premises if one.correlation is not None]
-    correlations = f" Both correlate by {_span(related, '+.2f')}." if related else ""
+    correlations = f" Their correlation is {_span(related, '+.2f')}." if related else ""
     text = (
-        "Shapley shares, what each agent adds to the return of replayed episodes (20 of one policy each, seed 0), by "
-        "their L1 distance from even: "
+        "Shapley shares measure what each agent adds to the return of replayed episodes (20 of one policy each, "
+        "seed 0). By their L1 distance from even they are "
         f"{'; '.join(parts)}.{correlations} Even credits can still carry uneven contributions by the agents' values, "
         "as VDN's do, so this does not say that even credit learns worse."
     )

@@ -51,7 +51,7 @@ def family_text(results: Results, judgements: Sequence[Judgement], names: bool =
     size = len([one for one in judgements if one.of in ("paper", "extension") and one.p is not None])
     return (
         f"Each test has its own level. With all {size} verdicts about the paper's claims and their extensions as one "
-        f"family (Holm), {len(kept)} of the {len(decided)} that are decided stay"
+        f"family (Holm), {len(kept)} of the {len(decided)} decided verdicts hold"
         + ("." if not fallen else f"; these do not: {'; '.join(fallen)}." if names else "; those marked † do not.")
     )
 

@@ -127,11 +127,11 @@ def game_rows(results: Results) -> Content:
     ]
     notes = [
         *sentences(results),
-        "Win rates of greedy tests of 32 episodes in %, in brackets least and greatest run. Engine: an embedded "
-        "substitute for StarCraft II; final: mean over seeds of a run's last five tests; at a time: median over seeds "
-        "of the mean of five tests. StarCraft II: other people's runs of PyMARL on the game itself "
-        "(benchmarks/reference/real_game.yaml); final: mean over runs of the last ten tests; at a time: mean over "
-        "runs. Steps to 50 %: the first test where the mean of five tests up to it is that high, median over runs. "
+        "Win rates of greedy tests of 32 episodes in %, with the lowest and the highest run in brackets. Engine: an "
+        "embedded substitute for StarCraft II. Final: mean over seeds of a run's last five tests. At a time: median "
+        "over seeds of the mean of five tests. StarCraft II: other people's runs of PyMARL on the game itself "
+        "(benchmarks/reference/real_game.yaml). Final: mean over runs of the last ten tests. At a time: mean over "
+        "runs. Steps to 50 %: the first test at which the mean of the last five tests is that high, median over runs. "
         "SMAC paper: another version of the game.",
         *(f"**{text}**" for text in results.notes()),
     ]
@@ -176,9 +176,9 @@ def sentence(results: Results, env: str, algorithms: Sequence[str]) -> str:
         f"{inside} of {len(places)} win rates lie inside the range of the game's runs, {above} above, {below} below"
     )
     seeds = {name: (len(results.select(env, name)), len(results.seeds(env, name))) for name in algorithms}
-    so_far = [f"{results.title(name)} {here} of {planned} seeds" for name, (here, planned) in seeds.items()
+    so_far = [f"{results.title(name)} has {here} of {planned} seeds" for name, (here, planned) in seeds.items()
               if here < planned]  # fmt: skip
-    on = f" So far {', '.join(so_far)}." if so_far else ""
+    on = f" So far, {', '.join(so_far)}." if so_far else ""
     return f"**{results.title(env)}: {judged(inside, above, below)}.** {counted}. {'; '.join(ends)}.{on}"
 
 

@@ -196,7 +196,7 @@ def _learning(results: Results) -> str:
     lines = [f"- {one.question} **{one.short}.** {one.text}" for one in answers(results, judgements)]
     picture = _drawn("smac", results, beside_game.FIGURE)
     learner = beside_game.learner_rows(results)
-    parts = [picture, markdown_table(beside_game.game_rows(results)), "\n".join([*lines, *missing(results)])]
+    parts = [picture, markdown_table(beside_game.game_rows(results)), "\n".join(lines), *missing(results)]
     return "\n\n".join([*parts, *([markdown_table(learner)] if learner.rows else [])])
 
 

@@ -370,20 +370,20 @@ def algorithm_results(belongs: Belongs) -> str:
         titles = [params.report.title(key) for key, entry in entries.items() if (entry, params.train) not in seen]
         seen += [(entry, params.train) for entry in entries.values()]
         where = "main results" if folder == ROOT else f"`studies/{folder.name}`"
-        declared_in += [where] * bool(titles)
+        declared_in += [where] * bool(entries)
         if (folder / FINAL_RETURN).is_file():
             with (folder / FINAL_RETURN).open(newline="") as file:
                 found = [row for row in csv.DictReader(file) if row["Algorithm"] in titles and row["Mean"]]
             rows += [(where, *_result(row)) for row in found]
     if not rows:
-        return f"No run of this algorithm is published yet. It is declared in {' and '.join(declared_in)}."
+        return f"No runs of this algorithm are published yet. They are declared in {' and '.join(declared_in)}."
     columns = [
         "where",
         "environment",
         "algorithm",
         "seeds",
         "mean final return",
-        "least to greatest",
+        "lowest to highest",
         f"IQM [95{NBSP}%]",
     ]
     return table(columns, rows)

@@ -1,4 +1,4 @@
-"""Hold the embedded SMAC engine against StarCraft II itself: the table "engine beside game".
+"""Compare the embedded SMAC engine with StarCraft II itself: the table "engine beside game".
 
     python -m benchmarks.smac_validation [--only MAP] [--seeds N] [--recordings FOLDER] [--learning [FOLDER]] ...
 

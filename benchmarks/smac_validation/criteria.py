@@ -116,7 +116,7 @@ def _scripted(checks: Sequence[Check]) -> Criterion:
     if not gaps:
         return Criterion(name, needed)
     far = {where: gap for where, gap in gaps.items() if abs(gap) > POINTS}
-    detail = ", ".join(f"{where} {100 * gap:+.0f}" for where, gap in far.items())
+    detail = ", ".join(f"{where} {100 * gap:+.0f} points" for where, gap in far.items())
     return Criterion(name, needed, f"{len(far)} of {len(gaps)} maps", detail, "open" if far else "met")
 
 

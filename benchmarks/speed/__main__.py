@@ -36,6 +36,7 @@ def heading(machine: Row) -> str:
     """Return what the report says about the machine."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
+        "# Speed and memory\n\nWritten by `make speed OUT=docs`; docs/performance.md explains the figures.\n\n"
         f"{machine['cpu']}, {machine['cores']} cores, 1 thread used; float32 matrix products "
         f"{machine['peak_gflops']:.0f} GFLOP/s; load average {machine['load_average']:.1f}; "
         f"Python {machine['python']}, {versions}. Times are CPU seconds of the thread: waiting for a core that is busy "

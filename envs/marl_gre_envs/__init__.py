@@ -73,8 +73,17 @@ def results_version(name: str) -> int:
     """Return the environment's results version, a number that changes whenever its results change.
 
     It is the constant RESULTS_VERSION of the environment's module, or 0 if a third party's module has none.
+
+    Raises:
+        ValueError: an unknown name, or the constant is no number.
     """
-    return int(getattr(_find(name)[0], "RESULTS_VERSION", 0))
+    found = getattr(_find(name)[0], "RESULTS_VERSION", 0)
+    try:
+        return int(found)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"environment {name!r}: found RESULTS_VERSION = {found!r}; a whole number is allowed."
+        ) from None
 
 
 def _find(name: str) -> tuple[ModuleType, str]:

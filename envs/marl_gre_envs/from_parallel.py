@@ -10,6 +10,7 @@ What third-party environments leave open is decided here, once:
 - Episode 0 of a seed is the environment's own reset(seed=seed); later ones get seeds derived from (seed, episode).
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -160,7 +161,7 @@ class FromParallel(StoredOutputs):
         self.autoreset = flag("autoreset", autoreset)
         self.team_reward = choice("team_reward", team_reward, ("sum", "mean", "shared"))
         self.strict = flag("strict", strict)
-        first = factory(**kwargs)
+        first = factory(**copy.deepcopy(kwargs))  # an environment may write into its arguments; each has its own
         check_env_form(first)
         self.episode_limit = limit_of(first, episode_limit, kwargs)
         self.agents = list(first.possible_agents)
@@ -170,7 +171,7 @@ class FromParallel(StoredOutputs):
         self.n_actions = max(int(space.n) for space in own)
         self._own_actions = (np.arange(self.n_actions) < [[space.n] for space in own]).astype(np.int8)  # [N, A]
         self.action_names = [str(action) for action in range(self.n_actions)]
-        made = [first, *(factory(**kwargs) for _ in range(self.num_envs - 1))]
+        made = [first, *(factory(**copy.deepcopy(kwargs)) for _ in range(self.num_envs - 1))]
         if len({id(env.unwrapped) for env in made}) < len(made):
             raise RuntimeError("the factory returned one env twice: it must make a new one each time it is called.")
         self._members = [WrappedEnv(padded(FlatObservations(env))) for env in made]
@@ -264,9 +265,11 @@ class FromParallel(StoredOutputs):
         """See VectorEnv.render."""
         self._check_open()
         picture = self._members[index].env.render()
-        if not isinstance(picture, np.ndarray):
-            raise RuntimeError('the env draws no picture: make it with render_mode="rgb_array".')
-        return picture
+        if isinstance(picture, np.ndarray):
+            if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] in (3, 4):
+                return picture[..., :3]
+            raise RuntimeError(f"found a picture {picture.dtype} {picture.shape}; [height, width, 3] uint8 is allowed.")
+        raise RuntimeError('the env draws no picture: make it with render_mode="rgb_array".')
 
     def close(self) -> None:
         """See VectorEnv.close."""
@@ -295,9 +298,10 @@ def check_env_form(env: ParallelEnv) -> None:
 def limit_of(env: ParallelEnv, episode_limit: int | None, kwargs: dict[str, Any]) -> int:
     """Return the time limit of an episode in steps: the caller's, or the environment's own max_cycles."""
     found = episode_limit
-    for source in (kwargs, vars(env), getattr(env.unwrapped, "__dict__", {}), getattr(env, "metadata", {})):
+    own = (getattr(source, "max_cycles", None) for source in (env, env.unwrapped))
+    for value in (kwargs.get("max_cycles"), *own, getattr(env, "metadata", {}).get("max_cycles")):
         if found is None:
-            found = source.get("max_cycles")
+            found = value
     if found is None:
         raise ValueError("the env's longest episode is unknown (it has no max_cycles): give the keyword episode_limit.")
     return whole("episode_limit", found, 1, 2**31 - 1)

@@ -80,7 +80,7 @@ class CoreParallelEnv(ParallelEnv):
 
         Args:
             seed: 0 or more; the episode is a function of the seed and the actions. None continues with the next episode
-                of the same seed.
+                of the same seed, which is 0 if none was ever given: it draws nothing from the clock.
             options: None, or a world to start from (see the compiled environment).
 
         Returns:

@@ -167,8 +167,10 @@ def draw_traffic_junction(env: Junction, index: int) -> np.ndarray:
             canvas.stroke([(k + 0.25, half), (k + 0.75, half)], MARKING, 0.05)
 
     driving = np.flatnonzero(world["on_road"] & ~world["finished"]).tolist()
-    # A car pays more than its time only for a collision.
-    paid = env.agent_reward[index] - env.step_cost * world["age"]
+    # A car pays more than its time only for a collision. Before the first step its reward is of the episode before, and
+    # one of 0 tells of no step.
+    reward = env.agent_reward[index]
+    collided = (world["step"] > 0) & (reward != 0) & (np.abs(reward - env.step_cost * world["age"]) > 1e-9)
     for car in driving:
         place = world["pos"][car]
         together = [other for other in driving if (world["pos"][other] == place).all()]
@@ -176,7 +178,7 @@ def draw_traffic_junction(env: Junction, index: int) -> np.ndarray:
         row, column = place + 0.5 + shift
         color = ROUTES[int(world["route"][car])][1]
         turn = {1: 0, 2: 1, 3: -1}[int(world["route"][car])] if not world["turned"][car] else 0
-        _car(canvas, row, column, world["direction"][car], car, color, turn, abs(paid[car]) > 1e-9)
+        _car(canvas, row, column, world["direction"][car], car, color, turn, bool(collided[car]))
     canvas.swatches_below([*ROUTES.values(), ("collision", ALARM)])
     return canvas.picture()
 

@@ -1,7 +1,7 @@
 """The VectorEnv interface: E parallel environments of one kind, stepped together.
 
 It defines the names and shapes that trainers, replay and evaluation rely on. Compiled environments implement it through
-core.py, PettingZoo parallel environments through from_parallel.py.
+core.py; PettingZoo parallel environments (from_parallel.py) and StarCraft II (starcraft.py) through stored.py.
 """
 
 import abc
@@ -17,7 +17,9 @@ class VectorEnv(abc.ABC):
     """E parallel environments of one cooperative task with N agents, stepped together.
 
     An episode is a pure function of (seed, episode counter, actions), and environment i of a batch is bit-identical to
-    a single environment with the same seed. Axis letters: E environments, N agents, A actions, O observation, S state.
+    a single environment with the same seed. Unlike those of Gymnasium's VectorEnv, reset and step return nothing: the
+    arrays below hold what they lead to. Autoreset is Gymnasium's SAME_STEP. Axis letters: E environments, N agents,
+    A actions, O observation, S state.
 
     Attributes:
         num_envs: E, the number of environments.
@@ -44,8 +46,8 @@ class VectorEnv(abc.ABC):
         info: numeric diagnostics of the last step, each [E,...]; always "illegal_actions" [E] and "agent_done" [E,N],
             whether an agent has finished (it is dead, has arrived or has left) or the episode is over; "battle_won"
             where there is something to win (1 in the step that wins).
-        final_obs: with autoreset, the observations after the last step of an episode, for the environments whose last
-            step ended one; other rows hold older values.
+        final_obs: with autoreset, the observations after the last step of an episode, valid where terminated or
+            truncated; other rows hold older values.
         final_state: the states at the same moments.
         final_action_mask: the action masks at the same moments.
         world: the live complete world, each field [E,...]; write to it through set_world only.
@@ -99,8 +101,9 @@ class VectorEnv(abc.ABC):
         (world, outputs and flags unchanged, reward 0) until reset.
 
         Args:
-            actions: [E,N] whole numbers. An illegal one is replaced by the no-op and counted in
-                info["illegal_actions"], or raises ValueError where the environment was made with strict=True.
+            actions: [E,N] whole numbers. An illegal one is replaced by the no-op, or by the lowest available action
+                where `noops` is (), and counted in info["illegal_actions"]; it raises ValueError where the environment
+                was made with strict=True.
 
         Raises:
             RuntimeError: reset was never called.

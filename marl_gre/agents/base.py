@@ -19,7 +19,7 @@ Memory = tuple[Tensor, ...]
 
 
 class Actor(Protocol):
-    """Plays E episodes in parallel with the weights that the agent had when they started."""
+    """Plays E episodes in parallel, while which the agent's weights must not change."""
 
     def act(
         self,

@@ -1,11 +1,14 @@
 """Shared by all checks: the error, exact comparison, watched global random generators."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
+
+Case = TypeVar("Case")
 
 
 class ConformanceError(AssertionError):
@@ -16,6 +19,23 @@ def require(condition: bool, defect: str) -> None:
     """Raise a ConformanceError with this one-line message unless the condition holds."""
     if not condition:
         raise ConformanceError(" ".join(defect.split()))
+
+
+def run_as_test(check: Callable[[Case], None], case: Case) -> None:
+    """Run a check in a pytest test: a broken promise fails it with its one line alone.
+
+    The traceback stays where the code under test itself raised, since it is what helps then.
+    """
+    import pytest  # the kit works without it
+
+    try:
+        check(case)
+        return
+    except ConformanceError as error:
+        if error.__cause__ is not None:
+            raise
+        defect = str(error)
+    pytest.fail(defect, pytrace=False)
 
 
 def first_difference(a: object, b: object, path: str = "") -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from marl_gre import metrics
 from marl_gre.config import Params, load_params
 from marl_gre.networks import build, pick_device
-from marl_gre.rollout import make_env
+from marl_gre.rollout import opened
 
 
 def check_params(path: Path) -> str:
@@ -31,9 +31,8 @@ def check_runnable(params: Params) -> None:
     pick_device(params.train.device)
     metrics.find(params.metrics)
     for env_key in params.run.envs:
-        env = make_env(env_key, params.envs[env_key], 1)
-        for algorithm_key in params.run.algorithms:
-            config = params.run_config(env_key, algorithm_key, params.run.seeds[0])
-            config.results_versions()
-            build(config, env)
-        env.close()
+        with opened(env_key, params.envs[env_key], 1) as env:
+            for algorithm_key in params.run.algorithms:
+                config = params.run_config(env_key, algorithm_key, params.run.seeds[0])
+                config.results_versions()
+                build(config, env)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from marl_gre.jobs.credits import EpisodeCredits
 
 COPIES = 128
-"""Coalitions played at once at most; how many changes no number."""
+"""Coalitions played at once at most; how many changes no number where the agent acts by a compiled kernel."""
 
 STAKE = 1e-6
 """Sum of the Shapley values' sizes up to which nothing is at stake: acting or not makes no difference."""
@@ -102,7 +102,7 @@ def contributions(run: FinishedRun, found: Sequence["EpisodeCredits"], permutati
     n_agents = found[0].credits.shape[-1]
     if n_agents < 2:
         raise BadInput(f"envs.{key}: found 1 agent; Shapley values take 2 or more.")
-    with opened(key, config, min(COPIES, 2**n_agents)) as env:
+    with opened(key, config, min(COPIES, 2**n_agents, config.test_copies)) as env:
         return _games(run, env, found, permutations)
 
 
@@ -120,10 +120,7 @@ def _games(run: FinishedRun, env: VectorEnv, found: Sequence["EpisodeCredits"], 
         for phase, step in one.starts.items():
             generator = rng(config.seed, Purpose.SHAPLEY, index * PHASES + phase)
             worth = _Worth(env, policy, one.episode.seed, step, config.train.gamma)
-            try:
-                values = shapley(worth, n_agents, permutations, generator)
-            except ValueError as error:
-                raise BadInput(str(error)) from error
+            values = shapley(worth, n_agents, permutations, generator)
             games.append(Game(one.episode.seed, phase, step, one.shares[step].astype(np.float64), values))
     return games
 

@@ -1,5 +1,6 @@
 """Train a run, from its config to its published files, with checkpoints on the way."""
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,33 +56,40 @@ def train(
     with signals.noted(again_ends=True) as received, tracked, lock(folder):
         prepare(out)
         keeper = Keeper(folder, identity, mirrored)  # first: it takes the time
-        trainer = Trainer(config)
-        if keeper.resume(trainer):
-            print(f"resumed at {trainer.env_steps} env steps", file=sys.stderr)
+        with contextlib.closing(Trainer(config)) as trainer:
+            try:
+                _run(trainer, keeper, tracked, received)
+            except NonFinite as error:
+                raise NonFinite(f"{error} {_keep_failure(folder, trainer)}") from error
+            contents = _contents(trainer, keeper.started)
+            if mirrored is not None:
+                mirrored.check()
+            if not publish_weights:
+                _keep_weights(folder, contents[WEIGHTS])
+            with publishing(out) as target:
+                write_run(target, contents, withheld=() if publish_weights else (WEIGHTS,))
+            checkpoint.remove_all(folder)
+
+
+def _run(trainer: Trainer, keeper: Keeper, tracked: Trackers, received: Sequence[int]) -> None:
+    """Train from the newest checkpoint, if there is one, to the end; save on the way and when a signal was received."""
+    config = trainer.config
+    if keeper.resume(trainer):
+        print(f"resumed at {trainer.env_steps} env steps", file=sys.stderr)
+        tracked.follow(trainer.rows())
+    saved = trainer.env_steps
+    title = f"train {config.env_key} {config.algorithm_key} seed {config.seed}"
+    progress = Progress(config.env.total_steps, title, "env steps", done=saved)
+    try:
+        for note in trainer.run():
+            progress.update(trainer.env_steps, note)
             tracked.follow(trainer.rows())
-        saved = trainer.env_steps
-        title = f"train {config.env_key} {config.algorithm_key} seed {config.seed}"
-        progress = Progress(config.env.total_steps, title, "env steps", done=saved)
-        try:
-            for note in trainer.run():
-                progress.update(trainer.env_steps, note)
-                tracked.follow(trainer.rows())
-                if received or trainer.env_steps >= saved + CHECKPOINT_STEPS:
-                    keeper.save(trainer)
-                    saved = trainer.env_steps
-                signals.stop_if(received, "run the same command to go on.")
-        except NonFinite as error:
-            raise NonFinite(f"{error} {_keep_failure(folder, trainer)}") from error
-        finally:
-            progress.close()
-        contents = _contents(trainer, keeper.started)
-        if mirrored is not None:
-            mirrored.check()
-        if not publish_weights:
-            _keep_weights(folder, contents[WEIGHTS])
-        with publishing(out) as target:
-            write_run(target, contents, withheld=() if publish_weights else (WEIGHTS,))
-        checkpoint.remove_all(folder)
+            if received or trainer.env_steps >= saved + CHECKPOINT_STEPS:
+                keeper.save(trainer)
+                saved = trainer.env_steps
+            signals.stop_if(received, "run the same command to go on.")
+    finally:
+        progress.close()
 
 
 def _contents(trainer: Trainer, started: float) -> Mapping[str, bytes]:

@@ -8,7 +8,6 @@ numbers are compared, since a later version may record more.
 
 import csv
 import dataclasses
-import hashlib
 import io
 import json
 import math
@@ -17,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from marl_gre.config import EVALUATION_RESULTS_VERSION, EvaluateConfig
+from marl_gre.config import EVALUATION_RESULTS_VERSION, EvaluateConfig, identity_of
 from marl_gre.errors import BadInput, NotVerified
 from marl_gre.jobs.evaluate import evaluate_run
 from marl_gre.jobs.train import train
@@ -98,9 +97,7 @@ def _check_hashes(run: Path) -> str:
 
 def _check_identity(run: Path, finished: FinishedRun) -> str:
     record = finished.record
-    content = {"config": record["config"], "results_versions": record.get("results_versions")}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    if hashlib.sha256(canonical.encode()).hexdigest() != record.get("config_hash"):
+    if identity_of(record["config"], record.get("results_versions", {})) != record.get("config_hash"):
         raise NotVerified(f"{run}/train.json: config_hash is not the hash of the recorded config and versions.")
     return f"identity: {record['config_hash'][:12]} is the hash of the recorded config and results versions"
 

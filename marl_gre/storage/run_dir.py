@@ -85,7 +85,7 @@ def prepare(target: Path) -> None:
     Files that killed processes left beside it are removed, but a folder that one had moved aside returns.
 
     Raises:
-        BadInput: it is a folder with anything but a run in it, or one that cannot be replaced.
+        BadInput: there is anything but a run in it, or it is a folder that cannot be replaced.
         StorageFailed: it cannot be published; the message says why.
     """
     place = place_of_folder(target)
@@ -108,15 +108,16 @@ def prepare(target: Path) -> None:
 
 
 def _require_replaceable(target: Path) -> None:
-    """Check that a folder is missing, empty or a published run.
+    """Check that a folder holds nothing but files of a run, of this version or of another, whose hashes it lists.
 
     Raises:
         BadInput: it holds something else.
     """
     found = {path.name for path in target.iterdir()} if target.exists() else set()
-    others = sorted(found - {*PUBLISHED, SUMS})
-    if others and not found >= {RECORD, SUMS}:
-        raise BadInput(f"{target}: found {others[0]} in it and no run, which alone is replaced; name a new folder.")
+    listed = (target / SUMS).read_text(errors="replace") if SUMS in found else ""
+    own = {*PUBLISHED, SUMS, *(line.partition("  ")[2] for line in listed.splitlines()), ".DS_Store"}
+    if others := sorted(found - own):
+        raise BadInput(f"{target}: found {others[0]}, which is no file of a run; move it or name another folder.")
 
 
 def work_folder(work: Path, identity: str) -> Path:
