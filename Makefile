@@ -1,9 +1,9 @@
 # What a user types. Needs python >= 3.11, pip, git and make; everything is installed into .venv.
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(abspath $(VENV))/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export OMP_NUM_THREADS := 1
 
@@ -62,7 +62,7 @@ $(VENV)/.installed-ray: $(VENV)/.installed
 	@touch $@
 
 # ENGINE=ray: on a Ray cluster (docs/how-to/cluster.md); ARGS: further options of benchmarks.launch.
-LAUNCH = $(CURDIR)/$(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
+LAUNCH = $(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
 LAUNCHER := $(VENV)/.installed$(if $(filter ray,$(ENGINE)),-ray)
 
 # demo/ is a DVC project of its own with links to this one's dvc.yaml: what it makes is git-ignored.
@@ -99,7 +99,7 @@ test: $(VENV)/.installed-test check
 	$(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow and not faults"
 
 slow: $(VENV)/.installed-extras
-	$(BIN)/python -m pytest -q -m "slow or faults"
+	$(BIN)/python -m pytest -q -m slow
 
 faults: $(VENV)/.installed-extras
 	RELIABILITY_TIER=nightly $(BIN)/python -m pytest -q -n auto -m "" tests/reliability

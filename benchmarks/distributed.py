@@ -55,7 +55,8 @@ class RayBackend:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise BadInput(f"--address: found {address!r}, no cluster answers ({error}); see `ray status`.") from error
+            named = "no cluster was found" if address is None else f"found {address!r}, no cluster answers"
+            raise BadInput(f"--address: {named} ({error}); see `ray status`.") from error
         # -1: as often as nodes are lost; what the command itself reports is no exception and not run again
         options = ray.remote(num_cpus=1, num_gpus=num_gpus, max_retries=-1)
         self.task = options(run_cell)

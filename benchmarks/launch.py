@@ -38,7 +38,7 @@ POLL_S = 0.2
 LINE_INTERVAL_S = 30.0
 TAIL_LINES = 15
 ADVICE = "run the same command to go on, finished runs are kept."
-COMMITTED_AT_ONCE = 50  # cells in one command line
+COMMITTED_AT_ONCE = 100  # stages in one command line
 NAMED_TASKS = 4  # on one line of progress
 PROGRESS = re.compile(rb"(\d+)/(\d+) env steps")  # what the trainer logs
 
@@ -154,9 +154,15 @@ def main() -> None:
             mistake = re.search(r"^error: (.*)$", gate.log.read_text(), re.MULTILINE)
             raise BadInput(mistake[1] if mistake else f"params.yaml was refused:\n{gate.tail()}") from None
         params = load_params("params.yaml")
-        cells = stale_cells(params, received)
-        commit(params, [cell for cell in cells if is_done(params, cell)], received)
-        cells = [cell for cell in cells if not is_done(params, cell)]
+        changes = changed_stages(received)
+        stale = [cell for cell in cells_of(params) if changes.keys() & set(stages_of(cell))]
+        done = [cell for cell in stale if is_done(params, cell) and not was_altered(cell, changes)]
+        commit([stage for cell in done for stage in stages_of(cell)], received)
+        remove_mirrors(params, done)
+        cells = [cell for cell in stale if cell not in done]
+        # Else DVC, which deletes results that it does not know before it runs their stage, would train again.
+        trained = [cell for cell in cells if stages_of(cell)[0] in changes and is_trained(params, cell)]
+        commit([stages_of(cell)[0] for cell in trained], received)
         total = len(cells_of(params))
         where = "on the cluster" if arguments.engine == "ray" else f"{arguments.jobs or cores()} at once"
         print(f"{total} runs: {total - len(cells)} up to date, {len(cells)} to do, {where}.", flush=True)
@@ -164,6 +170,8 @@ def main() -> None:
             failed = run_on_ray(params, cells, arguments, received)
         else:
             failed = run(backend, [dvc_task(cell) for cell in cells], arguments.jobs or cores(), received)
+        lost = {task.cell for task in failed}
+        remove_mirrors(params, [cell for cell in cells if cell not in lost])
         if failed:
             report_failures(failed)
         print("Tables and figures ...", flush=True)
@@ -221,6 +229,7 @@ def parse_arguments() -> argparse.Namespace:
     trackers.find(names)  # a mistake ends here, not in every run
     os.environ[trackers.VARIABLE] = ",".join(names)
     url = os.environ.get(mirror.VARIABLE, "") if arguments.mirror is None else arguments.mirror
+    os.environ.pop(mirror.VARIABLE, None)  # --mirror "" makes none
     if url:
         os.environ[mirror.VARIABLE] = url if "://" in url else str(Path(url).resolve())
         mirror.Mirror(os.environ[mirror.VARIABLE], "")
@@ -258,23 +267,27 @@ def run_on_ray(params: Params, cells: Sequence[Cell], arguments: argparse.Namesp
             failed += run(backend, tasks, arguments.jobs or len(tasks), received)
         finally:
             backend.close()
-    commit(params, [task.cell for task in tasks if task.cell and task not in failed], received)
+    done = [task.cell for task in tasks if task.cell and task not in failed]
+    commit([stage for cell in done for stage in stages_of(cell)], received)
     return failed
 
 
-def commit(params: Params, cells: Sequence[Cell], received: list[int]) -> None:
-    """Let DVC know of finished cells that it has not run itself, and remove their mirrors."""
-    for first in range(0, len(cells), COMMITTED_AT_ONCE):
-        some = cells[first : first + COMMITTED_AT_ONCE]
-        stages = [f"{stage}@{cell.item}" for cell in some for stage in ("train", "evaluate")]
-        task = Task("commit", (*DVC, "commit", "--force", *stages), log_file("commit"))
+def commit(stages: Sequence[str], received: list[int]) -> None:
+    """Let DVC know of the results of stages that it has not run itself."""
+    for first in range(0, len(stages), COMMITTED_AT_ONCE):
+        some = stages[first : first + COMMITTED_AT_ONCE]
+        task = Task("commit", (*DVC, "commit", "--force", *some), log_file("commit"))
         try:
             run_alone(LocalBackend(), task, received)
         except TaskFailed:
             report_failures([task])
-        if url := os.environ.get(mirror.VARIABLE):
-            for cell in some:
-                mirror.remove(url, params.run_config(cell.env, cell.algorithm, cell.seed).identity())
+
+
+def remove_mirrors(params: Params, cells: Sequence[Cell]) -> None:
+    """Remove the mirrors of cells whose results DVC knows."""
+    if url := os.environ.get(mirror.VARIABLE):
+        for cell in cells:
+            mirror.remove(url, params.run_config(cell.env, cell.algorithm, cell.seed).identity())
 
 
 def log_file(name: str) -> Path:
@@ -288,23 +301,34 @@ def stage_environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "DVC_NO_ANALYTICS": "1"}
 
 
-def stale_cells(params: Params, received: list[int]) -> list[Cell]:
-    """Return the cells that DVC would run."""
+def stages_of(cell: Cell) -> tuple[str, str]:
+    """Return the names of a cell's stages: training and evaluation."""
+    return f"train@{cell.item}", f"evaluate@{cell.item}"
+
+
+def was_altered(cell: Cell, changes: Mapping[str, list[dict]]) -> bool:
+    """Return whether a cell's evaluation was edited: one made elsewhere comes with a new run or new parameters."""
+    train, evaluate = stages_of(cell)
+    return train not in changes and all(set(change) == {"changed outs"} for change in changes[evaluate])
+
+
+def changed_stages(received: list[int]) -> dict[str, list[dict]]:
+    """Return the stages that DVC would run, each with what has changed."""
     done = subprocess.run(  # noqa: S603
         (*DVC, "status", "--json"), env=stage_environment(), capture_output=True, text=True
     )
     stop_if(received, ADVICE)
     if done.returncode != 0:
         raise MarlGreError(f"dvc status failed: {done.stderr.strip()}")
-    stale = {stage.partition("@")[2] for stage in json.loads(done.stdout)}
-    return [cell for cell in cells_of(params) if cell.item in stale]
+    changes: dict[str, list[dict]] = json.loads(done.stdout)
+    return changes
 
 
 def dvc_task(cell: Cell) -> Task:
     """Return a cell as DVC runs it."""
     # -s, single stages: without it each cell would also look at `versions`, lock that stage's file, and stop the others
     # ("is busy").
-    command = (*DVC, "repro", "-s", f"train@{cell.item}", f"evaluate@{cell.item}")
+    command = (*DVC, "repro", "-s", *stages_of(cell))
     return Task(cell.title, command, log_file(cell.item), cell)
 
 

@@ -27,7 +27,11 @@ from marl_gre.storage.provenance import machine
 
 TESTS = Path("tests/reliability")
 RESULTS = Path("results/reliability.json")
-CODE = ("marl_gre", "envs", "tests/reliability")
+PIPELINE = ("cells", "distributed", "evaluate", "launch", "layout", "node", "train")
+CODE = (
+    *("marl_gre", "envs", "tests/reliability", "tests/probe_envs.py", "dvc.yaml"),
+    *(f"benchmarks/{module}.py" for module in PIPELINE),
+)
 TIERS = ("fast", "nightly", "release")
 
 

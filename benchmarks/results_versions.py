@@ -22,6 +22,7 @@ from marl_gre.config import (
     load_params,
 )
 from marl_gre.errors import BadInput, run_cli
+from marl_gre.jobs.check import check_runnable
 
 HEADER = "# Written by `python -m benchmarks.results_versions` (the DVC stage `versions`); not edited by hand.\n"
 PATH = Path("results_versions.yaml")
@@ -63,8 +64,6 @@ def write(params: Params, path: Path = PATH) -> None:
 
 def main() -> None:
     """Check the params file, down to making each selected environment and network once, and write the versions."""
-    from marl_gre.jobs.check import check_runnable  # brings torch, which `write` alone does not need
-
     parser = argparse.ArgumentParser(description="Check params.yaml and write results_versions.yaml.")
     parser.add_argument("--params", default="params.yaml", type=Path)
     params = load_params(parser.parse_args().params)

@@ -329,8 +329,8 @@ class RunConfig(BaseModel):
     metrics: tuple[str, ...] = ()  # third parties'; they move no number, so they are no part of the identity
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> "RunConfig":
-        """Return the config that a run's train.json recorded.
+    def from_record(cls, record: dict[str, Any], where: Path) -> "RunConfig":
+        """Return the config that a run's train.json recorded; `where` is the run's folder, for the message.
 
         Raises:
             BadInput: this version cannot run that record.
@@ -346,7 +346,7 @@ class RunConfig(BaseModel):
                 train=TrainConfig.model_validate(config["train"]),
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"the run's recorded config cannot be used: {first_lines(error)}") from error
+            raise BadInput(f"{where}: the recorded config cannot be used: {first_lines(error)}") from error
 
     def resolved(self) -> dict[str, Any]:
         """Return the config as plain data, defaults filled in."""

@@ -9,6 +9,8 @@ import numpy as np
 from marl_gre import metrics
 from marl_gre.config import Params
 from marl_gre.metrics import QUANTILES
+from marl_gre.storage.run_dir import PUBLISHED, SUMS
+from marl_gre.storage.weights import WEIGHTS
 
 
 def write_runs(params: Params, results: Path) -> None:
@@ -71,6 +73,8 @@ def write_run(params: Params, results: Path, env: str, algorithm: str, seed: int
             "results_versions": config.results_versions(),
         },
     )
+    sums = "".join(f"{'made up' if name == WEIGHTS else 64 * '0'}  {name}\n" for name in PUBLISHED)
+    (folder / SUMS).write_text(sums)
 
 
 def win_rate(due: int, seed: int) -> float:

@@ -252,7 +252,8 @@ def test_scores(here):
     assert [r[-1] for r in tables.TABLES[2].fill(results()).rows[:4]] == [-56.2, -49.8, None, -50.0]
 
 
-def test_missing_runs_are_shown_everywhere(here):
+def test_missing_runs_are_shown_everywhere(here, only_figures):
+    only_figures("figure_8")
     shutil.rmtree(here / "results/runs/lumber/qmix/7")
     shutil.rmtree(here / "results/runs/traffic/vdn")
     found = results()
@@ -270,7 +271,8 @@ def test_missing_runs_are_shown_everywhere(here):
     assert "QMIX (n = 2/3)" in svg_text(report / "figures/figure_8.svg")
 
 
-def test_a_note_is_shown_with_every_number(here):
+def test_a_note_is_shown_with_every_number(here, only_figures):
+    only_figures("figure_4")
     Path("params.yaml").write_text(PARAMS.replace("report: {", "report: {note: 'Side study.', "))
     found = results()
     assert found.notes()[0] == "Side study."
@@ -280,7 +282,8 @@ def test_a_note_is_shown_with_every_number(here):
     assert "Side study." in svg_text(here / "figure_4.svg")
 
 
-def test_report_without_any_run(tmp_path, monkeypatch):
+def test_report_without_any_run(tmp_path, monkeypatch, only_figures):
+    only_figures("figure_4")
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(PARAMS)
     write_report(results(), tmp_path)

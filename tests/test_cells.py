@@ -164,6 +164,21 @@ def test_shards_and_then_one_commit_leave_dvc_clean(made_once, tmp_path):
     assert "up to date" in project.ok("dvc", "status")
     assert {path: path.stat().st_mtime_ns for path in published} == published
 
+    # A lost evaluation trains nothing again, not even what DVC does not know; an edited one is made again.
+    (project.folder / "dvc.lock").unlink()
+    lost, edited = (project.folder / f"results/evaluation/lumber/vdn/{seed}.json" for seed in (0, 1))
+    good = edited.read_bytes()
+    lost.unlink()
+    done = project.launch()
+    assert "4 runs: 3 up to date, 1 to do" in done.stdout, done.stdout + done.stderr
+    assert lost.exists()
+    edited.write_bytes(good.replace(b'"episode_return_mean": ', b'"episode_return_mean": 9'))
+    assert edited.read_bytes() != good
+    done = project.launch()
+    assert "4 runs: 3 up to date, 1 to do" in done.stdout, done.stdout + done.stderr
+    assert edited.read_bytes() == good
+    assert {path: path.stat().st_mtime_ns for path in published} == published
+
 
 # --- what comes back from a node ------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -226,7 +227,7 @@ def test_what_is_recorded(tmp_path):
     assert config.algorithm.resolved()["loss_weights"] == {"name": "ow", "alpha": 0.5}
     assert config.results_versions() == {"trainer": 1, "env": 1, "mixer": 1, "loss_weights": 1, "central": 1}
     record = {"env": "e", "algorithm": "a", "seed": 0, "config": json.loads(json.dumps(config.resolved()))}
-    assert type(config).from_record(record) == config
+    assert type(config).from_record(record, Path("run")) == config
     plain = entry(tmp_path, "{mixer: qmix}")
     assert set(plain.algorithm.resolved()) == {"mixer", *QMIX.Config.model_fields}
     assert not {"optimizer", "td_lambda"} & set(plain.resolved()["train"])

@@ -372,14 +372,14 @@ def test_family_is_holms(params):
         verdicts.Judgement(paper, "lumber", "contradicted", (), p=0.02, of="paper"),
         verdicts.Judgement(paper, "lumber", "supported", (), p=0.008, of="paper"),
         verdicts.Judgement(paper, "lumber", "undecided", (), p=0.4, of="paper"),
-        verdicts.Judgement(paper, "lumber", "missing", (), of="paper"),
+        verdicts.Judgement(paper, "lumber", "missing", (), p=0.001, of="paper"),  # two seeds of five are there
         verdicts.Judgement(control, "lumber", "supported", (), p=0.001, of="control"),
     ]
     assert verdicts.family(judgements) == (judgements[:2], [judgements[1]])
     assert verdicts.family([judgements[3]]) == ([], [])
     text = presented.family_text(make_results(params(), {}), judgements)
     assert "With all 3 verdicts" in text
-    assert text.endswith("1 of the 2 that are decided stay; these do not: RQ1a on lumber.")
+    assert text.endswith("1 of the 2 decided verdicts hold; these do not: RQ1a on lumber.")
 
 
 def test_verdicts_at_their_own_level_only_are_marked(params):

@@ -220,9 +220,9 @@ def test_identity_is_the_config_and_nothing_else(tmp_path):
 def test_a_record_gives_the_config_back(tmp_path):
     config = load(tmp_path, SMALL).run_config("lumberjacks_v0", "gre", 3)
     record = {"env": "lumberjacks_v0", "algorithm": "gre", "seed": 3, "config": config.resolved()}
-    assert RunConfig.from_record(record) == config
-    with pytest.raises(BadInput, match="recorded config cannot be used"):
-        RunConfig.from_record({**record, "config": {}})
+    assert RunConfig.from_record(record, Path("run")) == config
+    with pytest.raises(BadInput, match="^run: the recorded config cannot be used"):
+        RunConfig.from_record({**record, "config": {}}, Path("run"))
 
 
 def test_runs_that_are_not_declared(tmp_path):

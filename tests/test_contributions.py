@@ -84,7 +84,8 @@ def test_a_premise_needs_the_mean_over_games_too(mean_shapley, holds):
     assert premise.holds is holds
 
 
-def test_report_shows_table_figure_and_reading(made, tmp_path):
+def test_report_shows_table_figure_and_reading(made, tmp_path, only_figures):
+    only_figures("contributions")
     (tmp_path / "report").mkdir()
     write_report(gather(made), tmp_path / "report")
     assert contributions.READING in (tmp_path / "report/tables/contributions.md").read_text()
@@ -123,7 +124,8 @@ def test_damaged_files_are_refused_in_one_line(made, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_measured_shows_nothing(made, tmp_path):
+def test_nothing_measured_shows_nothing(made, tmp_path, only_figures):
+    only_figures("contributions")
     for path in tmp_path.glob("results/evaluation/*/*/*.shapley.json"):
         path.unlink()
     results = gather(made)

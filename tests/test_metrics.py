@@ -158,7 +158,8 @@ def test_a_stopped_run_goes_on_to_the_same_training_rows(tmp_path):
     assert csv_text(resumed.training) == csv_text(whole)
 
 
-def test_third_parties_metrics_reach_training_csv_and_the_report(tmp_path, monkeypatch):
+def test_third_parties_metrics_reach_training_csv_and_the_report(tmp_path, monkeypatch, only_figures):
+    only_figures()
     monkeypatch.chdir(tmp_path)
     plain, own = params(tmp_path), params(tmp_path, OWN)
     for name in ("vdn", "qmix", "gre"):
@@ -184,7 +185,8 @@ def test_third_parties_metrics_reach_training_csv_and_the_report(tmp_path, monke
     assert "reward_per_step" not in results.runs["lumber", "vdn", 0].training
 
 
-def test_the_report_does_without_training_csv(tmp_path, monkeypatch):
+def test_the_report_does_without_training_csv(tmp_path, monkeypatch, only_figures):
+    only_figures()
     monkeypatch.chdir(tmp_path)
     config = params(tmp_path)
     out = tmp_path / "results/runs/lumber/qmix/0"

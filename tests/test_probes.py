@@ -64,10 +64,9 @@ def trained(probe, mixer):
     return trainer
 
 
-# QMIX-GRE is QMIX with one more term: it stands for both on the probes that the mixer does not decide
-CASES = [(probe, mixer) for probe in PROBES for mixer in ("vdn", "qmix_gre")]
-CASES += [(probe, mixer) for probe in ("Delay", "Choice") for mixer in ("qmix", "qmix_simple", "qmix_equal")]
-CASES += [(probe, mixer) for probe in ("Delay", "Choice") for mixer in ("qatten", "qplex", "ow_qmix")]
+CASES = [(probe, "vdn") for probe in PROBES]  # it stands for all on the probes that the mixer does not decide
+CASES += [("Choice", mixer) for mixer in ("qmix", "qmix_simple", "qmix_equal")]
+CASES += [(probe, mixer) for probe in ("Delay", "Choice") for mixer in ("qmix_gre", "qatten", "qplex", "ow_qmix")]
 # the other weights, where central networks need their own memory and see no unavailable action
 CASES += [(probe, "cw_qmix") for probe in ("Memory", "Masked", "Choice")]
 

@@ -1,6 +1,7 @@
 """Gradient entropy regularisation as a part of its own, on any mixer."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -141,7 +142,7 @@ def test_an_entry_with_gre_lambda_is_recorded_and_one_without_stays_as_it_was(tm
     }  # fmt: skip
     assert regularised.results_versions()["gradient_entropy"] == 1
     record = {"env": "probe", "algorithm": "a", "seed": 0, "config": regularised.resolved()}
-    assert type(regularised).from_record(record) == regularised
+    assert type(regularised).from_record(record, Path("run")) == regularised
     assert config(tmp_path, "mixer: qmix_gre").algorithm.gradient_entropy is None  # its own keys
 
 

@@ -104,7 +104,7 @@ def test_page_can_be_read_by_everybody(made):
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     for picture in page.attributes("svg"):
         assert "aria-hidden" in picture or picture["aria-label"].startswith("mean ")
-    assert all("scope" in head or "style" in head for head in page.attributes("th") if head)
+    assert all("scope" in head or "style" in head for head in page.attributes("th"))
 
 
 def test_page_holds_claims_figures_tables_and_commands(made):

@@ -460,10 +460,12 @@ def test_a_recording_that_cannot_be_read_is_named(tmp_path):
         battles.one_step_section(tmp_path, {})
 
 
-def test_the_committed_document_holds_the_committed_numbers():
+def test_the_committed_documents_hold_the_committed_numbers():
     sections = validation.read(REPOSITORY / validation.FILE, any_version=True)
     assert sections
     assert validation.document(sections).strip() in (REPOSITORY / validation.DOCUMENT).read_text()
+    summary = criteria.summary(criteria.judge(sections), str(validation.DOCUMENT))
+    assert summary in (REPOSITORY / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["docs/smac-engine.md", "README.md"])

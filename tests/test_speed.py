@@ -20,6 +20,9 @@ from marl_gre.networks import Networks
 from marl_gre.policy import Policy
 from marl_gre.rollout import play
 
+IN_PROCESSES_OF_THEIR_OWN = ("jobs", "start")
+"""Sections that import and compile everything anew."""
+
 
 def doubled(tensors):
     return {name: value.double() if value.is_floating_point() else value for name, value in tensors.items()}
@@ -82,7 +85,9 @@ def test_operations_of_an_update_by_hand():
     assert found == pytest.approx(2 * (agent + mixer) / 1e9)
 
 
-def test_all_sections_run_and_are_written(tmp_path, capsys):
+def test_all_sections_run_and_are_written(tmp_path, capsys, monkeypatch):
+    for name in IN_PROCESSES_OF_THEIR_OWN:
+        monkeypatch.delitem(speed.SECTIONS, name)
     speed.main(["--quick", "--out", str(tmp_path)])
     text = (tmp_path / "speed.md").read_text()
     assert text in capsys.readouterr().out
@@ -96,9 +101,11 @@ def test_all_sections_run_and_are_written(tmp_path, capsys):
             assert all(value > 0 for value in row.values() if isinstance(value, float))
 
 
-def test_one_section_alone(capsys):
-    speed.main(["--quick", "--only", "acting"])
-    assert "## acting" in capsys.readouterr().out
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_PROCESSES_OF_THEIR_OWN)
+def test_one_section_alone(capsys, name):
+    speed.main(["--quick", "--only", name])
+    assert f"## {name}" in capsys.readouterr().out
 
 
 def test_an_unknown_section_is_refused(capsys):

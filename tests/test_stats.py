@@ -205,8 +205,9 @@ def test_seeds_to_decide_at_other_levels_and_at_the_ends():
     assert stats.seeds_to_decide([5, 5, 5], 0, 1).about == 2
 
 
-def test_interval_of_the_number_of_seeds():
+def test_interval_of_the_number_of_seeds(monkeypatch):
     """In 80 % of samples of five the true distance lies in the interval, so the true number does."""
+    monkeypatch.setattr(stats, "MOST_SEEDS", 200)
     truth = stats.seeds_to_decide(unit(), -1, np.inf).about
     drawn = np.random.default_rng(3).normal(size=(1000, 5))
     found = [stats.seeds_to_decide(values, -1, np.inf) for values in drawn if values.mean() > -1]

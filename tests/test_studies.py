@@ -125,7 +125,8 @@ def test_algorithms_stand_side_by_side(main, studies):
 
 
 @pytest.mark.parametrize("name", NEW)
-def test_reports_of_studies_with_missing_runs(name, studies, tmp_path):
+def test_reports_of_studies_with_missing_runs(name, studies, tmp_path, only_figures):
+    only_figures("figure_8")
     (tmp_path / "report").mkdir()
     write_report(studies[name], tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text()
@@ -133,7 +134,8 @@ def test_reports_of_studies_with_missing_runs(name, studies, tmp_path):
     assert "not evaluated" in page
 
 
-def test_decisive_report_and_table(tmp_path):
+def test_decisive_report_and_table(tmp_path, only_figures):
+    only_figures("figure_8")
     new = made_up(tmp_path, ROOT / "studies" / "decisive")
     assert decisive.is_planned(new.params)
     (tmp_path / "report").mkdir()

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -15,9 +14,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
 import marl_gre_envs
+from marl_gre import cli
 from marl_gre.config import EvaluateConfig, load_params
 from marl_gre.data import collate
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse
@@ -87,10 +86,13 @@ def finished(params, tmp_path_factory):
 
 @pytest.mark.parametrize("env", ["lumberjacks", "traffic"])
 @pytest.mark.parametrize("algorithm", ["vdn", "qmix", "qmix_simple", "qmix_gre"])
-def test_same_seed_same_bits_other_seed_other_bits(params, tmp_path, env, algorithm):
-    one = digest(run(params, tmp_path / "a", env, algorithm))
-    assert one == digest(run(params, tmp_path / "b", env, algorithm))
-    other = digest(run(params, tmp_path / "c", env, algorithm, seed=1))
+def test_same_seed_same_bits(params, tmp_path, env, algorithm):
+    assert digest(run(params, tmp_path / "a", env, algorithm)) == digest(run(params, tmp_path / "b", env, algorithm))
+
+
+@pytest.mark.parametrize("env", ["lumberjacks", "traffic"])
+def test_other_seed_other_bits(params, tmp_path, env):
+    one, other = (digest(run(params, tmp_path / str(seed), env, "qmix_gre", seed)) for seed in (0, 1))
     assert one["weights.safetensors"] != other["weights.safetensors"]
 
 
@@ -117,30 +119,12 @@ def test_published_files(finished, params):
     assert record["config_hash"] == params.run_config("lumberjacks", "qmix_gre", 0).identity()
 
 
-def test_global_random_numbers_are_neither_read_nor_moved(params, tmp_path, finished):
-    random.seed(99)
-    np.random.seed(99)  # noqa: NPY002
-    torch.manual_seed(99)
-    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    assert digest(run(params, tmp_path)) == digest(finished)
-    assert random.getstate() == before[0]
-    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), before[2])
-
-
-@pytest.mark.parametrize("hash_seed", ["0", "12345"])
-def test_hash_order_changes_nothing(params, tmp_path, finished, hash_seed):
+def test_hash_order_changes_nothing(tmp_path, finished):
     (tmp_path / "params.yaml").write_text(PARAMS)
     command = [sys.executable, "-m", "marl_gre", "train", "--env", "lumberjacks", "--algorithm", "qmix_gre"]
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert digest(tmp_path / "runs" / "lumberjacks" / "qmix_gre" / "0") == digest(finished)
-
-
-def test_measuring_more_often_changes_nothing_that_is_learned(params, tmp_path, finished):
-    often = params.envs["lumberjacks"].model_copy(update={"test_interval_steps": 100, "entropy_interval_steps": 20})
-    changed = params.model_copy(update={"envs": {"lumberjacks": often}})
-    assert digest(run(changed, tmp_path))["weights.safetensors"] == digest(finished)["weights.safetensors"]
 
 
 def test_rounds_of_several_episodes_and_updates(params):
@@ -344,8 +328,7 @@ def test_a_run_in_use_is_refused(params, tmp_path):
     train(config, tmp_path / "out", tmp_path / "work")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_with_its_code_and_publishes_nothing(tmp_path, number, code):
+def test_a_signal_ends_with_its_code_and_publishes_nothing(tmp_path):
     (tmp_path / "params.yaml").write_text(PARAMS.replace("total_steps: 1000", "total_steps: 100000000"))
     command = [sys.executable, "-m", "marl_gre", "train", "--env", "lumberjacks", "--algorithm", "qmix"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
@@ -353,12 +336,10 @@ def test_a_signal_ends_with_its_code_and_publishes_nothing(tmp_path, number, cod
     while not lock_file and process.poll() is None:  # the handlers are in place once the lock holds the pid
         lock_file = next((path for path in tmp_path.glob("work/*/lock") if path.read_text()), None)
         time.sleep(0.01)
-    process.send_signal(number)
+    process.terminate()
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert errors.strip().splitlines()[-1] == (
-        f"error: stopped by {signal.Signals(number).name}; run the same command to go on."
-    )
+    assert process.returncode == 128 + signal.SIGTERM
+    assert errors.strip().splitlines()[-1] == "error: stopped by SIGTERM; run the same command to go on."
     assert "Traceback" not in errors
     assert not any(path.is_file() for path in (tmp_path / "runs").rglob("*"))
 
@@ -449,10 +430,20 @@ def test_a_trainer_without_the_second_agent(params):
     assert np.isnan(trainer.entropies[-1]["mean"])
 
 
-def marl_gre(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "marl_gre", *map(str, arguments)], cwd=cwd, capture_output=True, text=True
-    )
+@pytest.fixture
+def marl_gre(tmp_path, monkeypatch, capsys):
+    """Run the command in the test's folder and this process; return exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # which the command changes
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["marl-gre", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=ended.value.code, stdout=out, stderr=err)
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -473,30 +464,30 @@ def marl_gre(*arguments, cwd):
         ),
     ],
 )
-def test_mistakes_on_the_command_line(tmp_path, arguments, message):
+def test_mistakes_on_the_command_line(tmp_path, marl_gre, arguments, message):
     (tmp_path / "params.yaml").write_text(PARAMS)
-    done = marl_gre(*arguments, cwd=tmp_path)
+    done = marl_gre(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(message), done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_check_finds_what_only_the_environment_can_know(tmp_path):
+def test_check_finds_what_only_the_environment_can_know(tmp_path, marl_gre):
     (tmp_path / "params.yaml").write_text(PARAMS.replace("kwargs: {max_steps: 20}", "kwargs: {max_step: 20}"))
-    done = marl_gre("check", cwd=tmp_path)
+    done = marl_gre("check")
     assert done.returncode == 2
     assert done.stderr.startswith("error: envs.lumberjacks:")
     assert "max_steps" in done.stderr
     (tmp_path / "params.yaml").write_text(PARAMS)
-    assert marl_gre("check", cwd=tmp_path).stdout == ("params.yaml: sound; 1 envs x 1 algorithms x 1 seeds = 1 runs.\n")
+    assert marl_gre("check").stdout == ("params.yaml: sound; 1 envs x 1 algorithms x 1 seeds = 1 runs.\n")
 
 
-def test_evaluate_and_play_a_run(finished, tmp_path):
-    done = marl_gre("evaluate", finished, "--episodes", 3, "--out", "result.json", cwd=tmp_path)
+def test_evaluate_and_play_a_run(finished, tmp_path, marl_gre):
+    done = marl_gre("evaluate", finished, "--episodes", 3, "--out", "result.json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["algorithm"] == "qmix_gre"
     assert len(json.loads((tmp_path / "result.json").read_text())["episodes"]) == 3
-    done = marl_gre("play", finished, "--gif", "episode.gif", cwd=tmp_path)
+    done = marl_gre("play", finished, "--gif", "episode.gif")
     assert done.returncode == 0, done.stderr
     from PIL import Image
 
@@ -504,8 +495,8 @@ def test_evaluate_and_play_a_run(finished, tmp_path):
         assert gif.n_frames == 21  # the start and 20 steps
 
 
-def test_doctor_says_what_is_there(tmp_path):
-    done = marl_gre("doctor", cwd=tmp_path)
+def test_doctor_says_what_is_there(marl_gre):
+    done = marl_gre("doctor")
     assert done.returncode == 0
     assert "lumberjacks_v0" in done.stdout
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.claims import decisive
 from benchmarks.claims.declared import CONFIDENCE, GRID, Claim, Term, anchor_of
-from benchmarks.claims.verdicts import Judgement, Outcome, family, planned, unsolved
+from benchmarks.claims.verdicts import Judgement, Outcome, family, in_family, planned, unsolved
 from benchmarks.report.gather import Results
 from benchmarks.report.tables import Cell, Column, Content, markdown_table
 from marl_gre import stats
@@ -48,7 +48,7 @@ def family_text(results: Results, judgements: Sequence[Judgement], names: bool =
     if not decided or decisive.is_planned(results.params):
         return ""
     fallen = [f"{one.claim.name} on {results.title(one.env)}" for one in decided if one not in kept]
-    size = len([one for one in judgements if one.of in ("paper", "extension") and one.p is not None])
+    size = sum(in_family(one) for one in judgements)
     return (
         f"Each test has its own level. With all {size} verdicts about the paper's claims and their extensions as one "
         f"family (Holm), {len(kept)} of the {len(decided)} decided verdicts hold"

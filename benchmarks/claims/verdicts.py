@@ -345,14 +345,19 @@ def _paired(left: Array | float, right: Array | float) -> Array:
     return differences
 
 
+def in_family(judgement: Judgement) -> bool:
+    """Return whether a verdict could be reached, so that it counts in the family; runs that have begun do not yet."""
+    reached = judgement.verdict not in ("missing", "not judged") and judgement.p is not None
+    return reached and judgement.of in ("paper", "extension")
+
+
 def family(judgements: Sequence[Judgement]) -> tuple[list[Judgement], list[Judgement]]:
     """Return the decided verdicts, controls aside, and those of them that stay with a family-wise level (Holm).
 
-    The family is every verdict on a claim of the paper or its extension that could be computed; each is tested in both
+    The family is every verdict on a claim of the paper or its extension (`in_family`); each is tested in both
     directions, at the level of one one-sided test.
     """
-    tested = {place: one.p for place, one in enumerate(judgements)
-              if one.of in ("paper", "extension") and one.p is not None}  # fmt: skip
+    tested = {place: one.p for place, one in enumerate(judgements) if in_family(one) and one.p is not None}
     if not tested:
         return [], []
     adjusted = dict(zip(tested, stats.holm([*tested.values()]), strict=True))

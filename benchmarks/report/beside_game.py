@@ -179,7 +179,8 @@ def sentence(results: Results, env: str, algorithms: Sequence[str]) -> str:
     so_far = [f"{results.title(name)} has {here} of {planned} seeds" for name, (here, planned) in seeds.items()
               if here < planned]  # fmt: skip
     on = f" So far, {', '.join(so_far)}." if so_far else ""
-    return f"**{results.title(env)}: {judged(inside, above, below)}.** {counted}. {'; '.join(ends)}.{on}"
+    known = f" {'; '.join(ends)}." if ends else ""
+    return f"**{results.title(env)}: {judged(inside, above, below)}.** {counted}.{known}{on}"
 
 
 def judged(inside: int, above: int, below: int) -> str:

@@ -21,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 import marl_gre_envs
 from benchmarks.claims.declared import OF_SPAN, anchor_of
+from benchmarks.claims.smac import WIN_RATE_MARGIN
 from benchmarks.report import contributions
 from benchmarks.report.gather import Columns, Results, Run
 from marl_gre import metrics, stats
@@ -197,7 +198,7 @@ class Curves:
         text = summary.label(results)
         if not self.against:
             return text
-        margin = "; dotted: the margin of the claims" if RETURN in self.metrics else ""
+        margin = "; dotted: the margin of the claims" if {RETURN, WIN_RATE} & {*self.metrics} else ""
         return f"{text}; differences between runs of one seed{margin}"
 
     def _curves(self, results: Results, env: str, algorithm: str, metric: Metric) -> tuple[Array, Array]:
@@ -223,10 +224,11 @@ class Curves:
         if self.against and bands:
             axes.axhline(0, color="0.4", linewidth=0.8)
             play = anchor_of(results.params, env)
+            margin = WIN_RATE_MARGIN.value if metric is WIN_RATE else 0.0
             if metric is RETURN and play:
                 margin = OF_SPAN.value * (play["good"] - play["idle"])
-                for end in (-margin, margin):
-                    axes.axhline(end, color="#A23B00", linewidth=1, linestyle=(0, (1, 1)))
+            for end in (-margin, margin) if margin else ():
+                axes.axhline(end, color="#A23B00", linewidth=1, linestyle=(0, (1, 1)))
         axes.set_title(results.title(env))
         axes.set_xlabel("Environment steps")
         axes.xaxis.set_major_formatter(FuncFormatter(_thousands))

@@ -20,7 +20,8 @@ from marl_gre.errors import BadInput
 from marl_gre.jobs.credits_shapley import Game
 from marl_gre.metrics import ENTROPY, QUANTILES, TESTS, TRAINING
 from marl_gre.shapley import Shapley
-from marl_gre.storage.run_dir import SCHEMA
+from marl_gre.storage.run_dir import SCHEMA, SUMS, read_sums
+from marl_gre.storage.weights import WEIGHTS
 
 Key = tuple[str, str, int]
 """(env, algorithm, seed), the names as in params.yaml."""
@@ -82,7 +83,7 @@ class Results:
         here = [run for key, run in self.runs.items() if key[0] == env]
         if not here:  # by what is known of it
             return self.params.envs[env].env == "smac_v0"
-        return any(np.isfinite(run.tests["win_rate"]).all() for run in here)
+        return all(np.isfinite(run.tests["win_rate"]).all() for run in here)
 
     def substitutes(self) -> str:
         """Return one sentence that names what was not played in the game itself, "" where nothing is.
@@ -224,7 +225,11 @@ def _read_run(params: Params, key: Key) -> Run | str:
         return "trained, not evaluated"
     evaluate_again = train_again.replace("train@", "evaluate@")
     evaluation = _read_json(evaluation_path, key, evaluate_again)
-    if evaluation.get("config_hash") != record.get("config_hash"):
+    try:
+        weights = read_sums(folder)[WEIGHTS]
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{folder / SUMS}: damaged ({error}); make it again: {train_again}") from error
+    if evaluation.get("config_hash") != record.get("config_hash") or evaluation.get("weights_sha256") != weights:
         return "the evaluation is of another training: run dvc repro"
     if evaluation.get("results_version", 1) != EVALUATION_RESULTS_VERSION:
         return "evaluated with another results version: run dvc repro"

@@ -7,6 +7,7 @@ beside ours, how to make each number again, deviations, where the runs were made
 import base64
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def to_html(
         data_uri=_data_uri,
         swatch=swatch,
         paper_read=paper["figures"]["read"],
-        deviations=Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(_body())),  # noqa: S704
+        deviations=_deviations(),
         runs=_table(_runs(results)),
         made=_table(_made(results)),
     )  # fmt: skip
@@ -213,9 +214,11 @@ def _data_uri(panel: bytes, is_picture: bool) -> str:
     return f"data:{mime};base64,{base64.b64encode(panel).decode()}"
 
 
-def _body() -> str:
+def _deviations() -> Markup:
     """Return the list of deviations without its title."""
-    return (HERE.parent / "deviations.md").read_text().partition("\n")[2]
+    text = (HERE.parent / "deviations.md").read_text().partition("\n")[2]
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    return Markup(re.sub(r"<th\b", '<th scope="col"', html))  # noqa: S704
 
 
 def _runs(results: Results) -> Content:

@@ -391,8 +391,10 @@ def algorithm_results(belongs: Belongs) -> str:
 
 def _result(row: Mapping[str, str]) -> tuple[str, ...]:
     """Return the cells of a row of the report's table of final returns."""
+    low_key, high_key = (next(key for key in row if key.endswith(end)) for end in ("CI low", "CI high"))
     mean, least, greatest, iqm, low, high = (
-        f"{float(row[key]):.1f}" for key in ("Mean", "Min", "Max", "IQM", "IQM 95% CI low", "IQM 95% CI high")
+        f"{float(row[key]):.1f}" if row[key] else ""  # a single seed has no interval
+        for key in ("Mean", "Min", "Max", "IQM", low_key, high_key)
     )
-    seeds = row["Seeds"]
-    return row["Environment"], row["Algorithm"], seeds, mean, f"{least} to {greatest}", f"{iqm} [{low},{NBSP}{high}]"
+    interval = f" [{low},{NBSP}{high}]" if low else ""
+    return row["Environment"], row["Algorithm"], row["Seeds"], mean, f"{least} to {greatest}", f"{iqm}{interval}"

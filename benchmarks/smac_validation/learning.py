@@ -17,6 +17,7 @@ from benchmarks.smac_validation.game import test_spread_at, win_rate_at
 from marl_gre.config import Params, RunConfig
 from marl_gre.errors import BadInput
 from marl_gre.storage import checkpoint
+from marl_gre.storage.run_dir import work_folder
 
 TIMES = (100_000, 250_000, 500_000)
 LATER = (1_000_000, 2_000_000)
@@ -45,7 +46,7 @@ def read_curves(folder: Path) -> list[Curve]:
     curves = []
     for path in sorted(folder.rglob("train.json")):
         try:
-            config = RunConfig.from_record(json.loads(path.read_text()))
+            config = RunConfig.from_record(json.loads(path.read_text()), path.parent)
             with (path.parent / "tests.csv").open() as file:
                 rows = list(csv.DictReader(file))
         except (OSError, ValueError) as error:
@@ -64,9 +65,9 @@ def read_unfinished(params: Params, work: Path) -> list[Curve]:
             for seed in params.run.seeds:
                 config = params.run_config(env, algorithm, seed)
                 identity = config.identity()
-                if (found := checkpoint.load_newest(work / identity[:12], identity)) is None:
+                if (content := checkpoint.peek(work_folder(work, identity), identity)) is None:
                     continue
-                rows = found[0]["tests"]
+                rows = content["tests"]
                 columns = {name: np.array([np.nan if r[name] is None else r[name] for r in rows]) for name in rows[0]}
                 curves.append(Curve(config.env.kwargs["map_name"], config.algorithm.mixer, seed, columns))
     return curves

@@ -2,6 +2,7 @@
 # A SLURM array: every job runs its share of the cells, without Ray. From the checkout, after `make setup`:
 #     sbatch --array=1-32 docs/cluster/slurm_array.sh
 # and when all jobs are done, on any machine that sees this folder: make repro
+# Single jobs of it again: SHARDS=32 sbatch --array=3,7 docs/cluster/slurm_array.sh
 #SBATCH --job-name=marl-gre
 #SBATCH --array=1-32
 #SBATCH --cpus-per-task=1
@@ -18,7 +19,7 @@ export PATH="${VENV:-$PWD/.venv}/bin:$PATH"
 # 120 s before the time is up, and when the job is preempted, srun's processes get SIGTERM: runs save and end with 143.
 code=0
 srun python -m benchmarks.launch \
-  --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" --jobs "${SLURM_CPUS_PER_TASK:-1}" "$@" || code=$?
+  --shard "$SLURM_ARRAY_TASK_ID/${SHARDS:-$SLURM_ARRAY_TASK_COUNT}" --jobs "${SLURM_CPUS_PER_TASK:-1}" "$@" || code=$?
 if [ "$code" -eq 143 ]; then
   scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID" # the same job goes on from its checkpoints
 fi

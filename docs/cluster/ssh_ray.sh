@@ -4,6 +4,7 @@
 # HEAD is the name or address by which the others reach this machine (default: its host name).
 set -euo pipefail
 cd "${PROJECT:-$(dirname "$0")/../..}"
+: "${HOSTS:?names the other machines, as HOSTS=\"one two\"}"
 bin="${VENV:-$PWD/.venv}/bin"
 address="${HEAD:-$(hostname)}:6379"
 

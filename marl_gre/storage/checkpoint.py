@@ -131,6 +131,18 @@ def newest_sound(work: Path, run: str) -> int:
     return next((number_of(folder) for folder in found if not isinstance(_checked(work, run, folder), Exception)), 0)
 
 
+def peek(work: Path, run: str) -> dict[str, Any] | None:
+    """Return the content of the newest intact checkpoint of a run that may be training; None if there is none.
+
+    Nothing is renamed, whatever looks damaged because the run's process is just replacing it.
+
+    Raises:
+        StorageFailed: one cannot be read.
+    """
+    found = (_checked(work, run, folder) for folder in sorted(work.glob(CHECKPOINTS), reverse=True))
+    return next((sound[0] for sound in found if not isinstance(sound, Exception)), None)
+
+
 def number_of(folder: Path) -> int:
     """Return the number of a checkpoint's folder."""
     return int(folder.name.removeprefix("checkpoint-"))

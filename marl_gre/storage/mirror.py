@@ -12,6 +12,8 @@ whole. A listing that lags behind, as NFS's may for a minute, lets the older wri
 same bits, because a run's bits do not depend on where it runs.
 """
 
+import contextlib
+import hashlib
 import json
 import os
 import re
@@ -25,7 +27,7 @@ from typing import Any
 
 from marl_gre.errors import BadInput, StorageFailed
 from marl_gre.storage.checkpoint import KEPT, MANIFEST, MANIFEST_HASH, SEGMENTS, newest_sound, put_aside
-from marl_gre.storage.files import sync_folder, write_durably
+from marl_gre.storage.files import sha256, sync_folder, write_durably
 
 VARIABLE = "MARL_GRE_MIRROR"
 """Environment variable with the URL."""
@@ -114,8 +116,12 @@ class Mirror:
             if number <= here:
                 return
             (work / SEGMENTS).mkdir(exist_ok=True)
-            for name in self._list(f"{lease}/{SEGMENTS}"):
-                write_durably(work / SEGMENTS / name, self._get(f"{lease}/{SEGMENTS}/{name}"))
+            for name, digest in self._segments(lease).items():
+                if (work / name).is_file() and sha256(work / name) == digest:
+                    continue
+                data = self._get(f"{lease}/{name}")
+                if hashlib.sha256(data).hexdigest() == digest:  # what is damaged there replaces nothing here
+                    write_durably(work / name, data)
             sync_folder(work / SEGMENTS)
             for older in self._checkpoints(lease):
                 final = work / f"checkpoint-{older:06d}"
@@ -135,6 +141,16 @@ class Mirror:
             raise StorageFailed(
                 f"{self.url}: cannot be copied to {work} ({error}); fix this and run the same command again."
             ) from error
+
+    def _segments(self, lease: str) -> dict[str, str]:
+        """Return the segments that a lease's checkpoints name and that are there, each with its SHA-256."""
+        there = {f"{SEGMENTS}/{name}" for name in self._list(f"{lease}/{SEGMENTS}")}
+        found: dict[str, str] = {}
+        for number in self._checkpoints(lease):
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # damaged: it will not be loaded
+                manifest = json.loads(self._get(f"{lease}/checkpoint-{number:06d}/{MANIFEST}"))
+                found |= {name: str(entry["sha256"]) for name, entry in manifest["files"].items() if name in there}
+        return found
 
     def push(self, work: Path, number: int) -> None:
         """Copy checkpoint `number` of the work folder; if the mirror fails, say so and leave it to the next one.

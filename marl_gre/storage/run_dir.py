@@ -187,7 +187,7 @@ def load_run(folder: Path, work: Path = WORK) -> FinishedRun:
         raise BadInput(f"{folder}: the run is damaged ({error}); train it again.") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise BadInput(f"{folder}/{RECORD}: found another file layout; this version reads schema {SCHEMA}.")
-    return FinishedRun(RunConfig.from_record(record), record, weights, listed)
+    return FinishedRun(RunConfig.from_record(record, folder), record, weights, listed)
 
 
 def require_run(folder: Path) -> None:

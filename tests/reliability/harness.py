@@ -326,7 +326,8 @@ class Calls:
 
     def _do(self, name: str, details: tuple, real: Callable[[], Any], half: Callable[[], Any] | None = None) -> Any:
         self.log.append((name, *details))
-        here = len(self.log) == self.at
+        place = len(self.log) - 1
+        here = place + 1 == self.at
         if here and self.how == "torn" and half is not None:
             half()
         if here and self.how in ("before", "torn"):
@@ -336,7 +337,7 @@ class Calls:
         try:
             return real()
         except OSError:
-            self.log[here - 1] = ("failed", *details)
+            self.log[place] = ("failed", *details)
             raise
         finally:
             if here and self.how == "after":

@@ -13,7 +13,6 @@ import shutil
 import struct
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -273,8 +272,6 @@ def test_a_damaged_or_foreign_checkpoint_is_named_and_the_one_before_is_used(wor
     before = sorted(work.glob(checkpoint.CHECKPOINTS))[0].name
     damage(work)
     loaded, warnings = load(work, config)
-    if case == "swapped folders":
-        before = None
     assert loaded == before
     assert message in warnings, warnings
     assert warnings.count("\n") == 1
@@ -673,5 +670,4 @@ def test_digests_are_of_something(config, tmp_path):
     one = finish(config, tmp_path / "one")
     two = finish(run_config(tmp_path, seed=1), tmp_path / "two")
     assert {name for name in one if one[name] == two[name]} == set()
-    assert isinstance(Path(tmp_path), Path)
     assert digest(tmp_path / "one") == one

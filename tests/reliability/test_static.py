@@ -71,7 +71,7 @@ def findings(source):
                 top = module.partition(".")[0]
                 if top in LOADERS:
                     found.add((line, "pickle"))
-                if top == "random" and isinstance(node, ast.Import | ast.ImportFrom) and not getattr(node, "level", 0):
+                if top == "random" and not getattr(node, "level", 0):
                     found.add((line, "random"))
         name = dotted(node, names) if isinstance(node, ast.Attribute | ast.Name) else ""
         if name in ("eval", "exec", "compile", "__import__"):

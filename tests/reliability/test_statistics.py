@@ -56,7 +56,7 @@ def test_the_test_would_notice():
     for scores in stored.values():
         spread = max(scores) - min(scores)
         worse = [score - 2 * spread for score in scores]
-        assert spread == 0 or ttest_ind(worse, scores, equal_var=False).pvalue < 0.001
+        assert ttest_ind(worse, scores, equal_var=False).pvalue < 0.001
 
 
 if __name__ == "__main__":
