@@ -234,7 +234,7 @@ def test_the_demo_for_real(tmp_path):
     for name in ("dvc.yaml", ".gitignore"):
         shutil.copy(ROOT / name, tmp_path)
     params = YAML(typ="safe").load(tmp_path / "demo" / "params.yaml")
-    params["run"] |= {"envs": ["lumberjacks_v1", "3m"], "algorithms": ["qmix"], "seeds": [0]}
+    params["run"] |= {"envs": ["lumberjacks_v0", "3m"], "algorithms": ["qmix"], "seeds": [0]}
     for env in params["envs"].values():
         env |= {"total_steps": 600, "test_interval_steps": 300, "test_episodes": 2, "entropy_interval_steps": 100}
     params["train"]["batch_episodes"] = 2
@@ -268,7 +268,7 @@ def test_every_stage_resolves(folder):
     run = load_params(folder / "params.yaml").run
     items = ["-".join(map(str, item)) for item in itertools.product(run.envs, run.algorithms, run.seeds)]
     expected = ["versions", *(f"train@{item}" for item in items), *(f"evaluate@{item}" for item in items), "aggregate"]
-    assert [stage.addressing for stage in Repo(folder).stage.collect()] == expected
+    assert [stage.name for stage in Repo(folder).stage.collect()] == expected
     sections = YAML(typ="safe").load(folder / "params.yaml")
     assert {"run", "envs", "algorithms", "train", "evaluate", "report"} <= sections.keys()  # DVC knows no defaults
 

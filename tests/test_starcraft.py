@@ -84,7 +84,7 @@ class Face(CoreParallelEnv):
 
 
 def test_check_env():
-    check_env(Face, ends=("terminated", "truncated"), shared_reward=True, seeds=1, episodes=2)
+    check_env(Face, ends=("terminated", "truncated"), shared_reward=True, seeds=2, episodes=2)
 
 
 def test_sizes_names_and_dtypes(make):

@@ -10,8 +10,9 @@ from harness import digest, reference, run_config, start
 from marl_gre.errors import BadInput, StorageFailed
 from marl_gre.jobs.train import train
 from marl_gre.storage import mirror as mirrors
-from marl_gre.storage.checkpoint import load_newest
+from marl_gre.storage.checkpoint import CHECKPOINTS, load_newest, newest_sound, number_of, peek
 from marl_gre.storage.mirror import Mirror
+from marl_gre.storage.run_dir import work_folder
 
 
 def use_mirror(url):
@@ -132,6 +133,28 @@ def test_a_cut_copy_is_not_used(config, tmp_path):
     assert f"{newest.name}: damaged" in child.errors()
     assert "resumed at" in child.errors()
     assert digest(tmp_path / "two") == expected
+
+
+def test_damaged_segments_of_a_mirror_leave_a_sound_local_checkpoint_alone(config, tmp_path):
+    """The local folder is one checkpoint behind; all segments are cut in the mirror."""
+    killed(config, tmp_path / "one", str(tmp_path / "mirror"), 60)
+    identity = config.identity()
+    work = work_folder(tmp_path / "one/work", identity)
+    older, newest = sorted(work.glob(CHECKPOINTS))
+    shutil.rmtree(newest)
+    _, _, needed = load_newest(work, identity)
+    later = [path for path in work.glob("replay/*") if f"replay/{path.name}" not in needed]
+    assert later
+    for path in later:
+        path.unlink()
+    for segment in tmp_path.glob("mirror/*/*/replay/*"):
+        os.truncate(segment, segment.stat().st_size // 2)
+    before = peek(work, identity)
+    assert before["env_steps"] > 0
+    Mirror(str(tmp_path / "mirror"), identity).fetch(work)
+    assert newest_sound(work, identity) == number_of(older)
+    assert peek(work, identity) == before
+    assert newest.exists()  # fetched, and not intact: a look changes nothing
 
 
 def test_a_store_that_fails_costs_no_run(config, tmp_path, capsys, monkeypatch):
