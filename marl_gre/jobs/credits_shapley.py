@@ -96,7 +96,8 @@ def contributions(run: FinishedRun, found: Sequence["EpisodeCredits"], permutati
         permutations: orders of the agents for each game; with all coalitions no more than these, they are all played.
 
     Raises:
-        BadInput: one agent, an environment without a no-op, or a number of orders that cannot be used.
+        BadInput: one agent, or an environment without a no-op.
+        ValueError: a number of orders that cannot be used.
     """
     key, config = run.config.env_key, run.config.env
     n_agents = found[0].credits.shape[-1]
