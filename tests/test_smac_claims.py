@@ -368,3 +368,7 @@ def test_stages_in_the_studies_readme(stages, tmp_path, monkeypatch):
         assert np.ptp(matplotlib.image.imread(tmp_path / f"figures/{name}.png")[..., :3]) > 0.9
     empty = [Results(stages[name].params, {}, dict.fromkeys(stages[name].runs, "not trained")) for name in STAGES]
     assert readme.smac_texts(main, *empty) == ("No run of this study is here yet.",) * 3
+    assert readme.smac_so_far(empty[0]) == "No run of this study is here yet."
+    text = readme.smac_so_far(stages["smac"])
+    assert all(f"- {sentence}" in text for sentence in beside_game.sentences(stages["smac"]))
+    assert f"](../{tmp_path}/figures/smac.png)" in text

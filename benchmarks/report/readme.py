@@ -69,6 +69,7 @@ def main() -> None:
     stages = [gathered(STUDIES / name) for name in SMAC_STAGES]
     for name, text in zip(SMAC_STAGES, smac_texts(results, *stages), strict=True):
         put(name, text, STUDIES / README)
+    put("smac", smac_so_far(stages[0]), ANSWERS)
 
 
 def gathered(folder: Path) -> Results:
@@ -198,6 +199,18 @@ def _learning(results: Results) -> str:
     learner = beside_game.learner_rows(results)
     parts = [picture, markdown_table(beside_game.game_rows(results)), "\n".join(lines), *missing(results)]
     return "\n\n".join([*parts, *([markdown_table(learner)] if learner.rows else [])])
+
+
+def smac_so_far(results: Results) -> str:
+    """Return how learning on the embedded SMAC engine compares with the game, and the answers there, as Markdown."""
+    if not results.runs:
+        return NOT_RUN
+    found = answers(results, judge(results))
+    lines = [*beside_game.sentences(results), *(f"**{one.question} {one.short}.** {one.text}" for one in found)]
+    picture = f"![{beside_game.FIGURE.describe(results)}](../{STUDIES}/figures/smac.png)"
+    total = len(results.runs) + len(results.missing)
+    note = f"*{len(results.runs)} of the {total} runs of the first stage are here. {results.substitutes()}*"
+    return "\n\n".join([picture, "\n".join(f"- {line}" for line in lines), note])
 
 
 def _table_3(main: Results, learning: Results, results: Results) -> str:
