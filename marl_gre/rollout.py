@@ -39,8 +39,13 @@ def opened(key: str, config: EnvConfig, num_envs: int) -> Iterator[VectorEnv]:
     try:
         yield env
     finally:
-        with contextlib.suppress(Exception):
-            env.close()
+        close(env)
+
+
+def close(env: VectorEnv) -> None:
+    """Close an environment; what that raises changes no result."""
+    with contextlib.suppress(Exception):
+        env.close()
 
 
 def play(

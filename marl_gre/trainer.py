@@ -5,7 +5,6 @@ A round is one episode, then one gradient step once the replay holds a batch (`t
 first before any training.
 """
 
-import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +22,7 @@ from marl_gre.metrics import ENTROPY, QUANTILES, TESTS, TRAINING, Means, Row
 from marl_gre.networks import Networks, build, pick_device
 from marl_gre.policy import Policy, epsilon_at
 from marl_gre.replay import Replay
-from marl_gre.rollout import make_env, play, play_greedily, win_rate
+from marl_gre.rollout import close, make_env, play, play_greedily, win_rate
 from marl_gre.seeding import Purpose, episode_seed, rng
 from marl_gre.storage.run_dir import SCHEMA
 from marl_gre.storage.weights import tensors_of
@@ -56,10 +55,9 @@ class Trainer:
         self.failed_batch: Batch | None = None  # what an update failed on
 
     def close(self) -> None:
-        """Close the environments; what closing raises changes no result."""
-        for env in (self.env, self.test_env):
-            with contextlib.suppress(Exception):
-                env.close()
+        """Close the environments."""
+        close(self.env)
+        close(self.test_env)
 
     def run(self) -> Iterator[str]:
         """Train from the current state to the end; yield a short note after every round."""

@@ -15,7 +15,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +127,7 @@ def newest_sound(work: Path, run: str) -> int:
     Raises:
         StorageFailed: one cannot be read.
     """
-    found = sorted(work.glob(CHECKPOINTS), reverse=True)
-    return next((number_of(folder) for folder in found if not isinstance(_checked(work, run, folder), Exception)), 0)
+    return next((number_of(folder) for folder, _ in _intact(work, run)), 0)
 
 
 def peek(work: Path, run: str) -> dict[str, Any] | None:
@@ -139,8 +138,7 @@ def peek(work: Path, run: str) -> dict[str, Any] | None:
     Raises:
         StorageFailed: one cannot be read.
     """
-    found = (_checked(work, run, folder) for folder in sorted(work.glob(CHECKPOINTS), reverse=True))
-    return next((sound[0] for sound in found if not isinstance(sound, Exception)), None)
+    return next((content for _, (content, _, _) in _intact(work, run)), None)
 
 
 def number_of(folder: Path) -> int:
@@ -166,6 +164,14 @@ def remove_all(work: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
     for path in (*work.glob("checkpoint-*"), *work.glob("damaged-*"), work / SEGMENTS):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _intact(work: Path, run: str) -> Iterator[tuple[Path, Contents]]:
+    """Give a run's intact checkpoints with what they hold, the newest first; the others are left as they are."""
+    for folder in sorted(work.glob(CHECKPOINTS), reverse=True):
+        sound = _checked(work, run, folder)
+        if not isinstance(sound, Exception):
+            yield folder, sound
 
 
 def _checked(work: Path, run: str, folder: Path) -> Contents | Exception:

@@ -148,8 +148,8 @@ class Mirror:
         found: dict[str, str] = {}
         for number in self._checkpoints(lease):
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # damaged: it will not be loaded
-                manifest = json.loads(self._get(f"{lease}/checkpoint-{number:06d}/{MANIFEST}"))
-                found |= {name: str(entry["sha256"]) for name, entry in manifest["files"].items() if name in there}
+                files = self._files_of(lease, number)
+                found |= {name: str(entry["sha256"]) for name, entry in files.items() if name in there}
         return found
 
     def push(self, work: Path, number: int) -> None:
@@ -184,7 +184,7 @@ class Mirror:
         numbers = self._checkpoints(self.lease)
         needed: set[str] = set()
         for number in numbers[-KEPT:]:
-            needed |= set(json.loads(self._get(f"{self.lease}/checkpoint-{number:06d}/{MANIFEST}"))["files"])
+            needed |= set(self._files_of(self.lease, number))
         for number in numbers[:-KEPT]:
             self._remove(f"{self.lease}/checkpoint-{number:06d}")
         for name in self._list(f"{self.lease}/{SEGMENTS}"):
@@ -204,6 +204,11 @@ class Mirror:
         """Return the numbers of a lease's complete checkpoints, in order."""
         found = [match for name in self._list(lease) if (match := CHECKPOINT.fullmatch(name))]
         return sorted(int(match[1]) for match in found if MANIFEST_HASH in self._list(f"{lease}/{match[0]}"))
+
+    def _files_of(self, lease: str, number: int) -> dict[str, Any]:
+        """Return the entries of the files that a checkpoint's manifest names; it may be damaged."""
+        files: dict[str, Any] = json.loads(self._get(f"{lease}/checkpoint-{number:06d}/{MANIFEST}"))["files"]
+        return files
 
     def _list(self, folder: str) -> Sequence[str]:
         """Return the names in a folder of the run's mirror; none where there is no such folder."""

@@ -115,7 +115,7 @@ def _require_replaceable(target: Path) -> None:
     """
     found = {path.name for path in target.iterdir()} if target.exists() else set()
     listed = (target / SUMS).read_text(errors="replace") if SUMS in found else ""
-    own = {*PUBLISHED, SUMS, *(line.partition("  ")[2] for line in listed.splitlines()), ".DS_Store"}
+    own = {*PUBLISHED, SUMS, *_digests(listed), ".DS_Store"}
     if others := sorted(found - own):
         raise BadInput(f"{target}: found {others[0]}, which is no file of a run; move it or name another folder.")
 
@@ -221,6 +221,11 @@ def _stored_weights(folder: Path, work: Path, record: Any, digest: str) -> bytes
     return data if hashlib.sha256(data).hexdigest() == digest else None  # of another training of the same config
 
 
+def _digests(sums: str) -> dict[str, str]:
+    """Return name -> digest of the lines of a SHA256SUMS."""
+    return {name: digest for digest, _, name in (line.partition("  ") for line in sums.splitlines())}
+
+
 def read_sums(folder: Path) -> dict[str, str]:
     """Return the content of a published run's SHA256SUMS; files that older runs do not have may be missing.
 
@@ -229,7 +234,7 @@ def read_sums(folder: Path) -> dict[str, str]:
         OSError: it cannot be read.
     """
     text = (folder / SUMS).read_text()
-    listed = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
+    listed = _digests(text)
     names = [name for name in PUBLISHED if name in listed or name not in SINCE_LATER]
     if text != "".join(f"{listed.get(name)}  {name}\n" for name in names):
         raise ValueError(f"{SUMS} does not list {', '.join(names)}")
