@@ -46,10 +46,13 @@ def heading(machine: Row) -> str:
 
 def table(name: str, rows: list[Row]) -> str:
     """Return a section of the report."""
+    explained = " ".join((SECTIONS[name].__doc__ or "").split())
+    text = f"\n## {name}\n\n{explained}\n\n"
+    if not rows:
+        return text + "Not measured: torch finds no CUDA device here.\n"
     columns = list(rows[0])
     lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *([cell(v) for v in row.values()] for row in rows)]
-    explained = " ".join((SECTIONS[name].__doc__ or "").split())
-    return f"\n## {name}\n\n{explained}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return text + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def cell(value: object) -> str:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -131,21 +132,7 @@ def mixers(effort: Effort) -> list[Row]:
 
 def mixers_rows(shape: str, effort: Effort) -> list[Row]:
     """Return the lines of `mixers` for one environment."""
-    entry = ENTRIES[shape]
-    env = make_env(shape, entry, TRAIN.batch_episodes)
-    batch = collate(random_episodes(env), env, TRAIN.timeout_is_terminal)
-    learners = {}
-    for name, algorithm in UPDATES.items():
-        params = Params.model_validate(
-            {
-                "run": {"envs": [shape], "algorithms": ["a"], "seeds": [0]},
-                "envs": {shape: entry},
-                "algorithms": {"a": algorithm},
-                "train": TRAIN,
-            }
-        )
-        config = params.run_config(shape, "a", 0)
-        learners[name] = make_learner(config, build(config, env), torch.device("cpu"))
+    batch, learners = learners_of(shape, torch.device("cpu"))
     seconds = medians(
         {name: lambda learner=learner: learner.update(batch) for name, learner in learners.items()},  # type: ignore[misc]
         effort.repetitions,
@@ -160,6 +147,60 @@ def mixers_rows(shape: str, effort: Effort) -> list[Row]:
         }
         for name, taken in seconds.items()
     ]
+
+
+def gpu(effort: Effort) -> list[Row]:
+    """One update of each algorithm on 32 episodes of random play, on one CPU thread and on a CUDA device.
+
+    Wall seconds, until the device is done; the batch lies there already.
+    """
+    if not torch.cuda.is_available():
+        return []
+    return [row for shape in effort.devices for row in gpu_rows(shape, effort)]
+
+
+def gpu_rows(shape: str, effort: Effort) -> list[Row]:
+    """Return the lines of `gpu` for one environment."""
+    taken = {}
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        batch, learners = learners_of(shape, device)
+
+        def update(learner: Learner, batch: Batch = batch) -> None:
+            learner.update(batch)
+            torch.cuda.synchronize()
+
+        calls = {name: partial(update, learner) for name, learner in learners.items()}
+        taken[device.type] = medians(calls, effort.repetitions, time.perf_counter)
+    return [
+        {
+            "shape": shape,
+            "algorithm": name,
+            "CPU, ms": 1e3 * seconds,
+            "CUDA, ms": 1e3 * taken["cuda"][name],
+            "CPU / CUDA": seconds / taken["cuda"][name],
+        }
+        for name, seconds in taken["cpu"].items()
+    ]
+
+
+def learners_of(shape: str, device: torch.device) -> tuple[Batch, dict[str, Learner]]:
+    """Return a batch of random play and a learner of each algorithm in `UPDATES`."""
+    entry = ENTRIES[shape]
+    env = make_env(shape, entry, TRAIN.batch_episodes)
+    batch = collate(random_episodes(env), env, TRAIN.timeout_is_terminal).to(device)
+    learners = {}
+    for name, algorithm in UPDATES.items():
+        params = Params.model_validate(
+            {
+                "run": {"envs": [shape], "algorithms": ["a"], "seeds": [0]},
+                "envs": {shape: entry},
+                "algorithms": {"a": algorithm},
+                "train": TRAIN,
+            }
+        )
+        config = params.run_config(shape, "a", 0)
+        learners[name] = make_learner(config, build(config, env), device)
+    return batch, learners
 
 
 def training(effort: Effort) -> list[Row]:
@@ -503,5 +544,5 @@ def dense_bytes(env: VectorEnv) -> int:
 
 SECTIONS: dict[str, Callable[[Effort], list[Row]]] = {
     section.__name__: section
-    for section in (learner, mixers, training, jobs, environments, acting, memory, growth, start)
+    for section in (learner, mixers, gpu, training, jobs, environments, acting, memory, growth, start)
 }

@@ -22,14 +22,16 @@ clock = time.process_time
 MATRIX_PRODUCT_GFLOP = 2 * 1024**3 / 1e9
 
 
-def medians(contestants: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
+def medians(
+    contestants: Mapping[str, Callable[[], object]], repetitions: int, now: Callable[[], float] = clock
+) -> dict[str, float]:
     """Return the median seconds of functions called in turn (A B C A B C), after one call each that does not count."""
     for contestant in contestants.values():
         contestant()
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repetitions):
         for name, contestant in contestants.items():
-            taken[name].append(seconds_of(contestant))
+            taken[name].append(seconds_of(contestant, now))
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
@@ -38,11 +40,11 @@ def median(function: Callable[[], object], repetitions: int) -> float:
     return medians({"": function}, repetitions)[""]
 
 
-def seconds_of(function: Callable[[], object]) -> float:
-    """Return the CPU seconds of one call."""
-    started = clock()
+def seconds_of(function: Callable[[], object], now: Callable[[], float] = clock) -> float:
+    """Return the seconds of one call."""
+    started = now()
     function()
-    return clock() - started
+    return now() - started
 
 
 def matrix_product() -> Callable[[], object]:
