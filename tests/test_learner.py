@@ -387,3 +387,18 @@ def test_cuda_agrees_with_cpu(name):
     one, two = cpu.update(batch), cuda.update(batch.to(torch.device("cuda")))
     torch.testing.assert_close(one.loss, two.loss.cpu(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(one.grad_norm, two.grad_norm.cpu(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", list(MIXERS))
+def test_cuda_gives_the_same_bits_again(name):
+    """With as many rows as in training: sums in no fixed order seldom show in a few."""
+    batch = make_batch(lengths=(150,) * 32, dtype=torch.float32).to(torch.device("cuda"))
+    one = make_learner(name, torch.float32)
+    learners = [Learner(copy.deepcopy(one.networks), TrainConfig(), "cuda") for _ in range(3)]
+    for _ in range(3):
+        losses = {learner.update(batch).loss.item() for learner in learners}
+        assert len(losses) == 1
+    first, *others = (weights(learner) for learner in learners)
+    for other in others:
+        assert all(torch.equal(first[key], other[key]) for key in first)

@@ -96,7 +96,7 @@ def test_all_sections_run_and_are_written(tmp_path, capsys, monkeypatch):
     assert list(found["sections"]) == list(speed.SECTIONS)
     for name, rows in found["sections"].items():
         assert f"## {name}" in text
-        assert rows or name == "gpu" and not torch.cuda.is_available()
+        assert rows or (name == "gpu" and not torch.cuda.is_available())
         for row in rows:
             assert all(value > 0 for value in row.values() if isinstance(value, float))
 

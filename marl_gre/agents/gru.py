@@ -48,7 +48,8 @@ class RecurrentAgent(Agent):
             return unroll(obs, actions, episodes, *weights)
         obs_weight, action_weight, id_weight = self.fc1.weight.split((obs.shape[-1], n_actions, n_agents), 1)
         x = F.linear(obs, obs_weight, self.fc1.bias) + id_weight.t()  # one-hot inputs select columns
-        x = torch.cat((x[: episodes[0]], x[episodes[0] :] + F.embedding(actions, action_weight.t())))
+        # By index: the gradient of F.embedding is a sum in no fixed order on CUDA.
+        x = torch.cat((x[: episodes[0]], x[episodes[0] :] + action_weight.t()[actions]))
         rows = torch.tensor(episodes) * n_agents
         hidden = self.rnn(PackedSequence(F.relu(x).view(-1, self.hidden_dim), rows))[0].data  # [P*N, H]
         return self.fc2(hidden).view(*obs.shape[:2], n_actions)

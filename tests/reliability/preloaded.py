@@ -2,8 +2,12 @@
 
 import contextlib
 import io
+import os
 import tempfile
 from pathlib import Path
+
+# A process that has computed gradients where torch sees a device starts threads for it, and cannot be forked.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 from harness import run_config
 
