@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.layout import run_folder, shapley_file
-from benchmarks.report.contributions import cells
+from benchmarks.report.contributions import EPISODES, PERMUTATIONS, cells
 from marl_gre.cli import one_thread
 from marl_gre.config import load_params
 from marl_gre.errors import run_cli
@@ -21,10 +21,6 @@ from marl_gre.seeding import Purpose, episode_seed
 from marl_gre.storage.files import publish_json
 from marl_gre.storage.run_dir import SCHEMA, FinishedRun, load_run
 from marl_gre.storage.weights import WEIGHTS
-
-EPISODES = 20
-"""The first ones of the evaluation."""
-PERMUTATIONS = 32
 
 
 def content(run: FinishedRun) -> dict[str, Any]:

@@ -177,8 +177,9 @@ def _premise(results: Results, premises: Sequence[contributions.Premise]) -> Ans
     related = [one.correlation for one in premises if one.correlation is not None]
     correlations = f" Their correlation is {_span(related, '+.2f')}." if related else ""
     text = (
-        "Shapley shares measure what each agent adds to the return of replayed episodes (20 of one policy each, "
-        "seed 0). By their L1 distance from even they are "
+        "Shapley shares measure what each agent adds to the return of replayed episodes "
+        f"({contributions.EPISODES} of one policy each, seed {results.params.run.seeds[0]}). "
+        "By their L1 distance from even they are "
         f"{'; '.join(parts)}.{correlations} Even credits can still carry uneven contributions by the agents' values, "
         "as VDN's do, so this does not say that even credit learns worse."
     )

@@ -23,6 +23,10 @@ from marl_gre.stats import Array
 ALGORITHMS = (VDN, QMIX, GRID[0])
 Side = Literal["shares", "shapley_shares"]
 """Of credit, or of the Shapley values."""
+EPISODES = 20
+"""Of each run: the first ones of its evaluation."""
+PERMUTATIONS = 32
+"""Orders in which agents join; with few agents all coalitions are played instead."""
 LEAST_GAMES = 5
 """Fewer are in the table as they are, without correlation, and not in the figure."""
 READING = (
@@ -139,9 +143,10 @@ def rows(results: Results) -> Content:
         "A game: an episode is played again from its seed, greedily by all up to the first step of a quarter; from "
         "there on only a coalition acts and the others take the no-op (Lumberjacks: stay, TrafficJunction: brake). It "
         "is worth the discounted return from there on, which is what q_tot estimates. An agent's Shapley value is what "
-        "it adds, on average over the orders in which agents could join: all coalitions of two agents, 32 orders in "
-        "antithetic pairs of ten. Beside it, the mixer's credits at the same step. Seed 0 of each algorithm, 20 "
-        "episodes. Where acting or not makes no difference any more (all trees felled; a jam), nothing is at stake "
+        "it adds, on average over the orders in which agents could join: all coalitions of two agents, "
+        f"{PERMUTATIONS} orders in antithetic pairs of ten. Beside it, the mixer's credits at the same step. Seed "
+        f"{results.params.run.seeds[0]} of each algorithm, {EPISODES} episodes. "
+        "Where acting or not makes no difference any more (all trees felled; a jam), nothing is at stake "
         "and the game counts nowhere else.",
         "Unevenness: sum of |share - 1/N| over the agents, at most 2 (N - 1) / N; shares of sizes, since Shapley "
         "values can be negative. A Shapley value belongs to one episode with its chance events, which makes single "

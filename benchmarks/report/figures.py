@@ -353,8 +353,9 @@ class Contributions:
     def key(self, results: Results, name: str) -> str:
         """Return what lines and bars are."""
         return (
-            "means over the games of 20 episodes of seed 0, with 95% intervals; no point where something is at stake "
-            f"in fewer than {contributions.LEAST_GAMES} games"
+            f"means over the games of {contributions.EPISODES} episodes of seed {results.params.run.seeds[0]}, with "
+            "95% intervals; no point where something is at stake in fewer than "
+            f"{contributions.LEAST_GAMES} games"
         )
 
     def describe(self, results: Results) -> str:

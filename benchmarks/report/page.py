@@ -125,12 +125,13 @@ def forest(results: Results, judgements: Sequence[Judgement]) -> list[Panel]:
     for env in dict.fromkeys(one.env for one in judgements):
         here = [one for one in judgements if one.env == env]
         for measure, words, digits in ((FINAL_WIN_RATE, "win rate", 2), (FINAL_RETURN, "return per episode", 1)):
-            several = [(one, outcome) for one in here for outcome in one.outcomes if _is_difference(outcome, measure)]
-            # two claims about one difference, as "not lower" and "higher", are one line
-            shown = [
-                *{presented.compared_text(outcome): (one, outcome) for one, outcome in reversed(several)}.values()
-            ][::-1]
-            if shown:
+            lines: dict[str, tuple[Judgement, Outcome]] = {}
+            for one in here:
+                for outcome in (outcome for outcome in one.outcomes if _is_difference(outcome, measure)):
+                    # two claims about one difference, as "not lower" and "higher", are one line
+                    lines.setdefault(presented.compared_text(outcome), (one, outcome))
+            if lines:
+                shown = [*lines.values()]
                 note = f"final {words}; band: ±{shown[0][1].margin:.{digits}f}"
                 panels.append(_forest_panel(results.title(env), note, shown, shown[0][0].compares_failures))
     entropies = [(one, outcome) for one in judgements for outcome in one.outcomes
