@@ -325,7 +325,7 @@ def limit_of(env: ParallelEnv, episode_limit: int | None, kwargs: dict[str, Any]
 
 def own_state(env: ParallelEnv) -> np.ndarray | None:
     """Return env.state(), or None if the environment has none."""
-    if not callable(getattr(env.unwrapped, "state", None)):  # PettingZoo's rps has an attribute of this name
+    if not callable(getattr(env.unwrapped, "state", env.state)):  # PettingZoo's rps has an attribute of this name
         return None
     try:
         state = env.state()
