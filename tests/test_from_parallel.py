@@ -442,6 +442,31 @@ def test_outputs_of_another_shape_are_never_broadcast(what, message):
     assert "\n" not in str(failure.value)
 
 
+class OldForm(corridor.parallel_env):
+    """Returns what environments returned before PettingZoo 1.23 and Gym 0.26."""
+
+    def __init__(self, old_reset):
+        super().__init__()
+        self.old_reset = old_reset
+
+    def reset(self, seed=None, options=None):
+        output = super().reset(seed, options)
+        return output[0] if self.old_reset else output
+
+    def step(self, actions):
+        observations, rewards, _, _, infos = super().step(actions)
+        return observations, rewards, dict.fromkeys(rewards, False), infos
+
+
+def test_the_old_forms_of_reset_and_step_are_refused():
+    with pytest.raises(RuntimeError, match=r"reset\(\) must return a tuple of 2 dicts by agent, found dict\."):
+        from_parallel_env(OldForm, old_reset=True)
+    vec = from_parallel_env(OldForm, old_reset=False)
+    vec.reset(seed=0)
+    with pytest.raises(RuntimeError, match=r"step\(\) must return a tuple of 5 dicts by agent, found \['dict', 'dict'"):
+        vec.step([[0, 0]])
+
+
 class StateIsNone(corridor.parallel_env):
     def state(self):
         return None

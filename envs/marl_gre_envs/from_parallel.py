@@ -11,7 +11,7 @@ What third-party environments leave open is decided here, once:
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -70,11 +70,11 @@ class FlatObservations(BaseParallelWrapper):
 
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         """See ParallelEnv.reset."""
-        return self._flat(*super().reset(seed, options))
+        return self._flat(*dicts_of("reset", super().reset(seed, options), 2))
 
     def step(self, actions: dict) -> tuple[dict, dict, dict, dict, dict]:
         """See ParallelEnv.step."""
-        observations, rewards, terminations, truncations, infos = super().step(actions)
+        observations, rewards, terminations, truncations, infos = dicts_of("step", super().step(actions), 5)
         observations, infos = self._flat(observations, infos)
         return observations, rewards, terminations, truncations, infos
 
@@ -93,6 +93,14 @@ class FlatObservations(BaseParallelWrapper):
                     f"has {self.observation_spaces[agent].shape[0]}."
                 )
         return flat, {agent: info for agent, info in masks.items() if agent in infos or agent in flat}
+
+
+def dicts_of(method: str, output: Any, count: int) -> tuple[dict, ...]:
+    """Return what reset or step returned after checking that it is a tuple of so many dicts."""
+    if not (isinstance(output, tuple) and len(output) == count and all(isinstance(part, Mapping) for part in output)):
+        kinds = [type(part).__name__ for part in output] if isinstance(output, tuple) else type(output).__name__
+        raise RuntimeError(f"the env's {method}() must return a tuple of {count} dicts by agent, found {kinds}.")
+    return output
 
 
 def without_mask(space: Space) -> Space:
