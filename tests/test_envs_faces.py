@@ -19,6 +19,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import marl_gre_envs
+from marl_gre_envs.gymnasium_env import JointEnv
 from marl_gre_envs.parallel import MaskInObservation
 
 with warnings.catch_warnings():
@@ -202,6 +203,52 @@ def test_pickles(name):
         np.testing.assert_array_equal(env.state(), twin.state())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_restored_world_resumes_its_episode(name):
+    env = marl_gre_envs.make(name, max_steps=3)
+    env.reset(seed=0)
+    env.step(dict.fromkeys(env.agents, 1))
+    saved = env.core.get_world()
+
+    def rest():
+        while env.agents:
+            env.step(dict.fromkeys(env.agents, 1))
+            yield env.state().tobytes(), env.core.reward[0]
+
+    expected = list(rest())
+    assert len(expected) == 2
+    ended = env.core.get_world()
+    env.core.set_world(saved)
+    assert env.agents == env.possible_agents
+    assert list(rest()) == expected
+    new = marl_gre_envs.make(name, max_steps=3)
+    assert new.agents == []
+    new.core.set_world(saved)
+    assert new.agents == env.possible_agents
+    new.core.set_world(ended)
+    assert new.agents == []
+
+
+@pytest.mark.parametrize("make", [marl_gre_envs.make, marl_gre_envs.make_vec])
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("marl_gre_envs.lumberjacks_v1:env", "found a turn-based .AEC. env: name the factory of its parallel form"),
+        ("marl_gre_envs.lumberjacks_v1:raw_env", "found a turn-based .AEC. env: name the factory of its parallel form"),
+        ("os:getcwd", "found str; the factory must make a PettingZoo parallel env"),
+        ("gymnasium:Env", "found Env; the factory must make a PettingZoo parallel env"),
+    ],
+)
+def test_a_factory_of_something_else_is_refused(make, factory, message):
+    with pytest.raises(ValueError, match=message):
+        make(factory)
+
+
+def test_the_joint_form_is_for_compiled_environments():
+    with pytest.raises(ValueError, match="unknown environment 'corridor:parallel_env'; allowed: lumberjacks_v0"):
+        JointEnv("corridor:parallel_env")
+
+
 def test_wrong_use_raises_one_line():
     env = marl_gre_envs.make("lumberjacks_v1", strict=True)
     with pytest.raises(RuntimeError, match="call reset"):
@@ -279,7 +326,7 @@ def test_gymnasium_joint_form(name):
         actions = rng.integers(env.action_space[0].n, size=env.unwrapped.n_agents)
         obs, rewards, terminated, truncated, info = env.step(tuple(actions))
         expected, team, terminations, truncations, infos = twin.step(dict(zip(twin.agents, actions, strict=True)))
-        assert rewards == [one["agent_reward"] for one in infos.values()]
+        assert rewards == info["agent_reward"].tolist() == [one["agent_reward"] for one in infos.values()]
         assert info["team_reward"] == team["agent_0"] == sum(rewards)
         assert (terminated, truncated) == (terminations["agent_0"], truncations["agent_0"])
         assert (type(terminated), type(truncated)) == (bool, bool)

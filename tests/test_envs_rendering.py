@@ -111,6 +111,22 @@ def test_human_mode_follows_the_episode(monkeypatch):
     env.close()
 
 
+def test_two_environments_in_human_mode_take_turns(monkeypatch):
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr("marl_gre_envs.parallel.FRAMES_PER_SECOND", 1000)
+    first, second = (marl_gre_envs.make(name, render_mode="human") for name in ("lumberjacks_v1", "smac_v0"))
+    for env in (first, second, first):
+        env.reset(seed=0)
+        shown = pygame.surfarray.array3d(pygame.display.get_surface()).transpose(1, 0, 2)
+        np.testing.assert_array_equal(shown, env.core.render())
+    first.close()  # and with it pygame's only window
+    second.reset(seed=1)
+    shown = pygame.surfarray.array3d(pygame.display.get_surface()).transpose(1, 0, 2)
+    np.testing.assert_array_equal(shown, second.core.render())
+    second.close()
+
+
 def test_human_mode_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pygame", None)
     env = marl_gre_envs.make("lumberjacks_v1", render_mode="human")

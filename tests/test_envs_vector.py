@@ -544,6 +544,11 @@ BAD_KEYWORDS = [
     ("lumberjacks_v0", {"full_observable": 1}, ValueError, "full_observable must be true or false"),
     ("lumberjacks_v0", {"team_reward": "avg"}, ValueError, "unknown team_reward 'avg'.*[Aa]llowed: sum, mean"),
     ("lumberjacks_v0", {"border": "close"}, ValueError, "unknown border 'close'.*[Aa]llowed: open, clipped"),
+    ("lumberjacks_v0", {"border": np.array(["open", "open"])}, ValueError, "unknown border array"),
+    ("lumberjacks_v0", {"step_cost": 10**400}, ValueError, "step_cost must be a finite number, found 1000"),
+    ("lumberjacks_v0", {"grid_shape": np.array(5)}, ValueError, "grid_shape must be two whole numbers"),
+    ("lumberjacks_v0", {"grid_shape": {5, 4}}, ValueError, "grid_shape must be two whole numbers"),  # in which order?
+    ("lumberjacks_v0", {"n_agents": np.ones((2, 2))}, ValueError, r"found array\(\[\[1., 1.\], \[1., 1.\]\]\)"),
     ("lumberjacks_v0", {"strict": None}, ValueError, "strict must be true or false"),
     ("lumberjacks_v0", {"num_envs": 0}, ValueError, "num_envs must be a whole number from 1"),
     ("lumberjacks_v0", {"autoreset": 1}, ValueError, "autoreset must be true or false"),
@@ -551,6 +556,9 @@ BAD_KEYWORDS = [
     ("smac_v0", {"map_name": ["3m"]}, ValueError, r"unknown map_name \['3m'\]"),
     ("smac_v0", {"push_weights": 3}, ValueError, r"push_weights must be three numbers \(.*\), found 3"),
     ("smac_v0", {"push_weights": (1, 2)}, ValueError, r"push_weights must be three numbers \(.*\), found \(1, 2\)"),
+    ("smac_v0", {"push_weights": np.array(3.0)}, ValueError, r"push_weights must be three numbers"),
+    # 8 * (10 + 45) for the enemies of 8m
+    ("smac_v0", {"reward_win": -440}, ValueError, "make the greatest return 0; with reward_scale it must be greater"),
     ("traffic_junction_v0", {"n_max": 0}, ValueError, "n_max must be a whole number from 1 to 127"),
     ("traffic_junction_v0", {"grid_shape": (14, 15)}, ValueError, r"grid_shape must be square, found \(14, 15\)"),
     (
@@ -669,6 +677,15 @@ def test_one_cell_is_enough():
         vec.step([[1]])
         assert vec.terminated[0]
         assert vec.reward[0] == -1
+
+
+@pytest.mark.parametrize("name", ["lumberjacks_v1", "traffic_junction_v1", "smac_v0", "corridor:parallel_env"])
+@pytest.mark.parametrize("index", [2, -1, "0"])
+def test_pictures_of_no_environment_are_refused(name, index):
+    vec = marl_gre_envs.make_vec(name, 2)
+    vec.reset(seed=0)
+    with pytest.raises(ValueError, match=f"index must be a whole number from 0 to 1, found {index!r}"):
+        vec.render(index)
 
 
 def test_context_manager_and_close():

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
 import corridor
 import corridor_variants as variants
@@ -389,6 +390,111 @@ def test_missing_outputs_name_the_agent():
         vec.reset(seed=0)
         with pytest.raises(RuntimeError, match=f"returned no {name} for agent_1, which is"):
             vec.step([[0, 0]])
+
+
+class Misshapen(corridor.parallel_env):
+    """Returns something of another shape than it says, from the second step on."""
+
+    def __init__(self, what):
+        super().__init__(length=40)
+        self.what = what
+
+    def spoils(self, what):
+        return self.what == what and self.steps > 1
+
+    def observations(self):
+        observations = super().observations()
+        if self.spoils("stranger"):
+            observations["agent_7"] = observations["agent_0"]
+        return {agent: one[:1] if self.spoils("observation") else one for agent, one in observations.items()}
+
+    def step(self, actions):
+        outputs = super().step(actions)
+        observations = self.observations() if self.what == "stranger" else outputs[0]
+        return observations, *outputs[1:]
+
+    def rewards(self, agents, arrived):
+        rewards = super().rewards(agents, arrived)
+        return {agent: np.array([one]) if self.spoils("reward") else one for agent, one in rewards.items()}
+
+    def state(self):
+        if self.spoils("no state"):
+            return None
+        return super().state()[:1] if self.spoils("state") else super().state()
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("observation", r"observation of agent_0 has 1 numbers; its space Box\(.*\) has 3\."),
+        ("stranger", r"an observation for 'agent_7', which is not in possible_agents"),
+        ("reward", r"rewards must be one number for each agent, found {'agent_0': array\(\[-0.1\]\)"),
+        ("state", r"state\(\) returned array\(\[.*\], dtype=float32\); 3 numbers are expected"),
+        ("no state", r"state\(\) returned None; 3 numbers are expected"),
+    ],
+)
+def test_outputs_of_another_shape_are_never_broadcast(what, message):
+    vec = from_parallel_env(Misshapen, what=what)
+    vec.reset(seed=0)
+    vec.step([[0, 0]])
+    with pytest.raises(RuntimeError, match=message) as failure:
+        vec.step([[0, 0]])
+    assert "\n" not in str(failure.value)
+
+
+class OldForm(corridor.parallel_env):
+    """Returns what environments returned before PettingZoo 1.23 and Gym 0.26."""
+
+    def __init__(self, old_reset):
+        super().__init__()
+        self.old_reset = old_reset
+
+    def reset(self, seed=None, options=None):
+        output = super().reset(seed, options)
+        return output[0] if self.old_reset else output
+
+    def step(self, actions):
+        observations, rewards, _, _, infos = super().step(actions)
+        return observations, rewards, dict.fromkeys(rewards, False), infos
+
+
+def test_the_old_forms_of_reset_and_step_are_refused():
+    with pytest.raises(RuntimeError, match=r"reset\(\) must return a tuple of 2 dicts by agent, found dict\."):
+        from_parallel_env(OldForm, old_reset=True)
+    vec = from_parallel_env(OldForm, old_reset=False)
+    vec.reset(seed=0)
+    with pytest.raises(RuntimeError, match=r"step\(\) must return a tuple of 5 dicts by agent, found \['dict', 'dict'"):
+        vec.step([[0, 0]])
+
+
+class StateIsNone(corridor.parallel_env):
+    def state(self):
+        return None
+
+
+class StateIsAnAttribute(corridor.parallel_env):
+    """As in PettingZoo's rps."""
+
+    state = {"agent_0": 0}  # noqa: RUF012
+
+
+@pytest.mark.parametrize("factory", [StateIsNone, StateIsAnAttribute])
+def test_without_a_state_it_is_the_observations(factory):
+    vec = from_parallel_env(factory)
+    vec.reset(seed=0)
+    np.testing.assert_array_equal(vec.state[0], vec.obs[0].ravel())
+
+
+class WideBounds(corridor.parallel_env):
+    def observation_space(self, agent):
+        return Box(-1e300, 1e300, (3,), np.float64)
+
+
+def test_bounds_beyond_float32_are_none():
+    vec = from_parallel_env(WideBounds)  # without a warning
+    vec.reset(seed=0)
+    assert np.isfinite(vec.obs).all()
+    assert np.isinf(vec._members[0].env.observation_space("agent_0").high).all()
 
 
 @pytest.mark.parametrize("team_reward", ["sum", "shared"])

@@ -532,9 +532,12 @@ def test_too_little_memory_is_one_line(capsys):
     assert re.fullmatch(r"error: out of memory \(Unable to allocate .*\); make networks smaller .*\.\n", error)
 
 
-def test_a_results_version_that_is_no_number_is_one_line(monkeypatch):
-    monkeypatch.setattr(corridor, "RESULTS_VERSION", None, raising=False)
-    with pytest.raises(ValueError, match=r"corridor:parallel_env': found RESULTS_VERSION = None; a whole number"):
+@pytest.mark.parametrize("found", [None, "1", 1.5, float("inf"), True, -1])
+def test_a_results_version_that_is_no_whole_number_is_one_line(found, monkeypatch):
+    monkeypatch.setattr(corridor, "RESULTS_VERSION", found, raising=False)
+    with pytest.raises(
+        ValueError, match=f"corridor:parallel_env': RESULTS_VERSION must be a whole .*, found {found!r}"
+    ):
         marl_gre_envs.results_version("corridor:parallel_env")
 
 

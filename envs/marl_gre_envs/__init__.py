@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 import pettingzoo
 
-from marl_gre_envs.checks import one_of
+from marl_gre_envs.checks import check_parallel, one_of, whole
 from marl_gre_envs.smac.maps import MAPS, SCENARIOS
 
 if TYPE_CHECKING:
@@ -41,11 +41,13 @@ def make(name: str, **kwargs: Any) -> ParallelEnv:
         kwargs: keyword arguments of the environment.
 
     Raises:
-        ValueError: an unknown name, or a value that is not allowed.
+        ValueError: an unknown name, a value that is not allowed, or the factory makes no parallel environment.
         TypeError: an unknown keyword.
     """
     module, factory = _find(name)
-    return getattr(module, factory)(**kwargs)
+    env = getattr(module, factory)(**kwargs)
+    check_parallel(env)
+    return env
 
 
 def make_vec(name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: Any) -> VectorEnv:
@@ -58,7 +60,7 @@ def make_vec(name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: 
         kwargs: keyword arguments of the environment.
 
     Raises:
-        ValueError: an unknown name, or a value that is not allowed.
+        ValueError: an unknown name, a value that is not allowed, or the environment has no batched form.
         TypeError: an unknown keyword.
     """
     module, factory = _find(name)
@@ -75,15 +77,10 @@ def results_version(name: str) -> int:
     It is the constant RESULTS_VERSION of the environment's module, or 0 if a third party's module has none.
 
     Raises:
-        ValueError: an unknown name, or the constant is no number.
+        ValueError: an unknown name, or the constant is no whole number.
     """
     found = getattr(_find(name)[0], "RESULTS_VERSION", 0)
-    try:
-        return int(found)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"environment {name!r}: found RESULTS_VERSION = {found!r}; a whole number is allowed."
-        ) from None
+    return whole(f"environment {name!r}: RESULTS_VERSION", found, 0, 2**63 - 1)
 
 
 def _find(name: str) -> tuple[ModuleType, str]:
@@ -100,7 +97,7 @@ def _find(name: str) -> tuple[ModuleType, str]:
         raise ValueError(f"environment {name!r}: module {path!r} cannot be imported: {reason}.") from error
     found: Callable[..., Any] | None = getattr(module, factory, None)
     if not callable(found):
-        public = [key for key in vars(module) if not key.startswith("_")]
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ValueError(one_of(f"factory in module {path}:", factory, public))
     return module, factory
 

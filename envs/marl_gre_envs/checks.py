@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from pettingzoo import AECEnv
 
 
 def one_of(what: str, found: object, allowed: Iterable[str]) -> str:
@@ -18,7 +19,12 @@ def one_of(what: str, found: object, allowed: Iterable[str]) -> str:
     names = list(allowed)
     close = get_close_matches(str(found), names, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"unknown {what} {found!r}; {hint}{'A' if hint else 'a'}llowed: {', '.join(names)}."
+    return f"unknown {what} {shown(found)}; {hint}{'A' if hint else 'a'}llowed: {', '.join(names)}."
+
+
+def shown(found: object) -> str:
+    """Return the representation of a value in one line, for error messages."""
+    return " ".join(repr(found).split())
 
 
 def keywords_of(factory: Callable[..., Any]) -> list[str]:
@@ -38,38 +44,48 @@ def check_keywords(where: str, found: Iterable[str], allowed: Iterable[str]) -> 
 def whole(name: str, value: object, low: int, high: int) -> int:
     """Return value as an int after checking that it is a whole number in low..high."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
-        raise ValueError(f"{name} must be a whole number from {low} to {high}, found {value!r}.")
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, found {shown(value)}.")
     return int(value)
 
 
 def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
     """Return value as a float after checking that it is a finite number in low..high."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, found {value!r}.")
-    if not low <= float(value) <= high:
-        raise ValueError(f"{name} must lie from {low:g} to {high:g}, found {value!r}.")
-    return float(value)
+    try:
+        found = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # a whole number or a fraction may be too large
+        found = math.inf
+    if not math.isfinite(found):
+        raise ValueError(f"{name} must be a finite number, found {shown(value)}.")
+    if not low <= found <= high:
+        raise ValueError(f"{name} must lie from {low:g} to {high:g}, found {shown(value)}.")
+    return found
 
 
 def flag(name: str, value: object) -> bool:
     """Return value after checking that it is true or false."""
     if not isinstance(value, bool):
-        raise ValueError(f"{name} must be true or false, found {value!r}.")
+        raise ValueError(f"{name} must be true or false, found {shown(value)}.")
     return value
 
 
 def choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
     """Return value after checking that it is one of the allowed words."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(one_of(name, value, allowed))
-    return str(value)
+    return value
+
+
+def row(name: str, value: Any, length: int, what: str) -> list[Any]:
+    """Return the elements of value after checking that it is a row of that length; `what` describes it in errors."""
+    if as_array(name, value).shape != (length,):
+        raise ValueError(f"{name} must be {what}, found {shown(value)}.")
+    return list(getattr(value, "tolist", lambda: value)())
 
 
 def pair(name: str, value: object, low: int, high: tuple[int, int]) -> tuple[int, int]:
     """Return value as (rows, columns) after checking two whole numbers, each in low..high of its axis."""
-    if isinstance(value, str) or not isinstance(value, Iterable) or len(both := list(value)) != 2:
-        raise ValueError(f"{name} must be two whole numbers (rows, columns), found {value!r}.")
-    return whole(f"{name}[0]", both[0], low, high[0]), whole(f"{name}[1]", both[1], low, high[1])
+    rows, columns = row(name, value, 2, "two whole numbers (rows, columns)")
+    return whole(f"{name}[0]", rows, low, high[0]), whole(f"{name}[1]", columns, low, high[1])
 
 
 def as_array(name: str, value: object) -> np.ndarray:
@@ -103,14 +119,21 @@ def check_dict(what: str, found: object, needed: Iterable[str] = ()) -> None:
         raise ValueError(f"{what} lacks {missing[0]!r}; it needs {', '.join(names)}.")
 
 
+def check_parallel(env: object) -> None:
+    """Raise ValueError unless this has the form of a PettingZoo parallel environment."""
+    if isinstance(env, AECEnv):
+        raise ValueError("found a turn-based (AEC) env: name the factory of its parallel form, often parallel_env.")
+    if not callable(getattr(env, "action_space", None)):  # Gymnasium's is a space, not a method
+        raise ValueError(f"found {type(env).__name__}; the factory must make a PettingZoo parallel env.")
+
+
 def seeds_of(seed: Any, num_envs: int, largest: int) -> list[int]:
     """Return one seed per environment, each from 0 to largest, of what VectorEnv.reset takes."""
     if isinstance(seed, Integral):
         first = whole("seed", seed, 0, largest + 1 - num_envs)
         return list(range(first, first + num_envs))
-    if isinstance(seed, str) or not isinstance(seed, Iterable) or as_array("seed", seed).shape != (num_envs,):
-        raise ValueError(f"seed must be a whole number or one per environment ({num_envs}), found {seed!r}.")
-    return [whole(f"seed[{i}]", one, 0, largest) for i, one in enumerate(getattr(seed, "tolist", lambda: seed)())]
+    seeds = row("seed", seed, num_envs, f"a whole number or one per environment ({num_envs})")
+    return [whole(f"seed[{i}]", one, 0, largest) for i, one in enumerate(seeds)]
 
 
 def actions_of(actions: object, num_envs: int, n_agents: int) -> np.ndarray:

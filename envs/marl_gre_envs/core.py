@@ -103,7 +103,7 @@ class CoreEnv(VectorEnv):
         self._running = np.zeros(envs, bool)
         self._actions = np.zeros((envs, agents), np.int64)
         self._team_divisor = 0.0 if self.shared_reward else 1.0 if team_reward == "sum" else float(agents)
-        self._started = False
+        self.started = False
         self._index_bounds = {
             name: (dtype(np.min(low)), dtype(np.max(high)))
             for name, (_, dtype, low, high) in self.fields.items()
@@ -128,12 +128,12 @@ class CoreEnv(VectorEnv):
         """
         seeds = None if seed is None else seeds_of(seed, self.num_envs, MAX_SEED)
         start = self._check_options({} if options is None else options)
-        if seeds is None and self._started:
+        if seeds is None and self.started:
             self.world["episode"] += 1
         else:
             self.world["seed"][:] = seeds_of(0, self.num_envs, MAX_SEED) if seeds is None else seeds
             self.world["episode"][:] = 0
-        self._started = True
+        self.started = True
         self._restart(self._every_env)
         if start:
             self._start_from(start)
@@ -141,7 +141,7 @@ class CoreEnv(VectorEnv):
 
     def step(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
         """Take one step in every running environment, as VectorEnv.step describes."""
-        if not self._started:
+        if not self.started:
             raise RuntimeError("step() before reset(): call reset() first.")
         self._take(actions)
         self.agent_reward.fill(0.0)
@@ -206,7 +206,7 @@ class CoreEnv(VectorEnv):
         self._check_world(checked)
         for name, value in checked.items():
             self.world[name][:] = value
-        self._started = True
+        self.started = True
         self._output_fresh()
 
     def _take(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:

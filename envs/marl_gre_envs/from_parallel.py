@@ -11,7 +11,7 @@ What third-party environments leave open is decided here, once:
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Dict, Discrete, Space, flatten, flatten_space
 from pettingzoo import ParallelEnv
 from pettingzoo.utils import BaseParallelWrapper
 
-from marl_gre_envs.checks import choice, flag, whole
+from marl_gre_envs.checks import check_parallel, choice, flag, shown, whole
 from marl_gre_envs.stored import Member, StoredOutputs, episode_seed
 from marl_gre_envs.vector import VectorEnv
 
@@ -70,22 +70,37 @@ class FlatObservations(BaseParallelWrapper):
 
     def reset(self, seed: int | None = None, options: dict | None = None) -> tuple[dict, dict]:
         """See ParallelEnv.reset."""
-        return self._flat(*super().reset(seed, options))
+        return self._flat(*dicts_of("reset", super().reset(seed, options), 2))
 
     def step(self, actions: dict) -> tuple[dict, dict, dict, dict, dict]:
         """See ParallelEnv.step."""
-        observations, rewards, terminations, truncations, infos = super().step(actions)
+        observations, rewards, terminations, truncations, infos = dicts_of("step", super().step(actions), 5)
         observations, infos = self._flat(observations, infos)
         return observations, rewards, terminations, truncations, infos
 
     def _flat(self, observations: dict, infos: dict) -> tuple[dict, dict]:
         flat, masks = {}, {agent: dict(infos.get(agent, {})) for agent in self.possible_agents}
         for agent, observation in observations.items():
+            if agent not in self._inner:
+                raise RuntimeError(f"the env returned an observation for {agent!r}, which is not in possible_agents.")
             if isinstance(observation, dict) and "action_mask" in observation:
                 observation = dict(observation)
                 masks[agent]["action_mask"] = observation.pop("action_mask")
             flat[agent] = np.asarray(flatten(self._inner[agent], observation), np.float32)
+            if flat[agent].shape != self.observation_spaces[agent].shape:
+                raise RuntimeError(
+                    f"the env's observation of {agent} has {flat[agent].size} numbers; its space {self._inner[agent]} "
+                    f"has {self.observation_spaces[agent].shape[0]}."
+                )
         return flat, {agent: info for agent, info in masks.items() if agent in infos or agent in flat}
+
+
+def dicts_of(method: str, output: Any, count: int) -> tuple[dict, ...]:
+    """Return what reset or step returned after checking that it is a tuple of so many dicts."""
+    if not (isinstance(output, tuple) and len(output) == count and all(isinstance(part, Mapping) for part in output)):
+        kinds = [type(part).__name__ for part in output] if isinstance(output, tuple) else type(output).__name__
+        raise RuntimeError(f"the env's {method}() must return a tuple of {count} dicts by agent, found {kinds}.")
+    return output
 
 
 def without_mask(space: Space) -> Space:
@@ -100,7 +115,8 @@ def flat_box(agent: str, space: Space) -> Box:
     flat = flatten_space(space)
     if not isinstance(flat, Box):
         raise ValueError(f"observations of {agent}: found {space}; allowed are spaces that Gymnasium can flatten.")
-    return Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
+    with np.errstate(over="ignore"):  # bounds beyond float32 are none
+        return Box(flat.low.astype(np.float32), flat.high.astype(np.float32), dtype=np.float32)
 
 
 def padded(env: ParallelEnv) -> ParallelEnv:
@@ -218,7 +234,12 @@ class FromParallel(StoredOutputs):
 
     def _pay(self, index: int, agents: set[str], rewards: dict[str, float]) -> None:
         own = self.agent_reward[index]  # [N]
-        own[:] = [rewards.get(agent, 0.0) if agent in agents else 0.0 for agent in self.agents]
+        try:
+            own[:] = [rewards.get(agent, 0.0) if agent in agents else 0.0 for agent in self.agents]
+        except (TypeError, ValueError, OverflowError):
+            raise RuntimeError(
+                f"the env's rewards must be one number for each agent, found {shown(rewards)}."
+            ) from None
         if not np.isfinite(own).all():
             raise FloatingPointError(f"the env returned rewards that are not finite: {own.tolist()}.")
         if self.team_reward == "shared":
@@ -244,8 +265,10 @@ class FromParallel(StoredOutputs):
                     if agent in self._members[index].live:
                         raise ValueError(f"the env's action_mask leaves {agent} no legal action.")
                     mask[i, 0] = 1
-        state = own_state(self._members[index].env) if self._has_state else None
-        self.state[index] = (obs if state is None else state).ravel()
+        state = own_state(self._members[index].env) if self._has_state else obs
+        if state is None or state.size != self.state_dim or state.dtype.kind not in "biuf":
+            raise RuntimeError(f"the env's state() returned {shown(state)}; {self.state_dim} numbers are expected.")
+        self.state[index] = state.ravel()
         if not (np.isfinite(obs).all() and np.isfinite(self.state[index]).all()):
             raise FloatingPointError(f"the env returned an observation or state that is not finite (number {index}).")
 
@@ -264,7 +287,7 @@ class FromParallel(StoredOutputs):
     def render(self, index: int = 0) -> np.ndarray:
         """See VectorEnv.render."""
         self._check_open()
-        picture = self._members[index].env.render()
+        picture = self._members[whole("index", index, 0, self.num_envs - 1)].env.render()
         if isinstance(picture, np.ndarray):
             if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] in (3, 4):
                 return picture[..., :3]
@@ -285,6 +308,7 @@ class FromParallel(StoredOutputs):
 
 def check_env_form(env: ParallelEnv) -> None:
     """Raise unless this is a parallel environment with a fixed team and discrete actions."""
+    check_parallel(env)
     if not getattr(env, "possible_agents", None):
         raise ValueError("the env has no possible_agents; a PettingZoo parallel env must list them before reset.")
     for agent in env.possible_agents:
@@ -309,7 +333,10 @@ def limit_of(env: ParallelEnv, episode_limit: int | None, kwargs: dict[str, Any]
 
 def own_state(env: ParallelEnv) -> np.ndarray | None:
     """Return env.state(), or None if the environment has none."""
+    if not callable(getattr(env.unwrapped, "state", env.state)):  # PettingZoo's rps has an attribute of this name
+        return None
     try:
-        return np.asarray(env.state())
+        state = env.state()
     except (NotImplementedError, AttributeError):
         return None
+    return None if state is None else np.asarray(state)

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete, Tuple
 
 import marl_gre_envs
-from marl_gre_envs.checks import as_array
+from marl_gre_envs.checks import as_array, choice
 from marl_gre_envs.parallel import FRAMES_PER_SECOND, RENDER_MODES
 
 
@@ -29,7 +29,8 @@ class JointEnv(gymnasium.Env):
             kwargs: keyword arguments of the compiled environment.
         """
         # The PettingZoo face already is one environment with a window; this face only arranges its values by position.
-        self._env = marl_gre_envs.make(name, render_mode=render_mode, **kwargs)
+        known = choice("environment", name, tuple(marl_gre_envs.ENVS))
+        self._env = marl_gre_envs.make(known, render_mode=render_mode, **kwargs)
         self.core = core = self._env.core
         self.render_mode = render_mode
         self.n_agents = core.n_agents
@@ -85,4 +86,8 @@ class JointEnv(gymnasium.Env):
     def _info(self) -> dict[str, Any]:
         core = self.core
         info: dict[str, Any] = {name: value[0].copy() for name, value in core.info.items()}
-        return info | {"action_mask": core.action_mask[0].copy(), "team_reward": core.reward[0].item()}
+        return info | {
+            "action_mask": core.action_mask[0].copy(),
+            "agent_reward": core.agent_reward[0].copy(),
+            "team_reward": core.reward[0].item(),
+        }

@@ -104,7 +104,7 @@ class Lumberjacks(GridWorld):
         """Return a picture of environment `index`, [height, width, 3] uint8."""
         from marl_gre_envs.rendering import draw_lumberjacks
 
-        return draw_lumberjacks(self, index)
+        return draw_lumberjacks(self, whole("index", index, 0, self.num_envs - 1))
 
     def _start(self, which: np.ndarray) -> None:
         w = self.world

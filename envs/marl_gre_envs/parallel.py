@@ -57,13 +57,19 @@ class CoreParallelEnv(ParallelEnv):
         self.core = core = self.vector_env(1, autoreset=False, **kwargs)
         self.max_cycles = core.episode_limit
         self.possible_agents = list(core.agents)
-        self.agents: list[str] = []
         low, high = core.obs_low, core.obs_high
         self.observation_spaces = {a: Box(low, high, (core.obs_dim,), np.float32) for a in core.agents}
         self.action_spaces = {a: Discrete(core.n_actions) for a in core.agents}
         self.state_space = Box(*core.state_bounds, (core.state_dim,), np.float32)
         self._shared_info = [name for name, value in core.info.items() if value.ndim == 1]
         self._window: Any = None
+
+    @property
+    def agents(self) -> list[str]:
+        """Names of all agents while an episode is running, none otherwise; core.set_world can resume or end one."""
+        core = self.core
+        running = core.started and not (core.terminated[0] or core.truncated[0])
+        return list(self.possible_agents) if running else []
 
     def observation_space(self, agent: str) -> Box:
         """Return the observation space of an agent, the same object each time."""
@@ -87,7 +93,6 @@ class CoreParallelEnv(ParallelEnv):
             Observations and infos by agent.
         """
         self.core.reset(seed, options)
-        self.agents = list(self.possible_agents)
         self._follow()
         return self._observations(), self._infos()
 
@@ -114,8 +119,6 @@ class CoreParallelEnv(ParallelEnv):
             raise ValueError(f"step() needs one action for each agent; {error.args[0]} has none.") from None
         core.step([chosen])
         reward, terminated, truncated = core.reward.item(), core.terminated.item(), core.truncated.item()
-        if terminated or truncated:
-            self.agents = []
         self._follow()
         return (
             self._observations(),

@@ -241,18 +241,18 @@ class Window:
             raise ImportError('render_mode="human" needs pygame: pip install "marl-gre[render]".') from error
         self._pygame = pygame
         self._title, self._rate = title, frames_per_second
-        pygame.display.init()
         self._clock = pygame.time.Clock()
-        self._screen: Any = None
 
     def show(self, picture: np.ndarray) -> None:
         """Show a picture [height, width, 3] uint8 for the duration of a frame."""
         pygame = self._pygame
         size = (picture.shape[1], picture.shape[0])
-        if self._screen is None:
-            self._screen = pygame.display.set_mode(size)
-            pygame.display.set_caption(self._title)
-        self._screen.blit(pygame.image.frombuffer(picture.tobytes(), size, "RGB"), (0, 0))
+        pygame.display.init()  # once more where another environment closed its window: pygame has one for all
+        screen = pygame.display.get_surface()
+        if screen is None or screen.get_size() != size:
+            screen = pygame.display.set_mode(size)
+        pygame.display.set_caption(self._title)
+        screen.blit(pygame.image.frombuffer(picture.tobytes(), size, "RGB"), (0, 0))
         pygame.event.pump()
         pygame.display.flip()
         self._clock.tick(self._rate)

@@ -48,7 +48,7 @@ class StoredOutputs(VectorEnv):
         self.info = {name: np.zeros(e, np.int64) for name in ("illegal_actions", *counters)}
         self.info["agent_done"] = np.zeros((e, n), bool)
         self.world = {"obs": self.obs, "state": self.state, "action_mask": self.action_mask}
-        self._started = False
+        self.started = False
 
     def reset(self, seed: int | Sequence[int] | None = None, options: dict[str, Any] | None = None) -> None:
         """See VectorEnv.reset."""
@@ -56,11 +56,11 @@ class StoredOutputs(VectorEnv):
         for output in (self.reward, self.agent_reward, self.terminated, self.truncated, *self.info.values()):
             output[...] = 0
         self._begin(starts, options)
-        self._started = True
+        self.started = True
 
     def step(self, actions: np.ndarray | Sequence[Sequence[int]]) -> None:
         """See VectorEnv.step."""
-        if not self._started:
+        if not self.started:
             raise RuntimeError("step() before reset(): call reset() first.")
         legal = self._legal(actions_of(actions, self.num_envs, self.n_agents))
         running = [index for index, member in enumerate(self._members) if member.running]
@@ -82,7 +82,7 @@ class StoredOutputs(VectorEnv):
     def _starts(self, seed: int | Sequence[int] | None) -> dict[int, tuple[int, int]]:
         """Return the (seed, episode) that each environment starts with."""
         if seed is None:
-            if not self._started:
+            if not self.started:
                 return {index: (index, 0) for index in range(self.num_envs)}
             return {index: (member.seed, member.episode + 1) for index, member in enumerate(self._members)}
         return {index: (one, 0) for index, one in enumerate(seeds_of(seed, self.num_envs, MAX_SEED))}

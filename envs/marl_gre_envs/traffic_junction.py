@@ -144,7 +144,7 @@ class TrafficJunction(GridWorld):
         """Return a picture of environment `index`, [height, width, 3] uint8."""
         from marl_gre_envs.rendering import draw_traffic_junction
 
-        return draw_traffic_junction(self, index)
+        return draw_traffic_junction(self, whole("index", index, 0, self.num_envs - 1))
 
     def _start(self, which: np.ndarray) -> None:
         w = self.world

@@ -32,6 +32,7 @@ class VectorEnv(abc.ABC):
         action_names: names of the actions, in the order of axis A.
         noops: the actions that do nothing, the first one available is an agent's no-op; () where none is known.
         autoreset: whether an environment restarts by itself when its episode ends.
+        started: whether there has been a reset or set_world yet.
         backend: what runs the episodes: "native" for ordinary environments, "embedded" for this package's engine in
             place of a game, "starcraft" for the game itself. It is recorded with every result.
         obs: [E,N,O] float32, the current observations. This and all arrays below are preallocated and overwritten by
@@ -63,6 +64,7 @@ class VectorEnv(abc.ABC):
     agents: list[str]
     action_names: list[str]
     autoreset: bool
+    started: bool
     backend: ClassVar[str] = "native"
     obs: np.ndarray
     state: np.ndarray

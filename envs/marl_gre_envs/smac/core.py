@@ -132,7 +132,7 @@ class SMAC(CoreEnv):
 
         if agent is not None:
             whole("agent", agent, 0, self.n_agents - 1)
-        return draw_smac(self, index, agent)
+        return draw_smac(self, whole("index", index, 0, self.num_envs - 1), agent)
 
     def close(self) -> None:
         """Release the threads; safe to call twice."""

@@ -6,13 +6,12 @@ nor on how threads share them. Arithmetic is float64 with + - * / sqrt min max o
 tests/smac_reference performs the same operations in the same order.
 """
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from marl_gre_envs import randomness
-from marl_gre_envs.checks import flag, number, whole
+from marl_gre_envs.checks import flag, number, row, whole
 from marl_gre_envs.compiling import inner_kernel, kernel
 from marl_gre_envs.core import RUNNING, TERMINATED, TRUNCATED
 from marl_gre_envs.smac import combat, movement, orders
@@ -133,8 +132,7 @@ def make_options(**given: Any) -> EngineOptions:
 
 def _weights(name: str, given: Any) -> tuple[float, float, float]:
     """Return the weights of a push after checking them."""
-    if isinstance(given, str) or not isinstance(given, Iterable) or len(each := list(given)) != 3:
-        raise ValueError(f"{name} must be three numbers (attacking, idle, walking), found {given!r}.")
+    each = row(name, given, 3, "three numbers (attacking, idle, walking)")
     weights = [number(f"{name}[{i}]", w, 0.0, 1e6) for i, w in enumerate(each)]
     return weights[0], weights[1], weights[2]
 

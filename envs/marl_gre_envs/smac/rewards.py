@@ -86,10 +86,19 @@ def scale_of(rewards: Rewards, n_enemies: int, enemy_points: float) -> float:
         rewards: the options.
         n_enemies: number of enemies.
         enemy_points: sum of their maximal hp and shields.
+
+    Raises:
+        ValueError: the greatest return is not above 0, so that nothing can be divided by it.
     """
     if not rewards.reward_scale or rewards.reward_sparse:
         return 1.0
-    return (n_enemies * rewards.reward_death_value + rewards.reward_win + enemy_points) / rewards.reward_scale_rate
+    greatest = n_enemies * rewards.reward_death_value + rewards.reward_win + enemy_points
+    if greatest <= 0:
+        raise ValueError(
+            f"reward_win and reward_death_value make the greatest return {greatest:g}; with reward_scale it must be "
+            "greater than 0."
+        )
+    return greatest / rewards.reward_scale_rate
 
 
 @kernel
