@@ -333,9 +333,9 @@ def limit_of(env: ParallelEnv, episode_limit: int | None, kwargs: dict[str, Any]
 
 def own_state(env: ParallelEnv) -> np.ndarray | None:
     """Return env.state(), or None if the environment has none."""
-    if not callable(getattr(env.unwrapped, "state", env.state)):  # PettingZoo's rps has an attribute of this name
-        return None
     try:
+        if not callable(getattr(env.unwrapped, "state", env.state)):  # PettingZoo's rps has an attribute of this name
+            return None
         state = env.state()
     except (NotImplementedError, AttributeError):
         return None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Dict, Space
 
-from marl_gre.conformance.env_play import EnvUnderTest, Frame, call, legal_action, mask_of, place, state_of
+from marl_gre.conformance.env_play import EnvUnderTest, Frame, call, legal_action, mask_of, place
 from marl_gre.conformance.illegal_actions import illegal_actions
 from marl_gre.conformance.kit import (
     ConformanceError,
@@ -24,6 +24,7 @@ from marl_gre.conformance.kit import (
     require,
     watched_global_rngs,
 )
+from marl_gre_envs.from_parallel import own_state
 
 
 def spaces(case: EnvUnderTest) -> None:
@@ -41,7 +42,7 @@ def spaces(case: EnvUnderTest) -> None:
             )
         legal_action(np.random.default_rng(0), env.action_space(agent), None)
     call("reset", env.reset, seed=0)
-    if state_of(env) is not None:
+    if own_state(env) is not None:
         require(
             isinstance(getattr(env, "state_space", None), Space),
             "the env has state() but no state_space: set it to the gymnasium Space of state().",

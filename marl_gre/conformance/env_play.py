@@ -11,6 +11,7 @@ from gymnasium.spaces import Discrete, Space
 from pettingzoo import ParallelEnv
 
 from marl_gre.conformance.kit import ConformanceError, one_line, require
+from marl_gre_envs.from_parallel import own_state
 
 Frame = dict[str, Any]
 """One moment of an episode: agents, observation, reward, terminated, truncated, info (dicts by agent) and state."""
@@ -82,7 +83,7 @@ class EnvUnderTest:
         observation, info = call("reset", env.reset, seed=seed)
         frame: Frame = {"reward": {}, "terminated": {}, "truncated": {}}
         for step in itertools.count():
-            frame |= {"observation": observation, "info": info, "state": state_of(env), "agents": list(env.agents)}
+            frame |= {"observation": observation, "info": info, "state": own_state(env), "agents": list(env.agents)}
             yield keep(frame)
             ended = {agent for flags in (frame["terminated"], frame["truncated"]) for agent in flags if flags[agent]}
             if not set(env.agents) - ended:
@@ -116,14 +117,6 @@ def call(name: str, method: Callable, *args: Any, **kwargs: Any) -> Any:
         f"{name} must return {parts}, all dicts keyed by agent; found {type(output).__name__}.",
     )
     return output
-
-
-def state_of(env: ParallelEnv) -> np.ndarray | None:
-    """Return env.state(), or None if the environment has none."""
-    try:
-        return env.state()
-    except (NotImplementedError, AttributeError):
-        return None
 
 
 def mask_of(observation: Any, info: dict) -> np.ndarray | None:
