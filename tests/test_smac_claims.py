@@ -171,7 +171,7 @@ def test_margin_of_win_rates_is_5_points():
 
 
 def test_margins_of_times_and_of_table_3():
-    """A gain of 10,000 steps, one test, is not more than that. Of percentiles 0.015 too low, the 5 % alone is near enough."""
+    """A gain of 10,000 steps is not more than that; of percentiles 0.015 too low, the 5 % alone is near enough."""
     claims = {claim.name: claim for claim in SMAC_CLAIMS}
     for half, verdict in ((490_000, "contradicted"), (480_000, "supported")):
         results = made_up({"qmix_gre_1e-3": {"half": half}}, "smac", "smac_credit")

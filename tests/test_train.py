@@ -27,7 +27,7 @@ from marl_gre.metrics import QUANTILES
 from marl_gre.networks import build
 from marl_gre.policy import Policy
 from marl_gre.replay import Replay
-from marl_gre.rollout import play, play_greedily, win_rate
+from marl_gre.rollout import make_env, play, play_greedily, win_rate
 from marl_gre.seeding import Purpose, episode_seed, rng
 from marl_gre.storage.run_dir import load_run, lock
 from marl_gre.trainer import Trainer, greedy_test
@@ -179,6 +179,17 @@ def test_all_algorithms_are_tested_on_the_same_episodes(params, tmp_path):
 
     one, two = first("qmix"), first("qmix_gre")
     assert one == two  # untrained agents with the same seed have the same weights and the same episodes
+
+
+def test_agents_begin_alike_with_every_mixer_and_not_with_every_seed(params):
+    def agent(algorithm, seed):
+        config = params.run_config("lumberjacks", algorithm, seed)
+        return build(config, make_env("lumberjacks", config.env, 1)).agent.state_dict()
+
+    first, other = agent("vdn", 0), agent("vdn", 1)
+    for algorithm in ("qmix", "qmix_simple", "qmix_gre"):
+        assert all(torch.equal(value, first[name]) for name, value in agent(algorithm, 0).items())
+    assert not any(torch.equal(value, first[name]) for name, value in other.items())
 
 
 def test_replay_gives_back_exactly_what_the_agents_saw(params):
