@@ -464,6 +464,36 @@ def test_whether_gre_helps_goes_by_the_end_too(params, final, short):
     assert answer.short == short
 
 
+LOST = {name: {"final": -170, "noise": 0} for name in PARAMS["run"]["algorithms"]}  # -220, doing nothing: -200
+WORLDS = [
+    (AS_THE_PAPER_SAYS, ("Nearly uniform", "Yes", "In places", "Yes"),
+     ("is 0.980 on average", "As good on lumber", "Does it end higher? Yes", "-0.0683 to +0.0117: lowered on lumber")),
+    ({"qmix": {"entropy": 0.9}, "simple": {"final": -20}, **{name: {"final": -20, "entropy": 0.95} for name in GRES}},
+     ("No", "No", "Worse in places", "No"),
+     ("on lumber it is 0.9000, and QMIX-simple, whose credits are equal, is 20 lower at 200K steps",
+      "Lower at 200K steps on lumber, -20.0", "at the end? No", "by +0.0500: by none of the weights on lumber")),
+    ({"simple": {"final": 20}, **{name: {"noise": 30} for name in GRES}},
+     ("Nearly uniform", "No", "No gain shown", "No"),
+     ("by +0.000.", "Not equal on lumber, 20.0", "at the end? Undecided on lumber", "by +0.0000")),
+    ({**LOST, **{name: {"final": -160, "noise": 0} for name in GRES}},
+     ("Nearly uniform", "Undecided", "No gain shown", "No"),
+     ("is 0.980", "Nothing to compare on lumber.", "Does it end higher? Nothing to compare on lumber.", "by none")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("truths", "shorts", "texts"), WORLDS, ids=["paper", "opposite", "open", "lost"])
+def test_answers_follow_from_the_runs(params, truths, shorts, texts):
+    results = make_results(params(), truths)
+    judgements = verdicts.judge(results)
+    given = {one.name: one for one in answers.answers(results, judgements)}
+    assert tuple(given[name].short for name in ("RQ1a", "RQ1b", "RQ2", "RQ3")) == shorts
+    for name, text in zip(("RQ1a", "RQ1b", "RQ2", "RQ3"), texts, strict=True):
+        assert text in given[name].text
+    assert ("is not equal" in given["RQ1a"].text) == ("lower" in texts[0])
+    (row,) = answers.environment_rows(results, judgements).rows
+    assert row[1].startswith(f"{truths.get('qmix', {}).get('entropy', 0.98):.4f} [")
+
+
 def test_every_margin_has_its_reason():
     for claim in CLAIMS:
         for test in claim.tests:
