@@ -19,7 +19,7 @@ import torch
 import marl_gre_envs
 from marl_gre import cli
 from marl_gre.config import EvaluateConfig, load_params
-from marl_gre.data import collate
+from marl_gre.data import Episode, collate
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse
 from marl_gre.jobs.evaluate import evaluate_run
 from marl_gre.jobs.train import train
@@ -358,6 +358,23 @@ def test_replay_keeps_every_number_wherever_chunks_end(params, monkeypatch):
                 assert kept.world[name].dtype == values.dtype
                 assert np.array_equal(kept.world[name], values)
                 assert not np.shares_memory(kept.world[name], values)
+
+
+def test_a_segment_gives_its_episodes_back():
+    replay, restored = Replay(5), Replay(5)
+    for seed, (length, won) in enumerate(((4, None), (1, True), (3, False), (2, None))):
+        world = {"clock": 10 * seed + np.arange(length + 1)}
+        actions = np.full((length, 2), seed, np.int16)
+        replay.add(Episode(seed, world, actions, 0.5 * np.arange(length), seed % 2 == 0, won))
+    restored.restore(replay.segment(1), 1)
+    assert restored.added == 4
+    assert [*restored.kept] == [1, 2, 3]
+    for number, episode in restored.kept.items():
+        kept = replay.kept[number]
+        assert (episode.seed, episode.terminated, episode.won) == (number, number % 2 == 0, kept.won)
+        for one, two in ((episode.world["clock"], kept.world["clock"]), (episode.reward, kept.reward)):
+            assert one.tolist() == two.tolist()
+        assert episode.actions.tolist() == kept.actions.tolist()
 
 
 class Scripted:
