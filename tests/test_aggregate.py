@@ -184,9 +184,12 @@ def test_evaluation_must_be_there_and_belong(here):
     (here / "results/evaluation/lumber/qmix/0.json").unlink()
     file = here / "results/evaluation/lumber/qmix/1.json"
     file.write_text(file.read_text().replace('"config_hash": "', '"config_hash": "0'))
+    file = here / "results/evaluation/lumber/qmix/7.json"
+    file.write_text(file.read_text().replace('"weights_sha256": "', '"weights_sha256": "0'))
     found = results()
     assert found.missing["lumber", "qmix", 0] == "trained, not evaluated"
     assert "another training" in found.missing["lumber", "qmix", 1]
+    assert "another training" in found.missing["lumber", "qmix", 7]
 
 
 def test_table_1_is_measured(here):

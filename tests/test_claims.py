@@ -124,6 +124,7 @@ def test_a_world_as_the_paper_says(params):
     assert (first.mean, first.margin) == (-20_000, 5000)  # on the bound, 5,000 sooner is not more than 5,000
     assert judged(results)["RQ1b"].outcomes[0].margin == pytest.approx(0.025 * 153.6)
     assert first.confidence == pytest.approx(1 - 0.05 / 3)
+    assert first.level == pytest.approx(0.025 / 3)  # of each of its one-sided tests
     assert [one.verdict for one in others] == ["contradicted", "contradicted"]
 
 
@@ -144,6 +145,7 @@ def test_noise_leaves_open_and_says_how_many_seeds(params):
     assert judgement.verdict == "undecided"
     (outcome,) = judgement.outcomes
     assert outcome.low < -outcome.margin < outcome.high or outcome.low < outcome.margin < outcome.high
+    assert outcome.standardised == pytest.approx(outcome.mean / np.std(outcome.differences, ddof=1))
     assert judgement.seeds_needed == outcome.seeds_needed
     number = judgement.seeds_needed
     assert (number.about or np.inf) > 5
@@ -233,6 +235,9 @@ def test_an_environment_where_nothing_is_learned_says_so(params):
     assert sentence in presented.to_markdown(results, verdicts.judge(results))
     assert presented.caveats(make_results(params(), {**lost, "vdn": {"final": -140}})) == []
     assert presented.caveats(Results(params(), {}, {})) == []
+    run = results.runs["lumber", "vdn", 0]  # one seed does not make an algorithm: (-190 - 4 * 220) / 5 = -214
+    results.runs[run.key] = dataclasses.replace(run, record={"final_return": -190.0})
+    assert "the best mean is -214)" in presented.caveats(results)[0]
 
 
 def test_returns_are_greyed_where_nothing_is_learned(params):
@@ -271,6 +276,44 @@ def test_a_baseline_that_is_there_at_once_leaves_no_room_for_a_gain(params, firs
         assert (judgement.p, judgement.outcomes[0].mean, judgement.outcomes[0].low) == (None, 0.0, None)
 
 
+@pytest.mark.parametrize(("left", "right", "says"), [
+    ([205_000, 205_000, 9e4, 9e4], [205_000, 205_000, 5e4, 5e4], "neither gets there in 2 of 4 pairs of runs"),
+    ([205_000, 9e4, 9e4, 9e4], [205_000, 5e4, 5e4, 5e4], ""),
+    ([205_000, 205_000, 9e4, 9e4], [5e4, 5e4, 205_000, 205_000], ""),  # one of each pair does
+    ([200_000] * 4, [200_000] * 4, ""),  # with the last test
+])  # fmt: skip
+def test_times_of_runs_that_never_get_there(params, left, right, says):
+    env = params().envs["lumber"]  # 200,000 steps, a test each 5,000: "never" is 205,000
+    found = verdicts._says_nothing(np.array(left), np.array(right), (-np.inf, -5000), env, 0.95)
+    assert found == says
+
+
+def test_verdicts_on_all_and_on_one_of_several():
+    assert verdicts._all(["supported", "undecided"]) == "undecided"
+    assert verdicts._all(["undecided", "missing"]) == "missing"
+    assert verdicts._all(["missing", "contradicted"]) == "contradicted"  # whatever the others show
+    assert verdicts._one(["contradicted", "undecided"]) == "undecided"
+    assert verdicts._one(["contradicted", "missing"]) == "missing"
+    assert verdicts._one(["missing", "supported"]) == "supported"
+
+
+def test_p_of_a_claim_by_hand():
+    """The claim: its worst test of its best candidate. Its contradiction: the best test of the worst candidate."""
+
+    def candidate(*tests):
+        return [dataclasses.replace(group((0, None))[0], p=p, p_outside=outside) for p, outside in tests]
+
+    assert verdicts._p([candidate((0.01, 0.99))]) == 0.01
+    # the choice among three: 3 * .01; each of three must fail: 3 * .03
+    assert verdicts._p([candidate((p, 1 - p)) for p in (0.5, 0.01, 0.9)]) == pytest.approx(0.03)
+    assert verdicts._p([candidate((1 - p, p)) for p in (0.01, 0.03, 0.02)]) == pytest.approx(0.09)
+    # both tests must hold: .02; one that fails is enough, of two: 2 * .003
+    assert verdicts._p([candidate((0.01, 0.99), (0.02, 0.98))]) == 0.02
+    assert verdicts._p([candidate((0.01, 0.99), (0.997, 0.003))]) == pytest.approx(0.006)
+    assert verdicts._p([candidate((0.6, 0.4), (0.55, 0.45))]) == 0.6
+    assert verdicts._p([candidate((0.4, 0.6))] * 3) == 1
+
+
 def test_one_of_several_tests_contradicts_at_a_stricter_level(params):
     """The same test twice: each may contradict the claim at half of the level that it has alone."""
     (once,) = [claim for claim in CLAIMS if claim.name == "RQ1b"]
@@ -284,6 +327,10 @@ def test_one_of_several_tests_contradicts_at_a_stricter_level(params):
         assert (both.verdict == "contradicted") == (p <= 0.0125)
         assert both.p == pytest.approx(min(alone.outcomes[0].p, 2 * p))
         between += alone.verdict != both.verdict
+        if both.verdict == "undecided":  # seeds are counted at the level of the verdict that the mean heads for
+            outcome = both.outcomes[0]
+            confidence = 0.95 if outcome.heads_for_support else 0.975
+            assert outcome.seeds_needed == stats.seeds_to_decide(outcome.differences, *outcome.region, confidence)
     assert between
 
 
@@ -296,6 +343,9 @@ def test_rounding_is_no_spread(params):
     outcome = judged(results)["RQ1a, control 3"].outcomes[0]
     assert outcome.standardised is None
     assert outcome.low == outcome.high == pytest.approx(-(2.0**-23))
+    eps = np.spacing(1.0)
+    assert np.ptp(verdicts._paired(np.array([1, 1 + 16 * eps]), 0.0)) == 0
+    assert np.ptp(verdicts._paired(np.array([1, 1 + 17 * eps]), 0.0)) == 17 * eps  # a spread, however small
 
 
 def test_an_extension_is_not_the_papers_claim(params):
@@ -366,12 +416,14 @@ def test_seeds_of_the_committed_results(committed, claim, env, before, now):
 
 
 def test_family_is_holms(params):
-    """The level is .025: of p = .008, .02, .4 and a control, Holm makes .024, .04, .4."""
-    paper, control = (next(claim for claim in CLAIMS if claim.of == of) for of in ("paper", "control"))
+    """The level is .025: of p = .008, .02, .4 (an extension) and a control, Holm makes .024, .04, .4."""
+    paper, extension, control = (
+        next(claim for claim in CLAIMS if claim.of == of) for of in ("paper", "extension", "control")
+    )
     judgements = [
         verdicts.Judgement(paper, "lumber", "contradicted", (), p=0.02, of="paper"),
         verdicts.Judgement(paper, "lumber", "supported", (), p=0.008, of="paper"),
-        verdicts.Judgement(paper, "lumber", "undecided", (), p=0.4, of="paper"),
+        verdicts.Judgement(extension, "lumber", "undecided", (), p=0.4, of="extension"),
         verdicts.Judgement(paper, "lumber", "missing", (), p=0.001, of="paper"),  # two seeds of five are there
         verdicts.Judgement(control, "lumber", "supported", (), p=0.001, of="control"),
     ]
@@ -410,6 +462,36 @@ def test_whether_gre_helps_goes_by_the_end_too(params, final, short):
     results = make_results(params(), {name: {"final": final} for name in GRES})
     (answer,) = [one for one in answers.answers(results, verdicts.judge(results)) if one.name == "RQ2"]
     assert answer.short == short
+
+
+LOST = {name: {"final": -170, "noise": 0} for name in PARAMS["run"]["algorithms"]}  # -220, doing nothing: -200
+WORLDS = [
+    (AS_THE_PAPER_SAYS, ("Nearly uniform", "Yes", "In places", "Yes"),
+     ("is 0.980 on average", "As good on lumber", "Does it end higher? Yes", "-0.0683 to +0.0117: lowered on lumber")),
+    ({"qmix": {"entropy": 0.9}, "simple": {"final": -20}, **{name: {"final": -20, "entropy": 0.95} for name in GRES}},
+     ("No", "No", "Worse in places", "No"),
+     ("on lumber it is 0.9000, and QMIX-simple, whose credits are equal, is 20 lower at 200K steps",
+      "Lower at 200K steps on lumber, -20.0", "at the end? No", "by +0.0500: by none of the weights on lumber")),
+    ({"simple": {"final": 20}, **{name: {"noise": 30} for name in GRES}},
+     ("Nearly uniform", "No", "No gain shown", "No"),
+     ("by +0.000.", "Not equal on lumber, 20.0", "at the end? Undecided on lumber", "by +0.0000")),
+    ({**LOST, **{name: {"final": -160, "noise": 0} for name in GRES}},
+     ("Nearly uniform", "Undecided", "No gain shown", "No"),
+     ("is 0.980", "Nothing to compare on lumber.", "Does it end higher? Nothing to compare on lumber.", "by none")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("truths", "shorts", "texts"), WORLDS, ids=["paper", "opposite", "open", "lost"])
+def test_answers_follow_from_the_runs(params, truths, shorts, texts):
+    results = make_results(params(), truths)
+    judgements = verdicts.judge(results)
+    given = {one.name: one for one in answers.answers(results, judgements)}
+    assert tuple(given[name].short for name in ("RQ1a", "RQ1b", "RQ2", "RQ3")) == shorts
+    for name, text in zip(("RQ1a", "RQ1b", "RQ2", "RQ3"), texts, strict=True):
+        assert text in given[name].text
+    assert ("is not equal" in given["RQ1a"].text) == ("lower" in texts[0])
+    (row,) = answers.environment_rows(results, judgements).rows
+    assert row[1].startswith(f"{truths.get('qmix', {}).get('entropy', 0.98):.4f} [")
 
 
 def test_every_margin_has_its_reason():

@@ -100,7 +100,8 @@ def test_quarters_with_few_games_have_no_point(made):
 
 
 def test_games_of_other_weights_do_not_count(made):
-    write_games(Path("results"), "even", "qmix", 0, [], weights="another training's")
+    games = [{"phase": 0, "shares": [0.52, 0.48], "shapley": [2.0, 1.0]}]
+    write_games(Path("results"), "even", "qmix", 0, games, weights="another training's")
     assert {key[0] for key in contributions.measured(gather(made))} == {"uneven"}
 
 

@@ -103,6 +103,7 @@ def test_holm_over_eight_by_hand():
         *("undecided", "contradicted", "supported", "undecided"),
         *["undecided"] * 4,
     ]
+    assert decisive.verdict(outcomes[0], decisive.LEVEL) == "supported"  # at most the level
     # what is not judged counts as 1 and still as one of the family
     assert decisive.adjust([outcome(0.01, 0.9), replace(outcomes[4], p=None, p_outside=None)])[0] == 0.02
     assert decisive.adjust([outcome(0.01, 0.9), replace(outcomes[2], verdict="not judged")]) == [0.02, 1.0]
@@ -119,6 +120,10 @@ def test_runs_that_never_get_half_way_are_counted(params):
     judged = {one.claim.name: one for one in decisive.judge(make(params, {"qmix_gre_1e-3": {"slow": 300_000}}))}
     assert judged["RQ2b"].outcomes[0].mean == 185_000
     assert judged["RQ2b"].verdict == "contradicted"
+    judged = {one.claim.name: one for one in decisive.judge(make(params, {"qmix": {"slow": 300_000}}))}
+    assert (judged["RQ2b"].outcomes[0].mean, judged["RQ2b"].verdict) == (-185_000, "supported")
+    lost = {name: {"slow": 300_000} for name in ("qmix", "qmix_gre_1e-3")}
+    assert {found(make(params, lost))["RQ2b", env] for env in decisive.ENVS} == {"not judged"}
 
 
 def test_nothing_is_said_before_all_runs_are_there(params):

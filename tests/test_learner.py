@@ -228,6 +228,14 @@ def test_targets_follow_every_200_episodes():
     assert not in_step()
     learner.maybe_update_targets(400)
     assert in_step()
+    learner.update(make_batch())
+    learner.maybe_update_targets(603)  # rounds of several episodes can pass 600 by
+    assert in_step()
+    learner.update(make_batch())
+    learner.maybe_update_targets(802)  # PyMARL counts from the last copy, 603, not from the multiple of 200
+    assert not in_step()
+    learner.maybe_update_targets(803)
+    assert in_step()
 
 
 def test_one_step_of_acting_equals_the_unroll():
@@ -290,6 +298,8 @@ def test_double_q_and_td_target_by_hand():
     assert (values.chosen, values.greedy, values.actions) == (30.0, 30.0, 2)  # without it action 2
     values = losses.double_q(online, target, torch.tensor([1, 1, 0]))
     assert (values.chosen, values.greedy, values.actions) == (20.0, 20.0, 1)
+    values = losses.double_q(online - 1000, target - 1000, torch.tensor([1, 0, 1]))  # however low the values are
+    assert (values.chosen, values.greedy, values.actions) == (-970.0, -970.0, 2)
     assert losses.one_step_target(torch.tensor(1.0), torch.tensor(0.0), torch.tensor(10.0), 0.9) == 10.0  # 1 + 0.9 * 10
     assert losses.one_step_target(torch.tensor(1.0), torch.tensor(1.0), torch.tensor(10.0), 0.9) == 1.0
 
@@ -312,10 +322,13 @@ def test_lambda_target_by_hand():
 
 
 def test_the_learner_takes_lambda_targets():
-    """The three steps above with lambda = 0.5: y2 = 4, y1 = 2 + 0.5 (0.5 * 4 + 0.5 * 4) = 4, y0 = 1 + 0.5 * 3.5."""
+    """The three steps above with lambda = 1/4.
+
+    y2 = 4, y1 = 2 + 0.5 (0.75 * 4 + 0.25 * 4) = 4, y0 = 1 + 0.5 (0.75 * 3 + 0.25 * 4) = 2.625.
+    """
     learner, batch = three_steps(terminated_at_end=True)
-    learner.config = TrainConfig(gamma=0.5, td_lambda=0.5)
-    assert learner.update(batch).target_mean.item() == pytest.approx((4 + 4 + 2.75) / 3, rel=1e-14)
+    learner.config = TrainConfig(gamma=0.5, td_lambda=0.25)
+    assert learner.update(batch).target_mean.item() == pytest.approx((4 + 4 + 2.625) / 3, rel=1e-14)
 
 
 def test_adam_is_torchs():

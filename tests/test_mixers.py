@@ -98,10 +98,10 @@ def test_entropy_of_one_agent_is_an_error():
 
 
 def test_entropy_statistics():
-    mean, quantiles = entropy_statistics(torch.tensor([0.0, 1.0, 0.5]))
-    assert mean == 0.5
-    assert (quantiles[0], quantiles[10], quantiles[20]) == (0.0, 0.5, 1.0)
-    assert quantiles[5] == 0.25  # half way from 0 to 0.5
+    mean, quantiles = entropy_statistics(torch.tensor([0.0, 1.0, 0.25, 0.25]))
+    assert mean == 0.375
+    assert (quantiles[0], quantiles[10], quantiles[20]) == (0.0, 0.25, 1.0)
+    assert quantiles[5] == 0.1875  # 3 * 0.25 = three quarters of the way from 0 to 0.25
     assert len(quantiles) == 21
 
 
@@ -275,6 +275,15 @@ def test_qplex_adds_its_kernels_up():
     assert mixer.importance(actions, state).tolist() == [[pytest.approx([2, 1.5])]]
     values = AgentValues(torch.tensor([[[3.0, 4.0]]]).double(), torch.tensor([[[5.0, 4.0]]]).double(), actions)
     assert mixer(values, state).item() == pytest.approx(4, abs=1e-8)
+
+
+def test_qplex_keeps_its_weights_above_0():
+    """All parameters 0: w is the floor of 1e-10, lambda that of four keys with both sigmoids 1/2."""
+    mixer, state = make("qplex"), torch.zeros(1, 1, 7, dtype=torch.float64)
+    for parameter in mixer.parameters():
+        parameter.data.zero_()
+    assert mixer.transformation(state)[0].tolist() == [[[1e-10] * 3]]
+    assert mixer.importance(torch.zeros(1, 1, 3, dtype=torch.int64), state).tolist() == [[[1e-10] * 3]]
 
 
 def test_qplex_with_lambda_one_is_a_weighted_vdn():

@@ -20,10 +20,14 @@ from test_mixers import inputs, make, of
 PLAIN = [name for name in MIXERS if name != "qmix_gre"]  # which regularises by itself
 
 
-class WithoutClosedForm(QMIX):
-    """QMIX whose credits have to be differentiated twice."""
+class ByInterface(QMIX):
+    """QMIX with the interface's own way to credits, which depend on the agents' values."""
 
-    mix_with_credits = WeightedSum.mix_with_credits  # the interface's own
+    mix_with_credits = WeightedSum.mix_with_credits
+
+
+class WithoutClosedForm(ByInterface):
+    """QMIX whose credits have to be differentiated twice."""
 
     def analytic_credits(self, values, state):
         return {}
@@ -58,6 +62,14 @@ def test_differentiating_twice_gives_the_closed_forms_gradient():
         torch.testing.assert_close(regulariser, expected, rtol=1e-12, atol=0)
     for one, two in zip(analytic.parameters(), twice.parameters(), strict=True):
         torch.testing.assert_close(one.grad, two.grad, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("mixer_class", [QMIX, ByInterface, WithoutClosedForm])
+def test_credits_are_attached_to_the_mixer_alone(mixer_class):
+    mixer, (qs, state) = mixer_class(make("qmix").sizes, QMIX.Config()).double(), inputs()
+    mixer.mix_with_credits(of(qs.requires_grad_(True)), state)[2].sum().backward()
+    assert qs.grad is None
+    assert mixer.hyper_w1[0].weight.grad.any()
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -62,7 +62,22 @@ def test_additive_game_gives_each_its_own_and_no_error():
     assert not found.exact
     assert found.values == pytest.approx(own)
     assert found.errors == pytest.approx(np.zeros(12), abs=1e-12)
-    assert found.nobody == 7
+    assert (found.nobody, found.everybody) == (7, 7 + own.sum())
+
+
+def test_errors_of_two_pairs_of_orders_by_hand():
+    """Worth 1 with the first three of four players: the last of the three to come adds it.
+
+    In an order and its reverse a player is last once unless it comes second both times: a pair gives it 1/2 or 0. Two
+    pairs of 1/2 and 0 have the mean 1/4 and the standard deviation 1/2 / sqrt(2), so the standard error is 1/4.
+    """
+    values = set()
+    for index in range(10):
+        found = shapley(lambda c: c[:, :3].all(1).astype(float), 4, 4, rng(0, Purpose.SHAPLEY, index))
+        assert not found.exact
+        assert found.errors == pytest.approx(np.where(found.values == 0.25, 0.25, 0))
+        values |= {*found.values[:3].tolist()}
+    assert values == {0.0, 0.25, 0.5}
 
 
 def test_antithetic_pairs_are_exact_for_pairs_of_players():

@@ -7,8 +7,9 @@ from marl_gre.shares import by_agent, shares, shift, unevenness
 
 
 def test_shares_by_hand():
-    # 3 + 1 = 4; a step without credit counts as even
-    assert shares(torch.tensor([[3.0, 1.0], [0.0, 0.0]])).tolist() == [[0.75, 0.25], [0.5, 0.5]]
+    # 3 + 1 = 4, whatever the signs; a step without credit counts as even
+    credits = torch.tensor([[3.0, 1.0], [-3.0, 1.0], [0.0, 0.0]])
+    assert shares(credits).tolist() == [[0.75, 0.25], [0.75, 0.25], [0.5, 0.5]]
 
 
 def test_unevenness_and_shift_by_hand():
@@ -27,3 +28,4 @@ def test_part_of_the_agents_index_by_hand():
     # deviations of agent 0 are .5 and 0 (mean .25, mean square .125), of agent 1 their negatives: .0625 / .125
     assert by_agent(torch.tensor([[1.0, 0.0], [0.5, 0.5]])) == pytest.approx(0.5)
     assert by_agent(torch.full((3, 10), 0.1) + 1e-9) is None
+    assert by_agent(torch.tensor([[0.50001, 0.49999]] * 3)) == pytest.approx(1)  # little, but more than rounding

@@ -61,6 +61,9 @@ def test_interval_is_stratified():
     # resampling over all ten scores together would move it
     table = np.array([[0.0, 10.0]] * 5)
     assert stats.bootstrap_interval(table, stats.mean) == (5, 5)
+    # runs are drawn for each task by itself: of the 16 resamples of two runs with scores (0, 0) and (1, -1), one has
+    # the mean -1/2 and one 1/2, and 1/16 is more than 2.5 %; the same runs for both tasks would always have the mean 0
+    assert stats.bootstrap_interval([[0, 0], [1, -1]], stats.mean) == (-0.5, 0.5)
 
 
 def test_interval_edges():
@@ -101,6 +104,8 @@ def test_probability_of_improvement_by_hand():
 
 def test_probability_of_improvement_interval():
     assert stats.probability_of_improvement_interval([3, 4], [1, 2], paired=False) == (1, 1)
+    # of y's four resamples one is (0, 0), which 1 always beats, and one (2, 2), which it never does
+    assert stats.probability_of_improvement_interval([1], [0, 2], paired=False) == (0, 1)
     low, high = stats.probability_of_improvement_interval([1, 2, 3], [1.5, 2.5, 3.5], paired=False)
     assert 0 <= low < 2 / 9 * 1.5 < high <= 1  # the estimate is 3/9: (2,1.5), (3,1.5), (3,2.5)
     # one seed drawn every time (probability 1/9 each) pairs a run with its partner, which it never beats
@@ -203,6 +208,20 @@ def test_seeds_to_decide_at_other_levels_and_at_the_ends():
     assert 12 <= stats.seeds_to_decide(unit(), -1, np.inf, power=0.9).about <= 13
     assert stats.seeds_to_decide(unit(), 0, np.inf).about is None  # the mean is on the bound
     assert stats.seeds_to_decide([5, 5, 5], 0, 1).about == 2
+
+
+def test_ends_of_the_number_of_seeds():
+    """Five values at a distance of one standard deviation have t = sqrt(5) with 4 degrees of freedom.
+
+    True distances of 1.6665 and 0.2249 give less than that with 10 % and 90 %.
+    """
+    found, distances = stats.seeds_to_decide(unit(), -1, np.inf), (1.666543, 0.224876)
+    assert scipy.stats.nct.cdf(5**0.5, 4, 5**0.5 * np.array(distances)) == pytest.approx([0.1, 0.9], abs=1e-5)
+    for number, distance in zip((found.least, found.most), distances, strict=True):
+        fewer, enough = (
+            scipy.stats.nct.sf(scipy.stats.t.ppf(0.975, n - 1), n - 1, n**0.5 * distance) for n in (number - 1, number)
+        )
+        assert fewer < 0.8 <= enough
 
 
 def test_interval_of_the_number_of_seeds(monkeypatch):

@@ -14,11 +14,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 import marl_gre_envs
 from marl_gre import cli
 from marl_gre.config import EvaluateConfig, load_params
-from marl_gre.data import collate
+from marl_gre.data import Episode, collate
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse
 from marl_gre.jobs.evaluate import evaluate_run
 from marl_gre.jobs.train import train
@@ -26,7 +27,7 @@ from marl_gre.metrics import QUANTILES
 from marl_gre.networks import build
 from marl_gre.policy import Policy
 from marl_gre.replay import Replay
-from marl_gre.rollout import play, play_greedily
+from marl_gre.rollout import make_env, play, play_greedily, win_rate
 from marl_gre.seeding import Purpose, episode_seed, rng
 from marl_gre.storage.run_dir import load_run, lock
 from marl_gre.trainer import Trainer, greedy_test
@@ -144,10 +145,20 @@ def test_rounds_of_several_episodes_and_updates(params):
         assert np.array_equal(one.actions, two.actions)
         assert np.array_equal(one.reward, two.reward)
     rounds = Trainer(config.model_copy(update={"train": wide}))
+    sample, drawn = rounds.replay.sample, []
+    rounds.replay.sample = lambda count, generator: drawn.append(state_of(generator)) or sample(count, generator)
     list(rounds.run())
     # batches of 8 episodes: every round but the first updates three times
     assert rounds.updates == 3 * (rounds.episodes // 4 - 1)
+    assert drawn == [state_of(rng(0, Purpose.REPLAY, number)) for number in range(rounds.updates)]
     assert rounds.replay.added == rounds.episodes
+    assert [episode.seed for episode in rounds.replay.kept.values()] == [
+        episode_seed(0, Purpose.ENV, number) for number in range(rounds.episodes)
+    ]
+
+
+def state_of(generator):
+    return generator.bit_generator.state["state"]["state"]
 
 
 def test_evaluation_is_reproducible_and_on_other_episodes_than_the_tests(finished):
@@ -168,6 +179,17 @@ def test_all_algorithms_are_tested_on_the_same_episodes(params, tmp_path):
 
     one, two = first("qmix"), first("qmix_gre")
     assert one == two  # untrained agents with the same seed have the same weights and the same episodes
+
+
+def test_agents_begin_alike_with_every_mixer_and_not_with_every_seed(params):
+    def agent(algorithm, seed):
+        config = params.run_config("lumberjacks", algorithm, seed)
+        return build(config, make_env("lumberjacks", config.env, 1)).agent.state_dict()
+
+    first, other = agent("vdn", 0), agent("vdn", 1)
+    for algorithm in ("qmix", "qmix_simple", "qmix_gre"):
+        assert all(torch.equal(value, first[name]) for name, value in agent(algorithm, 0).items())
+    assert not any(torch.equal(value, first[name]) for name, value in other.items())
 
 
 def test_replay_gives_back_exactly_what_the_agents_saw(params):
@@ -235,6 +257,36 @@ def test_a_training_takes_timeouts_as_its_option_says(params, terminal):
     assert batch.terminated.sum() == (8 if terminal else 0)
 
 
+def test_tests_are_due_at_multiples_whenever_they_were_played(params):
+    """Episodes of 20 steps, tests each 50: the first episode that ends at 50 or later ends at 60, for 150 at 160."""
+    config = params.run_config("lumberjacks", "vdn", 0)
+    env = config.env.model_copy(update={"total_steps": 200, "test_interval_steps": 50})
+    trainer = Trainer(config.model_copy(update={"env": env}))
+    list(trainer.run())
+    assert [row["due_steps"] for row in trainer.tests] == [0, 50, 100, 150, 200]
+    assert [row["env_steps"] for row in trainer.tests] == [0, 60, 100, 160, 200]
+
+
+def test_the_final_return_is_the_mean_of_the_last_five_tests(params):
+    trainer = Trainer(params.run_config("lumberjacks", "vdn", 0))
+    trainer.tests = [{"episode_return_mean": value} for value in (100.0, 1.0, 2.0, 3.0, 4.0, 7.5)]
+    assert (trainer.record()["final_return"], trainer.record()["last_return"]) == (3.5, 7.5)
+
+
+def test_targets_are_copied_by_the_number_of_the_episode(params):
+    """Every 10, counted from 0; batches of 8 make the first update follow episode 7."""
+    config = params.run_config("lumberjacks", "vdn", 0)
+    train = config.train.model_copy(update={"target_update_episodes": 10})
+    trainer, copied = Trainer(config.model_copy(update={"train": train})), []
+    for _ in trainer.run():
+        both = zip(trainer.learner.agent.parameters(), trainer.learner.target_agent.parameters(), strict=True)
+        if trainer.updates and all(torch.equal(online, target) for online, target in both):
+            copied.append(trainer.episodes - 1)
+        if trainer.episodes == 22:
+            break
+    assert copied == [10, 20]
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_a_reward_too_great_for_float32_is_the_environments(params):
     config = params.run_config("lumberjacks", "vdn", 0)
@@ -243,12 +295,31 @@ def test_a_reward_too_great_for_float32_is_the_environments(params):
         first_update(config.model_copy(update={"env": env}))
 
 
-def test_the_spread_of_a_test_is_that_of_its_episodes(params, monkeypatch):
+def test_a_test_by_hand(params, monkeypatch):
     # of returns 1 and 5 the standard deviation is 2; a sample's would be sqrt(8)
-    played = [SimpleNamespace(episode_return=value, length=7, won=None) for value in (1.0, 5.0)]
-    monkeypatch.setattr("marl_gre.trainer.play_greedily", lambda *_, **__: played)
-    found = greedy_test(params.run_config("lumberjacks", "vdn", 0), None, None)
-    assert (found["episode_return_mean"], found["episode_return_std"], found["episode_length_mean"]) == (3.0, 2.0, 7.0)
+    seeds = []
+
+    def play_greedily(env, policy, played, record):
+        seeds.extend(played)
+        return [SimpleNamespace(episode_return=value, length=7, won=value > 2) for value in (1.0, 5.0)]
+
+    monkeypatch.setattr("marl_gre.trainer.play_greedily", play_greedily)
+    found = greedy_test(params.run_config("lumberjacks", "vdn", 3), None, None)
+    assert found == {
+        "episode_return_mean": 3.0, "episode_return_std": 2.0, "episode_length_mean": 7.0, "win_rate": 0.5
+    }  # fmt: skip
+    assert seeds == [episode_seed(3, Purpose.TEST, number) for number in range(5)]
+
+
+def test_draws_are_those_of_spawned_seeds():
+    """Published runs depend on the purposes' numbers; the children are numpy's own."""
+    names = ["INIT", "ENV", "EXPLORE", "REPLAY", "TEST", "EVAL", "SHAPLEY"]
+    assert [purpose.name for purpose in sorted(Purpose)] == names
+    assert sorted(Purpose) == [*range(7)]
+    for purpose in Purpose:
+        child = np.random.SeedSequence(3).spawn(7)[purpose].spawn(5)[4]
+        assert np.array_equal(rng(3, purpose, 4).random(9), np.random.default_rng(child).random(9))
+        assert episode_seed(3, purpose, 4) == np.random.default_rng(child).integers(2**31)
 
 
 def test_replay_keeps_the_newest_and_samples_without_repeats(params):
@@ -289,17 +360,83 @@ def test_replay_keeps_every_number_wherever_chunks_end(params, monkeypatch):
                 assert not np.shares_memory(kept.world[name], values)
 
 
+def test_a_segment_gives_its_episodes_back():
+    replay, restored = Replay(5), Replay(5)
+    for seed, (length, won) in enumerate(((4, None), (1, True), (3, False), (2, None))):
+        world = {"clock": 10 * seed + np.arange(length + 1)}
+        actions = np.full((length, 2), seed, np.int16)
+        replay.add(Episode(seed, world, actions, 0.5 * np.arange(length), seed % 2 == 0, won))
+    restored.restore(replay.segment(1), 1)
+    assert restored.added == 4
+    assert [*restored.kept] == [1, 2, 3]
+    for number, episode in restored.kept.items():
+        kept = replay.kept[number]
+        assert (episode.seed, episode.terminated, episode.won) == (number, number % 2 == 0, kept.won)
+        for one, two in ((episode.world["clock"], kept.world["clock"]), (episode.reward, kept.reward)):
+            assert one.tolist() == two.tolist()
+        assert episode.actions.tolist() == kept.actions.tolist()
+
+
+class Scripted:
+    """Three battles of three steps at most: one is won after one step, one reaches the limit, one is lost after two.
+
+    The reward is the number of the step, and the world's clock counts the steps; both stand still after the end.
+    """
+
+    num_envs, n_agents, episode_limit, observed = 3, 1, 3, ("clock",)
+    ends, limited, wins = np.array([1, 3, 2]), np.array([False, True, False]), np.array([True, False, False])
+    obs, action_mask = np.zeros((3, 1, 1), np.float32), np.ones((3, 1, 2), np.int8)
+
+    def __init__(self):
+        self.reset(None)
+
+    def reset(self, seed):
+        self.steps = 0
+        self.show()
+
+    def step(self, actions):
+        self.steps += 1
+        self.show()
+
+    def show(self):
+        ended = self.steps >= self.ends
+        self.terminated, self.truncated = ended & ~self.limited, ended & self.limited
+        self.reward = np.where(self.steps <= self.ends, self.steps, 0.0)
+        self.info = {"battle_won": (ended & self.wins).astype(float)}
+        self.world = {"clock": np.minimum(self.steps, self.ends)}
+
+
+def test_episodes_that_end_at_different_times_by_hand():
+    seen = []
+
+    def act(obs, action_mask, epsilon, noise, playing):
+        seen.append((noise, playing))
+        return np.ones((3, 1), np.int64)
+
+    policy, noise = SimpleNamespace(begin=lambda num_envs: None, act=act), np.random.default_rng(0).random((3, 2, 3, 1))
+    episodes = play(Scripted(), policy, [7, 8, 9], 0.5, noise)
+    assert [episode.seed for episode in episodes] == [7, 8, 9]
+    assert [episode.reward.tolist() for episode in episodes] == [[1], [1, 2, 3], [1, 2]]
+    assert [len(episode.actions) for episode in episodes] == [1, 3, 2]
+    assert [episode.world["clock"].tolist() for episode in episodes] == [[0, 1], [0, 1, 2, 3], [0, 1, 2]]
+    assert [episode.terminated for episode in episodes] == [True, False, True]
+    assert [episode.won for episode in episodes] == [True, False, False]
+    assert win_rate(episodes) == pytest.approx(1 / 3)
+    assert [playing.tolist() for _, playing in seen] == [[True] * 3, [False, True, True], [False, True, False]]
+    assert np.array_equal([drawn for drawn, _ in seen], noise)  # each step has its own
+    assert [episode.episode_return for episode in play_greedily(Scripted(), policy, range(5))] == [1, 6, 3, 1, 6]
+
+
 def test_copies_played_together_equal_copies_played_alone(params):
     """The rollout adds nothing of its own: worlds, actions and rewards do not depend on who plays beside."""
     config = params.run_config("traffic", "qmix", 0)
-    agent = build(config, marl_gre_envs.make_vec("traffic_junction_v0", 1, **config.env.kwargs)).agent
-    policy = Policy(agent)
-    together = play_greedily(
-        marl_gre_envs.make_vec("traffic_junction_v0", 4, autoreset=False, **config.env.kwargs), policy, range(6)
+    alone, together = (
+        marl_gre_envs.make_vec("traffic_junction_v0", copies, autoreset=False, n_max=3, max_steps=60)
+        for copies in (1, 4)
     )
-    alone = play_greedily(
-        marl_gre_envs.make_vec("traffic_junction_v0", 1, autoreset=False, **config.env.kwargs), policy, range(6)
-    )
+    policy = Policy(build(config, alone).agent)
+    together, alone = (play_greedily(env, policy, range(6)) for env in (together, alone))
+    assert len({episode.length for episode in alone}) > 1
     for one, two in zip(together, alone, strict=True):
         assert np.array_equal(one.actions, two.actions)
         assert np.array_equal(one.reward, two.reward)
