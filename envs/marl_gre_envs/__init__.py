@@ -100,7 +100,7 @@ def _find(name: str) -> tuple[ModuleType, str]:
         raise ValueError(f"environment {name!r}: module {path!r} cannot be imported: {reason}.") from error
     found: Callable[..., Any] | None = getattr(module, factory, None)
     if not callable(found):
-        public = [key for key in vars(module) if not key.startswith("_")]
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ValueError(one_of(f"factory in module {path}:", factory, public))
     return module, factory
 

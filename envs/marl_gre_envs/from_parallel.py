@@ -238,6 +238,9 @@ class FromParallel(StoredOutputs):
             if agent in present:
                 if agent not in observations:
                     raise RuntimeError(f"the env returned no observation for {agent}, which is in this episode.")
+                if np.size(observations[agent]) != obs.shape[1]:
+                    found = f"{np.size(observations[agent])} numbers, its observation space {obs.shape[1]}"
+                    raise ValueError(f"the env's observation of {agent} has {found}.")
                 obs[i] = observations[agent]
                 mask[i] = self._padded_mask(i, infos.get(agent, {}).get("action_mask"))
                 if not mask[i].any():
