@@ -309,6 +309,8 @@ class Spoiled(corridor.parallel_env):
         observations, rewards, *rest = super().step(actions)
         if self.what == "observation":
             observations["agent_0"][0] = np.nan
+        if self.what == "size":
+            observations["agent_0"] = observations["agent_0"][:1]  # which NumPy would repeat
         if self.what == "reward":
             rewards["agent_1"] = np.inf
         if self.what == "mask":
@@ -347,6 +349,7 @@ def test_an_env_that_cannot_be_used_is_refused_in_one_line(factory, kwargs, mess
     ("what", "error", "message"),
     [
         ("observation", FloatingPointError, r"an observation or state that is not finite \(number 1\)"),
+        ("size", ValueError, r"the env's observation of agent_0 has 1 numbers, its observation space \d+\.$"),
         ("state", FloatingPointError, r"an observation or state that is not finite \(number 1\)"),
         ("reward", FloatingPointError, r"rewards that are not finite: \[-0.1, inf\]"),
         ("mask", ValueError, "action_mask leaves agent_0 no legal action"),
