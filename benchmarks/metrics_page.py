@@ -29,23 +29,37 @@ ABOUT = {
     metrics.TRAINING: "Means over the updates and training episodes since the previous row, written with each test "
     "except the first.",
 }
-OWN = """## Metrics of your own
+EVALUATION = """## Evaluations
 
-A function of an update and its batch, named in params.yaml, becomes a column of training.csv, and the report draws it:
-
-```python
-# my_metrics.py, on the path
-def reward_per_step(update, batch):
-    return batch.reward.mean()
-```
-
-```yaml
-metrics: ["my_metrics:reward_per_step"]
-```
-
-`update` is a `marl_gre.learner.Update`, `batch` a `marl_gre.data.Batch`. Return a number or, better, a 0-dim
-tensor, which does not wait for the device. Metrics are not part of a run's identity, so adding one makes no run stale.
+`marl-gre evaluate` plays the final policy greedily on episodes that training never saw. `--out` also writes each
+episode and the quantiles of the entropy. $p_{q,i}$ is agent $i$'s share of the credit in step $q$. An undefined
+number is null.
 """
+EVALUATED = {
+    "episode_return_mean": ("Mean undiscounted team return of the episodes.", "reward per episode"),
+    "episode_return_iqm": ("Interquartile mean of those returns.", "reward per episode"),
+    "win_rate": ("Share of the episodes won. *May be null.*", "0 to 1"),
+    "credit_share_mean": ("Each agent's mean share of the credit.", "0 to 1"),
+    "entropy_mean": (
+        "Mean gradient entropy of the steps, as in entropy.csv. *May be null.*",
+        "0 to 1, 1 = even credits",
+    ),
+    "entropy_untrained_mean": ("The same of the run's initial networks. *May be null.*", "0 to 1"),
+    "entropy_shuffled_mean": ("The same where the mixer reads another step's state. *May be null.*", "0 to 1"),
+    "share_unevenness_mean": (
+        "Mean distance of the shares from even ones, $\\sum_i \\lvert p_{q,i} - 1/N \\rvert$.",
+        "0 to 2 (N - 1) / N",
+    ),
+    "share_shift_shuffled_mean": (
+        "Mean distance of the shares from those under another step's state. *May be null.*",
+        "0 to 2",
+    ),
+    "share_unevenness_by_agent": (
+        "Part of the squared unevenness that the agents' mean shares explain. *May be null.*",
+        "0 to 1",
+    ),
+}
+OWN = "A function of your own becomes a column of training.csv: [Record your own metric](how-to/own-metric.md).\n"
 
 
 def page() -> str:
@@ -59,7 +73,9 @@ def page() -> str:
             for name, metric in _folded(metrics.declared(file))
         ]
         parts.append("\n".join(lines) + "\n")
-    return "\n".join([*parts, OWN])
+    lines = [EVALUATION, "| key | meaning | range |", "| --- | --- | --- |"]
+    lines += [f"| `{name}` | {meaning} | {unit} |" for name, (meaning, unit) in EVALUATED.items()]
+    return "\n".join([*parts, *lines, "", OWN])
 
 
 def _folded(declared: tuple[metrics.Metric, ...]) -> list[tuple[str, metrics.Metric]]:

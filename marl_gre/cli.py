@@ -137,8 +137,12 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--params", type=Path, default=_PARAMS, help="the params file (default: %(default)s)")
     train.add_argument("--env", required=True, help="a key of `envs` in the params file")
     train.add_argument("--algorithm", required=True, help="a key of `algorithms`")
-    train.add_argument("--seed", type=int, default=0, help="seed of the run, 0 or more (default: %(default)s)")
-    train.add_argument("--out", type=Path, help="folder of the results (default: runs/ENV/ALGORITHM/SEED)")
+    train.add_argument("--seed", type=_seed, default=0, help="seed of the run, 0 or more (default: %(default)s)")
+    train.add_argument(
+        "--out",
+        type=Path,
+        help="folder of the results; a finished run there is replaced (default: runs/ENV/ALGORITHM/SEED)",
+    )
     log_help = "also show rows as they are written: csv, tensorboard, wandb or package.module:Class; repeatable"
     train.add_argument("--log", action="append", metavar="TRACKER", help=f"{log_help} (default: MARL_GRE_LOG)")
     train.set_defaults(command=_train)

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,9 +19,6 @@ from marl_gre.seeding import Purpose, rng
 from marl_gre.storage.run_dir import FinishedRun
 from marl_gre.third_party import in_words
 from marl_gre_envs.vector import VectorEnv
-
-KIT = "; run `pytest --pyargs marl_gre.conformance`"
-"""What to do about an agent or a mixer that raises."""
 
 
 class Networks(nn.Module):
@@ -89,6 +87,8 @@ def build(config: RunConfig, env: VectorEnv, training: bool = True) -> Networks:
                 try_loss_weights(algorithm.make_loss_weights(), sizes)
     except Exception as error:  # a third party's constructor can raise anything, and so does the lack of memory
         reason = in_words(error, ValueError, BadInput)
+        if isinstance(error, TypeError | AttributeError):
+            reason += "; mixers are made as Mixer(sizes, config), agents as Agent(sizes, hidden_dim, **options)."
         raise BadInput(f"algorithms.{config.algorithm_key} on envs.{config.env_key}: {reason}") from error
     return Networks(agent, mixer, central)
 
@@ -109,15 +109,18 @@ def try_agent(agent: Agent, sizes: EnvSizes) -> None:
     """Unroll an agent for one step, act for one step where each agent has one action, and check the results.
 
     Raises:
-        BadInput: values are not [1,N,A], actions not integers [1,N] or not available, or the agent raised.
+        BadInput: values are not [1,N,A] or carry no gradient, actions not integers [1,N] or not available, or the agent
+            raised.
     """
     shape = torch.Size((1, sizes.n_agents, sizes.n_actions))
     obs = torch.zeros(1, sizes.n_agents, sizes.obs_dim)
     mask = np.zeros(shape, np.int8)
     mask[..., -1] = 1
-    with reported(type(agent).__name__, KIT):
-        agent_qs = agent(obs, torch.zeros(0, sizes.n_agents, dtype=torch.int64), (1,))
+    with reported(type(agent).__name__, _kit("agent", agent)):
+        with torch.enable_grad():
+            agent_qs = agent(obs, torch.zeros(0, sizes.n_agents, dtype=torch.int64), (1,))
         require_shape("agent_qs", agent_qs, shape)
+        _require_gradient("agent_qs", agent_qs)
         actions = np.asarray(agent.actor(1).act(obs.numpy(), mask, 0.0, None))
         if actions.shape != shape[:2] or not np.issubdtype(actions.dtype, np.integer):
             found = f"{actions.dtype} of shape {list(actions.shape)}"
@@ -128,19 +131,22 @@ def try_agent(agent: Agent, sizes: EnvSizes) -> None:
 
 @torch.no_grad()
 def try_mixer(mixer: Mixer, sizes: EnvSizes, regularise: Regularise = own) -> None:
-    """Mix two episodes of three steps and check the shapes of the results.
+    """Mix two episodes of three steps and check the results.
 
     Raises:
-        BadInput: they are not [B,T], or the mixer raised.
+        BadInput: they are not [B,T], q_tot carries no gradient, or the mixer raised.
     """
     steps = torch.Size((2, 3))
     zeros = torch.zeros(*steps, sizes.n_agents)
     values, state = AgentValues(zeros, zeros, zeros.long()), torch.zeros(*steps, sizes.state_dim)
-    with reported(type(mixer).__name__, KIT):
+    with reported(type(mixer).__name__, _kit("mixer", mixer)):
         q_tot, regulariser = regularise(mixer, values, state)
         require_shape("q_tot", q_tot, steps)
         require_shape("regulariser", regulariser, steps)
-        require_shape("q_tot", mixer(values, state), steps)
+        with torch.enable_grad():
+            q_tot = mixer(replace(values, chosen=zeros.clone().requires_grad_(True)), state)
+        require_shape("q_tot", q_tot, steps)
+        _require_gradient("q_tot", q_tot)
 
 
 @torch.no_grad()
@@ -177,6 +183,16 @@ def reported(name: str, advice: str = "") -> Iterator[None]:
         raise BadInput(f"{name}: {error}") from error
     except Exception as error:
         raise BadInput(f"{name} raised {type(error).__name__}: {error}{advice}.") from error
+
+
+def _kit(kind: str, part: nn.Module) -> str:
+    """Return what to do about an agent or a mixer that raises."""
+    return f"; run `pytest --pyargs marl_gre.conformance --{kind} {type(part).__module__}:{type(part).__qualname__}`"
+
+
+def _require_gradient(name: str, value: Tensor) -> None:
+    if not value.requires_grad:
+        raise BadInput(f"found {name} without a gradient, so nothing could learn; it must not be detached.")
 
 
 def require_shape(name: str, value: object, shape: torch.Size) -> None:

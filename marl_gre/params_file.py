@@ -4,6 +4,7 @@ The file is read with ruamel.yaml in YAML 1.2, the parser that DVC itself uses, 
 (PyYAML reads a string).
 """
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError, YAMLWarning
+from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLWarning
 
 from marl_gre.errors import BadInput
 from marl_gre_envs.checks import one_of
@@ -46,7 +47,7 @@ def read_mapping(path: Path, sections: Iterable[str]) -> dict[str, Any]:
             content = YAML(typ="safe", pure=True).load(text.decode("utf-8"))
         values = _count(content, {})
     except (YAMLError, YAMLWarning, ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: not valid YAML: {first_lines(error)}") from error
+        raise BadInput(f"{path}: not valid YAML: {_yaml_problem(error)}") from error
     if values > MAX_VALUES:
         raise BadInput(f"{path}: aliases (*name) repeat more than {MAX_VALUES} values; write out what is meant.")
     if not isinstance(content, dict):
@@ -58,6 +59,14 @@ def first_lines(error: Exception) -> str:
     """Return a message's lines as one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ("; ".join(lines) or type(error).__name__)[:300]
+
+
+def _yaml_problem(error: Exception) -> str:
+    """Return where a file stops being YAML and why, without ruamel's excerpt and advice to programmers."""
+    if not isinstance(error, MarkedYAMLError) or not error.problem or error.problem_mark is None:
+        return first_lines(error)
+    problem = error.problem.partition(" with value ")[0]  # a duplicate key's values
+    return f"line {error.problem_mark.line + 1}: {problem}."
 
 
 def explain(error: ValidationError, model: type[BaseModel], extra_allowed: Sequence[str] = ()) -> str:
@@ -78,8 +87,26 @@ def explain(error: ValidationError, model: type[BaseModel], extra_allowed: Seque
             return f"{prefix}{str(problem['ctx']['error']).removesuffix('.')}."
         case "model_type" | "dict_type":
             return f"{prefix}found {found}; a mapping is needed."
+        case "list_type":
+            return f"{prefix}found {found}; a list is needed, such as [0, 1]."
+        case "int_type":
+            return f"{prefix}found {found}; a whole number is needed{_rewritten(problem['input'], whole=True)}."
+        case "float_type":
+            return f"{prefix}found {found}; a number is needed{_rewritten(problem['input'], whole=False)}."
         case _:
             return f"{prefix}found {found}; {_lower_first(problem['msg'])}."
+
+
+def _rewritten(value: Any, whole: bool) -> str:
+    """Return how to write a number that stands in quotes, or a whole one with a point or an exponent."""
+    text = str(value).strip()
+    try:
+        number = float(text) if isinstance(value, str | float) and len(text) <= 20 else math.nan
+    except ValueError:
+        return ""
+    if not abs(number) < 1e15 or (whole and not number.is_integer()):
+        return ""
+    return f": write {int(number) if whole else text}" + (" without quotes" if isinstance(value, str) else "")
 
 
 def _lower_first(text: str) -> str:

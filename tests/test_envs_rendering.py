@@ -93,6 +93,16 @@ def test_odd_sizes_can_be_drawn(size):
     assert vec.render().size > 0
 
 
+def test_human_mode_needs_a_display(monkeypatch):
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
+    monkeypatch.setattr(pygame.display, "init", lambda: None)
+    monkeypatch.setattr(pygame.display, "get_driver", lambda: "offscreen")  # what SDL takes where there is no screen
+    env = marl_gre_envs.make("lumberjacks_v1", render_mode="human")
+    with pytest.raises(RuntimeError, match="needs a display, and none was found"):
+        env.reset(seed=0)
+
+
 def test_human_mode_follows_the_episode(monkeypatch):
     pygame = pytest.importorskip("pygame")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")

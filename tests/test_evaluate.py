@@ -3,6 +3,7 @@
 import pytest
 from ruamel.yaml import YAML
 
+from benchmarks import metrics_page
 from marl_gre.config import EvaluateConfig, load_params
 from marl_gre.jobs.evaluate import evaluate_run
 from marl_gre.networks import build
@@ -37,6 +38,12 @@ def test_initial_weights_are_their_own_baseline(evaluated):
     assert result["entropy_untrained_mean"] == result["entropy_mean"]
     assert result["entropy_shuffled_mean"] != result["entropy_mean"]  # the states matter to QMIX
     assert 0 < result["share_shift_shuffled_mean"] < 2 * result["share_unevenness_mean"]
+
+
+def test_the_page_of_metrics_lists_what_an_evaluation_measures(evaluated):
+    about = {"schema", "results_version", "env", "algorithm", "seed", "config_hash", "weights_sha256"}
+    measured = evaluated("vdn").keys() - about - {"episodes", "entropy_quantiles"}  # the last two by --out only
+    assert measured == metrics_page.EVALUATED.keys()
 
 
 def test_other_weights_are_not(evaluated):

@@ -33,7 +33,7 @@ from marl_gre.jobs.play import play_run, render
 from marl_gre.jobs.train import train
 from marl_gre.jobs.verify import _holds_the_same as holds_the_same
 from marl_gre.jobs.verify import verify
-from marl_gre.mixers import VDN, MixerConfig, Qatten
+from marl_gre.mixers import VDN, Mixer, MixerConfig, Qatten
 from marl_gre.networks import Networks, build, try_agent
 from marl_gre.rollout import BlamedOnEnv, make_env
 from marl_gre.storage import checkpoint, files
@@ -270,6 +270,26 @@ class ActsWrongly(Remembering):
         return type("Actor", (), {"act": lambda _, *arguments: self.returned})()
 
 
+class Detached(VDN):
+    def forward(self, values, state):
+        return values.chosen.detach().sum(-1)
+
+
+class DetachedAgent(Remembering):
+    def step(self, obs, previous, memory):
+        agent_qs, memory = super().step(obs, previous, memory)
+        return agent_qs.detach(), memory
+
+
+class AsInPyMARL(VDN):
+    def __init__(self, args):
+        super().__init__(args.sizes, args.config)
+
+
+class NoForward(Mixer):
+    pass
+
+
 def no_weights(steps):
     raise KeyError("gone")
 
@@ -293,7 +313,7 @@ def unplugged():
         ("qmix}", "qmix, loss_weights: {name: ow, 1: 2}}", "qmix.loss_weights: found the key 1"),
         ("qmix}", "qmix, loss_weights: 'builtins:max'}", "qmix.loss_weights: builtins:max does not take these"),
         ("qmix}", f"'{HERE}:NoConfig'}}", "qmix.mixer: found .*, whose Config is not a subclass of marl_gre.mixers"),
-        ("qmix}", "qmix, central: {mixer: vdn, loss_weight: '2'}}", "central.loss_weight: found '2'; input should be"),
+        ("qmix}", "qmix, central: {mixer: vdn, loss_weight: '2'}}", "central.loss_weight: found '2'; a number is need"),
         ("qmix}", "qmix, central: {mixer: vdn, loss_weight: true}}", "central.loss_weight: found True"),
         ("qmix}", "qmix, central: qmix_gre}", "central.mixer: found 'qmix_gre', which has a regulariser"),
         ("qmix}", f"qmix, central: '{HERE}:Regularised'}}", "which has a regulariser .*: use a mixer without one"),
@@ -326,6 +346,10 @@ def test_a_mistake_in_the_file_is_one_line_with_its_key(tmp_path, old, new, mess
         ),
         ("qmix}", "qmix, loss_weights: {name: cw, alpha: -1}}", "loss_weights: alpha must lie from 0 to 1, found -1"),
         ("qmix}", "qmix, loss_weights: {name: ow, alpha: 2}}", "loss_weights: alpha must lie from 0 to 1, found 2"),
+        ("qmix}", f"'{HERE}:Detached'}}", r"Detached: found q_tot without a gradient, .*; it must not be detached\.$"),
+        ("qmix}", f"qmix, agent: '{HERE}:DetachedAgent'}}", "DetachedAgent: found agent_qs without a gradient"),
+        ("qmix}", f"'{HERE}:NoForward'}}", f"a mixer defines forward.* --mixer {HERE}:NoForward`"),
+        ("qmix}", f"'{HERE}:AsInPyMARL'}}", r"TypeError: .*; mixers are made as Mixer\(sizes, config\), agents as"),
         ("qmix}", f"qmix, loss_weights: '{HERE}:no_weights'}}", "loss_weights raised KeyError: 'gone'"),
         ("qmix}", f"'{HERE}:NoMemoryLeft'}}", "lumberjacks: RuntimeError: .enforce fail"),
         ("lumberjacks_v0, kwargs: {max_steps: 10}", f"'{HERE}:unplugged'", "OSError: the simulator is not plugged in"),

@@ -590,7 +590,10 @@ def marl_gre(tmp_path, monkeypatch, capsys):
             ["train", "--env", "lumberjack", "--algorithm", "qmix"],
             "error: env: unknown name 'lumberjack'; did you mean",
         ),
-        (["train", "--env", "lumberjacks", "--algorithm", "qmix", "--seed", "-1"], "error: seed: found -1"),
+        (
+            ["train", "--env", "lumberjacks", "--algorithm", "qmix", "--seed", "-1"],
+            "error: argument --seed: found '-1'",
+        ),
         (["train"], "error: the following arguments are required: --env, --algorithm; see marl-gre train --help."),
         (["fly"], "error: argument COMMAND: invalid choice: 'fly'"),
         (["check", "--params", "none.yaml"], "error: none.yaml: cannot be read"),

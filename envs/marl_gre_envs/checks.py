@@ -17,8 +17,9 @@ from pettingzoo import AECEnv
 def one_of(what: str, found: object, allowed: Iterable[str]) -> str:
     """Return the error message for an unknown name, with the nearest valid one."""
     names = list(allowed)
-    close = get_close_matches(str(found), names, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    folded = {name.casefold(): name for name in names}
+    close = get_close_matches(str(found).casefold(), folded, n=1, cutoff=0.5)
+    hint = f"did you mean {folded[close[0]]!r}? " if close else ""
     return f"unknown {what} {shown(found)}; {hint}{'A' if hint else 'a'}llowed: {', '.join(names)}."
 
 

@@ -3,6 +3,7 @@
 Everything is drawn at SCALE times its size and then reduced, for smooth edges.
 """
 
+import os
 from typing import Any, Protocol
 
 import numpy as np
@@ -241,6 +242,10 @@ class Window:
             raise ImportError('render_mode="human" needs pygame: pip install "marl-gre[render]".') from error
         self._pygame = pygame
         self._title, self._rate = title, frames_per_second
+        pygame.display.init()
+        if pygame.display.get_driver() == "offscreen" and "SDL_VIDEODRIVER" not in os.environ:  # SDL's last resort
+            pygame.display.quit()
+            raise RuntimeError('render_mode="human" needs a display, and none was found; "rgb_array" needs none.')
         self._clock = pygame.time.Clock()
 
     def show(self, picture: np.ndarray) -> None:

@@ -64,7 +64,7 @@ class Agent(nn.Module):
 
     def initial_memory(self, num_envs: int) -> Memory:
         """Return the initial memory [E,...] of E episodes, on the module's device and in its dtype."""
-        raise NotImplementedError
+        raise NotImplementedError("an agent defines initial_memory(num_envs)")
 
     def step(self, obs: Tensor, previous: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Return the values of all actions at one step and the memory for the next step, each environment by itself.
@@ -77,7 +77,7 @@ class Agent(nn.Module):
         Returns:
             agent_qs [E,N,A] and the next memory.
         """
-        raise NotImplementedError
+        raise NotImplementedError("an agent defines step(obs, previous, memory)")
 
     def forward(self, obs: Tensor, actions: Tensor, episodes: Sequence[int]) -> Tensor:
         """Return the values of all actions at every step of whole episodes, packed as in `data.Batch`.

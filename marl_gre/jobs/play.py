@@ -31,7 +31,8 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
         episodes: number of episodes.
 
     Raises:
-        BadInput: the folder holds no intact run, the environment draws no pictures, or `gif` is a folder.
+        BadInput: the folder holds no intact run, the environment draws no pictures, `gif` is a folder, or no
+            window can open.
         EnvironmentFailed: the environment raised.
         StorageFailed: the GIF cannot be written.
     """
@@ -86,8 +87,8 @@ def _frames(env: VectorEnv, key: str, policy: Policy, seed: int) -> Iterator[np.
 def _window(title: str) -> Window:
     try:
         return Window(title, FRAMES_PER_SECOND)
-    except ImportError as error:
-        raise BadInput(f"{error} Or save the episode with --gif FILE.") from error
+    except (ImportError, RuntimeError) as error:  # pygame's own errors are RuntimeErrors
+        raise BadInput(f"no window ({error}); save the episode with --gif FILE.") from error
 
 
 def drawing(config: EnvConfig) -> EnvConfig:

@@ -65,7 +65,7 @@ class Mixer(nn.Module):
         Returns:
             q_tot [B,T].
         """
-        raise NotImplementedError
+        raise NotImplementedError("a mixer defines forward(values, state)")
 
     def mix_and_regularise(self, values: AgentValues, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return q_tot [B,T] and the weighted regulariser [B,T], zero for most mixers.
