@@ -31,7 +31,7 @@ class Shapley:
 def require_orders(permutations: int) -> None:
     """Raise ValueError for a number of orders that is odd or below 4."""
     if permutations < 4 or permutations % 2:
-        raise ValueError(f"permutations: found {permutations}; an even number of 4 or more is allowed.")
+        raise ValueError(f"found {permutations} permutations; an even number of 4 or more is allowed.")
 
 
 def shapley(worth: Worth, players: int, permutations: int, generator: np.random.Generator) -> Shapley:

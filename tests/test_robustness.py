@@ -465,7 +465,7 @@ def test_credits_of_one_agent_print_no_numbers_that_are_undefined(alone, tmp_pat
 
 def test_a_number_of_orders_is_refused_before_anything_is_played(alone, tmp_path, monkeypatch):
     monkeypatch.setattr("marl_gre.jobs.credits.measure", lambda *arguments: pytest.fail("it played"))
-    with pytest.raises(BadInput, match="--shapley: permutations: found 3; an even number of 4 or more is allowed"):
+    with pytest.raises(BadInput, match="--shapley: found 3 permutations; an even number of 4 or more is allowed"):
         diagnose_run(alone, tmp_path / "out", 0, 1, permutations=3)
 
 

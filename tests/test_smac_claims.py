@@ -314,7 +314,7 @@ def test_engine_beside_game(stages):
 
 def test_a_sentence_says_how_many_seeds_it_rests_on(stages):
     (text,) = [one for one in beside_game.sentences(stages["smac"]) if one.startswith("**2s3z")]
-    assert "So far, QMIX has 2 of 3 seeds" in text
+    assert "Seeds so far: QMIX 2 of 3" in text
 
 
 def test_sentences_follow_from_the_numbers():

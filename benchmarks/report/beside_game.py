@@ -176,9 +176,8 @@ def sentence(results: Results, env: str, algorithms: Sequence[str]) -> str:
         f"{inside} of {len(places)} win rates lie inside the range of the game's runs, {above} above, {below} below"
     )
     seeds = {name: (len(results.select(env, name)), len(results.seeds(env, name))) for name in algorithms}
-    so_far = [f"{results.title(name)} has {here} of {planned} seeds" for name, (here, planned) in seeds.items()
-              if here < planned]  # fmt: skip
-    on = f" So far, {', '.join(so_far)}." if so_far else ""
+    so_far = [f"{results.title(name)} {here} of {planned}" for name, (here, planned) in seeds.items() if here < planned]
+    on = f" Seeds so far: {', '.join(so_far)}." if so_far else ""
     known = f" {'; '.join(ends)}." if ends else ""
     return f"**{results.title(env)}: {judged(inside, above, below)}.** {counted}.{known}{on}"
 
