@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 THIRD_PARTY = Path(__file__).parent / "third_party"
 
 
@@ -27,14 +29,11 @@ def test_what_is_sound_passes(tmp_path):
 
 def test_what_is_broken_fails_with_its_defect(tmp_path):
     names = ["--env", "broken_envs:RandomFromStep2", "--mixer", "broken_mixers:MixesTime"]
-    names += ["--agent", "broken_agents:LooksAhead", "--agent", "no_such_module:Agent"]
-    run = suite(tmp_path, *names, "--mixer", "no_such_module:Mixer")
+    run = suite(tmp_path, *names, "--agent", "broken_agents:LooksAhead")
     assert run.returncode == 1, run.stdout + run.stderr
     assert "not reproducible: two instances given the same seed and actions play different episodes" in run.stdout
     assert "steps are not independent: regulariser of one step" in run.stdout
-    assert "--mixer: found 'no_such_module:Mixer', which cannot be imported" in run.stdout
     assert "the unroll is not what stepping gives" in run.stdout
-    assert "--agent: found 'no_such_module:Agent', which cannot be imported" in run.stdout
     assert "Traceback" not in run.stdout
     assert "test_env[broken_envs:RandomFromStep2-outputs] PASSED" in run.stdout  # only what is broken fails
 
@@ -49,6 +48,19 @@ def test_nothing_to_check_is_a_usage_error(tmp_path):
     run = suite(tmp_path)
     assert run.returncode == 4  # pytest's exit code for a wrong command line
     assert "nothing to check: give --env package.module:parallel_env" in run.stderr
+
+
+@pytest.mark.parametrize(("kind", "name", "says"), [
+    ("env", "no_such_module:env", "environment 'no_such_module:env': module 'no_such_module' cannot be imported"),
+    ("mixer", "no_such_module:Mixer", "found 'no_such_module:Mixer', which cannot be imported"),
+    ("agent", "gro", "'gro'; did you mean 'gru'?"),
+])  # fmt: skip
+def test_a_name_of_nothing_is_a_usage_error(tmp_path, kind, name, says):
+    run = suite(tmp_path, f"--{kind}", name, "--mixer", "vdn")
+    assert run.returncode == 4
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert run.stderr.startswith(f"ERROR: --{kind}: ")
+    assert says in run.stderr
 
 
 def test_other_pytest_runs_get_none_of_the_options(tmp_path):

@@ -52,12 +52,8 @@ def env_case(request: pytest.FixtureRequest) -> EnvUnderTest:
 def mixer_case(request: pytest.FixtureRequest) -> MixerUnderTest:
     """Return a mixer under test, with its default config."""
     option = request.config.getoption
-    try:
-        mixer_class = find_mixer(request.param)
-    except ValueError as error:
-        pytest.fail(f"--mixer: {error}", pytrace=False)
     return MixerUnderTest(
-        mixer_class,
+        find_mixer(request.param),
         monotonic=not option("--not-monotonic"),
         regulariser_detached=not option("--regulariser-moves-agents"),
     )
@@ -66,7 +62,4 @@ def mixer_case(request: pytest.FixtureRequest) -> MixerUnderTest:
 @pytest.fixture(scope="session")
 def agent_case(request: pytest.FixtureRequest) -> AgentUnderTest:
     """Return an agent under test, without options."""
-    try:
-        return AgentUnderTest(find_agent(request.param))
-    except ValueError as error:
-        pytest.fail(f"--agent: {error}", pytrace=False)
+    return AgentUnderTest(find_agent(request.param))

@@ -44,14 +44,25 @@ def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Non
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a run of the suite that would check nothing."""
-    options = config.option
-    kinds = ("--env", "--mixer", "--agent")
-    if hasattr(options, PREFIX + "env") and not any(config.getoption(kind) for kind in kinds):
+    """Refuse a run of the suite that would check nothing, and names of what is not there."""
+    if not hasattr(config.option, PREFIX + "env"):
+        return
+    named = {kind: config.getoption(f"--{kind}") for kind in ("env", "mixer", "agent")}
+    if not any(named.values()):
         raise pytest.UsageError(
             "nothing to check: give --env package.module:parallel_env, --mixer package.module:Mixer or "
             "--agent package.module:Agent."
         )
+    from marl_gre.config import find_agent, find_mixer  # not in every run of pytest: torch takes a second
+    from marl_gre_envs import results_version
+
+    find = {"env": results_version, "mixer": find_mixer, "agent": find_agent}
+    for kind, names in named.items():
+        for name in names:
+            try:
+                find[kind](name)
+            except ValueError as error:
+                raise pytest.UsageError(f"--{kind}: {error}") from None
 
 
 def _is_here(arg: str) -> bool:
