@@ -71,7 +71,7 @@ class Effort:
     block_seconds: float  # blocks are repeated for so long
     replays: tuple[tuple[str, int, int], ...]  # shape, episodes, steps of each
     mixers: tuple[str, ...]  # shapes
-    devices: tuple[str, ...]  # shapes
+    gpu: tuple[str, ...]  # shapes
     growth: tuple[dict[str, int], ...]
     compiling: bool  # whether to start without compiled kernels, too
 
@@ -93,7 +93,7 @@ FULL = Effort(
         ("27m_vs_30m", 5000, 180),
     ),
     mixers=("3s5z",),
-    devices=("lumberjacks", "3s5z", "27m_vs_30m"),
+    gpu=("lumberjacks", "3s5z", "27m_vs_30m"),
     growth=GROWTH,
     compiling=True,
 )
@@ -109,7 +109,7 @@ QUICK = Effort(
     block_seconds=0.0,
     replays=(("lumberjacks", 40, 20),),
     mixers=("lumberjacks",),
-    devices=("lumberjacks",),
+    gpu=("lumberjacks",),
     growth=({"agents": 2, "steps": 3, "episodes": 2},),
     compiling=False,
 )

@@ -133,10 +133,8 @@ def mixers(effort: Effort) -> list[Row]:
 def mixers_rows(shape: str, effort: Effort) -> list[Row]:
     """Return the lines of `mixers` for one environment."""
     batch, learners = learners_of(shape, torch.device("cpu"))
-    seconds = medians(
-        {name: lambda learner=learner: learner.update(batch) for name, learner in learners.items()},  # type: ignore[misc]
-        effort.repetitions,
-    )
+    calls = {name: partial(learner.update, batch) for name, learner in learners.items()}
+    seconds = medians(calls, effort.repetitions)
     return [
         {
             "shape": shape,
@@ -156,7 +154,7 @@ def gpu(effort: Effort) -> list[Row]:
     """
     if not torch.cuda.is_available():
         return []
-    return [row for shape in effort.devices for row in gpu_rows(shape, effort)]
+    return [row for shape in effort.gpu for row in gpu_rows(shape, effort)]
 
 
 def gpu_rows(shape: str, effort: Effort) -> list[Row]:
@@ -164,12 +162,7 @@ def gpu_rows(shape: str, effort: Effort) -> list[Row]:
     taken = {}
     for device in (torch.device("cpu"), torch.device("cuda")):
         batch, learners = learners_of(shape, device)
-
-        def update(learner: Learner, batch: Batch = batch) -> None:
-            learner.update(batch)
-            torch.cuda.synchronize()
-
-        calls = {name: partial(update, learner) for name, learner in learners.items()}
+        calls = {name: partial(update_and_wait, learner, batch) for name, learner in learners.items()}
         taken[device.type] = medians(calls, effort.repetitions, time.perf_counter)
     return [
         {
@@ -181,6 +174,12 @@ def gpu_rows(shape: str, effort: Effort) -> list[Row]:
         }
         for name, seconds in taken["cpu"].items()
     ]
+
+
+def update_and_wait(learner: Learner, batch: Batch) -> None:
+    """Take one gradient step, until the device is done."""
+    learner.update(batch)
+    torch.cuda.synchronize()
 
 
 def learners_of(shape: str, device: torch.device) -> tuple[Batch, dict[str, Learner]]:
