@@ -1,8 +1,13 @@
 """Settings of all tests."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import settings
+
+from marl_gre import cli
 
 torch.set_num_threads(1)  # as the commands do: the bits of a run depend on it
 
@@ -22,3 +27,19 @@ def only_figures(monkeypatch):
         monkeypatch.setattr(figures, "FIGURES", chosen)
 
     return only
+
+
+@pytest.fixture
+def marl_gre(tmp_path, monkeypatch, capsys):
+    """Run the command in the test's folder and this process; return exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # which the command changes
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["marl-gre", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=ended.value.code, stdout=out, stderr=err)
+
+    return run

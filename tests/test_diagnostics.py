@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from marl_gre.cli import main
 from marl_gre.config import load_params
 from marl_gre.data import Episode
 from marl_gre.jobs import credits_drawing as credit_drawing
@@ -36,17 +35,11 @@ def runs(tmp_path_factory):
     return folder
 
 
-def run_command(monkeypatch, *arguments) -> int:
-    monkeypatch.setattr("sys.argv", ["marl-gre", "credits", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return caught.value.code or 0
-
-
-def test_command_writes_numbers_and_pictures(runs, tmp_path, monkeypatch, capsys):
+def test_command_writes_numbers_and_pictures(runs, tmp_path, marl_gre):
     out = tmp_path / "out"
-    assert run_command(monkeypatch, runs / "qmix", "--out", out, "--episodes", 3) == 0
-    assert "phase 4: entropy" in capsys.readouterr().out
+    done = marl_gre("credits", runs / "qmix", "--out", out, "--episodes", 3)
+    assert done.returncode == 0, done.stderr
+    assert "phase 4: entropy" in done.stdout
     rows = list(csv.DictReader((out / "credits.csv").read_text().splitlines()))
     lengths = {seed: sum(row["episode_seed"] == seed for row in rows) for seed in ("0", "1", "2")}
     assert sum(lengths.values()) == len(rows)
@@ -65,16 +58,16 @@ def test_command_writes_numbers_and_pictures(runs, tmp_path, monkeypatch, capsys
     assert sum(int(row["steps"]) for row in phases) == len(rows)
 
 
-def test_default_folder_and_mistakes(runs, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert run_command(monkeypatch, runs / "vdn", "--episodes", 1) == 0
+def test_default_folder_and_mistakes(runs, tmp_path, marl_gre):
+    assert marl_gre("credits", runs / "vdn", "--episodes", 1).returncode == 0
     assert (tmp_path / "credits/lumber/vdn/0/credits.gif").is_file()
-    capsys.readouterr()
-    assert run_command(monkeypatch, tmp_path / "nothing") == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    done = marl_gre("credits", tmp_path / "nothing")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
     (tmp_path / "file").write_text("")
-    assert run_command(monkeypatch, runs / "vdn", "--out", tmp_path / "file") != 0
-    assert "cannot be written" in capsys.readouterr().err
+    done = marl_gre("credits", runs / "vdn", "--out", tmp_path / "file")
+    assert done.returncode != 0
+    assert "cannot be written" in done.stderr
 
 
 def test_credits_are_those_of_the_mixer(runs):

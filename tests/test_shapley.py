@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from marl_gre.cli import main
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput
 from marl_gre.jobs.credits import measure
@@ -216,22 +215,18 @@ def test_games_do_not_depend_on_how_many_are_played_at_once(runs, monkeypatch):
     assert several[0].shapley.everybody == pytest.approx((found[0].episode.reward * 0.99 ** np.arange(8)).sum())
 
 
-def test_command(runs, tmp_path, monkeypatch, capsys):
-    def run_command(*arguments) -> int:
-        monkeypatch.setattr("sys.argv", ["marl-gre", "credits", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return caught.value.code or 0
-
-    assert run_command(runs / "lumber", "--out", tmp_path, "--episodes", 2, "--shapley", 4) == 0
-    assert "of Shapley shares" in capsys.readouterr().out
+def test_command(runs, tmp_path, marl_gre):
+    done = marl_gre("credits", runs / "lumber", "--out", tmp_path, "--episodes", 2, "--shapley", 4)
+    assert done.returncode == 0, done.stderr
+    assert "of Shapley shares" in done.stdout
     rows = list(csv.DictReader((tmp_path / "shapley.csv").read_text().splitlines()))
     phases = list(csv.DictReader((tmp_path / "shapley_phases.csv").read_text().splitlines()))
     assert sum(int(row["games"]) + int(row["nothing_at_stake"]) for row in phases) == len(rows)
     added = sum(float(rows[0][f"shapley_{i}"]) for i in range(2))
     assert added == pytest.approx(float(rows[0]["everybody"]) - float(rows[0]["nobody"]), rel=1e-6)
-    assert run_command(runs / "lumber", "--out", tmp_path, "--shapley", 5) == 2
-    assert "an even number of 4 or more" in capsys.readouterr().err
+    done = marl_gre("credits", runs / "lumber", "--out", tmp_path, "--shapley", 5)
+    assert done.returncode == 2
+    assert "an even number of 4 or more" in done.stderr
 
 
 def test_an_environment_without_a_no_op_says_so(runs):

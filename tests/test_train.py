@@ -17,7 +17,6 @@ import pytest
 import torch
 
 import marl_gre_envs
-from marl_gre import cli
 from marl_gre.config import EvaluateConfig, load_params
 from marl_gre.data import Episode, collate
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse
@@ -565,22 +564,6 @@ def test_a_trainer_without_the_second_agent(params):
     for _ in trainer.run():
         pass
     assert np.isnan(trainer.entropies[-1]["mean"])
-
-
-@pytest.fixture
-def marl_gre(tmp_path, monkeypatch, capsys):
-    """Run the command in the test's folder and this process; return exit code and what it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])  # which the command changes
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["marl-gre", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(returncode=ended.value.code, stdout=out, stderr=err)
-
-    return run
 
 
 @pytest.mark.parametrize(
