@@ -1,6 +1,7 @@
 """The claims about StarCraft's maps, the stages' params, and the engine beside the game, on made-up runs."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import matplotlib.image
@@ -9,6 +10,7 @@ import pytest
 
 from benchmarks.aggregate import write_report
 from benchmarks.claims import presented, verdicts
+from benchmarks.claims.answers import answers
 from benchmarks.claims.smac import FINAL_WIN_RATE, SMAC_CLAIMS, STEPS_TO_HALF, TABLE_3
 from benchmarks.report import beside_game, readme
 from benchmarks.report.gather import Results, Run, gather, reference, together
@@ -146,6 +148,16 @@ def test_a_world_as_the_paper_and_the_game_say():
     (outcome,) = found["RQ2b", "MMM2"].outcomes
     assert (outcome.mean, outcome.confidence) == (-100_000, 0.95)  # one lambda: no choice among three
     assert " of battles [" in presented.compact(found["RQ1b", "MMM2"].outcomes[0])
+
+
+def test_answers_say_by_how_much():
+    results = made_up({("2s3z", "qmix"): {"entropy": 0.004}, ("MMM2", "qmix"): {"entropy": -0.002}}, "smac")
+    texts = {one.name: one.text for one in answers(results, verdicts.judge(results))}
+    assert texts["RQ1a, SMAC"].startswith("After exploration its gradient entropy is 0.978 to 0.984 on average")
+    found = re.match(r"The means over seeds differ .* by (\S+) to (\S+) \((.*?)\)", texts["RQ1a, Table 3, SMAC"])
+    # make_run's percentiles have a kink at 5 %, where pooling the seeds' quantiles reads up to 0.0008 higher
+    assert [float(end) for end in found.groups()[:2]] == pytest.approx([-0.002, 0.004], abs=0.0008)
+    assert found[3] == "allowed ±0.01 to ±0.02"
 
 
 def test_whose_claim_it_is_depends_on_the_map():

@@ -61,7 +61,7 @@ ON_ENGINE = {
 
 
 def _on_engine(results: Results, found: dict[str, list[Judgement]]) -> list[Answer]:
-    """Return what the embedded engine says, with the effect where a claim compares two algorithms once."""
+    """Return what the embedded engine says, with effects: of each map where a claim compares two algorithms once."""
     words = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
     given = []
     for name, question in ON_ENGINE.items():
@@ -71,16 +71,31 @@ def _on_engine(results: Results, found: dict[str, list[Judgement]]) -> list[Answ
             seeds = " and ".join(map(str, sorted({one.outcomes[0].seeds for one in judgements})))
             planned = [env for env in results.params.run.envs if judgements[0].claim.whose(results.params, env)]
             so_far = f", {len(judgements)} of {len(planned)} maps so far" if len(judgements) < len(planned) else ""
-            text = f"{_upper(listed)} {seeds} seeds, on the embedded engine{so_far}."
+            sizes = f"{SIZES[name](judgements)} " if name in SIZES else ""
+            text = f"{sizes}{_upper(listed)} {seeds} seeds, on the embedded engine{so_far}."
             short = _evenness(judgements) if name == "RQ1a" else _short(judgements)
             given.append(Answer(f"{name}, SMAC", question, short, text))
     return given
 
 
+def _average(judgements: Sequence[Judgement]) -> str:
+    means = [1 + mean for one in judgements if (mean := one.outcomes[0].mean) is not None]
+    return f"After exploration its gradient entropy is {_span(means, '.3f')} on average (1: all credits equal)."
+
+
+def _off(judgements: Sequence[Judgement]) -> str:
+    outcomes = [one for judgement in judgements for one in judgement.outcomes]
+    means = [one.mean for one in outcomes if one.mean is not None]
+    allowed = " to ".join(f"±{margin:g}" for margin in sorted({one.margin for one in outcomes}))
+    return f"The means over seeds differ from the paper's by {_span(means, '+.4f')} (allowed {allowed})."
+
+
+SIZES = {"RQ1a": _average, "RQ1a, Table 3": _off}
+"""Effects of claims of which `_listed` names none."""
+
+
 def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
-    means = [1 + mean for one in found["RQ1a"] if (mean := one.outcomes[0].mean) is not None]
-    text = f"After exploration its gradient entropy is {_span(means, '.3f')} on average (1: all credits equal)"
-    sentences = [f"{text}."]
+    sentences = [_average(found["RQ1a"])]
     control = [mean for one in found.get("RQ1a, control 1", []) if (mean := one.outcomes[0].mean) is not None]
     if control:
         sentences.append(
