@@ -123,6 +123,35 @@ def test_generated_tables_are_current(path):
         assert text.split(begin)[1].split(end)[0].strip() == content.strip(), "run: python -m benchmarks.site"
 
 
+def test_an_algorithms_runs_are_shown_wherever_they_are(tmp_path, monkeypatch):
+    """Main results, and each study's algorithms that the main results lack; a study without runs hides none."""
+    params = """
+run: {{envs: [lumber], algorithms: [{names}], seeds: [0]}}
+envs: {{lumber: {{env: lumberjacks_v0, total_steps: 1000, test_interval_steps: 1000}}}}
+algorithms: {{vdn: {{mixer: vdn}}, qmix_equal: {{mixer: qmix_equal}}}}
+"""
+    folders = {"": "vdn", "studies/a_planned": "qmix_equal", "studies/b": "vdn, qmix_equal"}
+    for folder, names in folders.items():
+        tables_of = tmp_path / folder / "results/report/tables"
+        tables_of.mkdir(parents=True)
+        (tmp_path / folder / "params.yaml").write_text(params.format(names=names))
+        if folder != "studies/a_planned":
+            rows = [f"lumber,{name},1 of 1,{len(name)},,,{len(name)},1,2" for name in names.split(", ")]
+            header = "Environment,Algorithm,Seeds,IQM,IQM 95% CI low,IQM 95% CI high,Mean,Min,Max"
+            (tables_of / "final_return.csv").write_text("\n".join([header, *rows]))
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+
+    def shown(mixer: str) -> str:
+        return tables.algorithm_results(lambda entry: entry.mixer == mixer)
+
+    assert "| main results | lumber | vdn | 1 of 1 | 3.0 |" in shown("vdn")
+    assert "studies/b" not in shown("vdn")
+    assert "| `studies/b` | lumber | qmix_equal | 1 of 1 | 10.0 |" in shown("qmix_equal")
+    (tmp_path / "studies/b/results/report/tables/final_return.csv").unlink()
+    planned = "No runs of this algorithm are published yet. They are declared in `studies/a_planned`, `studies/b`."
+    assert shown("qmix_equal") == planned
+
+
 def column(path, heading, name):
     """The cells of a column of the table below a heading."""
     section = path.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]

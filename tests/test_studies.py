@@ -86,8 +86,27 @@ def test_a_study_without_runs_says_so(main, studies):
 
 
 def test_missing_runs_are_named(studies):
-    (text,) = missing(studies["lambda_sweep"])
-    assert text.startswith("**8 of 24 runs are missing: QMIX-GRE 1e-2 on Lumberjacks (border fixed), seed 2; ")
+    params = studies["mixers"].params
+    there, other = params.run.envs
+    first, *others = params.run.algorithms
+
+    def of(lacking: set) -> str:
+        cells = {(env, name, seed) for env in (there, other) for name in (first, *others) for seed in range(5)}
+        runs = dict.fromkeys(cells - lacking)
+        (text,) = missing(Results(params, runs, dict.fromkeys(lacking, "not trained")))
+        return text
+
+    few = {(there, first, 3), (there, first, 1), *((there, name, seed) for name in others for seed in (2, 3, 4))}
+    assert of(few) == (
+        "**23 of 80 runs are missing: seeds 1, 3 of QMIX-equal on Lumberjacks (border fixed); seeds 2 to 4 of Qatten, "
+        "QPLEX, QPLEX (10 kernels), OW-QMIX, CW-QMIX, Qatten-GRE 1e-3, QPLEX-GRE 1e-3 on Lumberjacks (border fixed).**"
+    )
+    last = {(there, name, 4) for name in (first, *others)}
+    none = {(other, name, seed) for name in (first, *others) for seed in range(5)}
+    assert of(last | none) == (
+        "**48 of 80 runs are missing: seed 4 of every algorithm on Lumberjacks (border fixed); "
+        "all on TrafficJunction10 (paper's text).**"
+    )
 
 
 def test_credits_of_the_function_have_a_row_of_their_own(main, studies):

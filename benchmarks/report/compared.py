@@ -49,16 +49,26 @@ def missing(study: Results) -> list[str]:
     """Return a sentence on the study's runs that are not there; none where nothing is missing."""
     if not study.missing:
         return []
-    seeds: dict[tuple[str, str], list[str]] = {}
-    for env, algorithm, seed in study.missing:
-        seeds.setdefault((env, algorithm), []).append(str(seed))
-    parts = [f"{study.title(name)} on {study.title(env)}, {_of(numbers)}" for (env, name), numbers in seeds.items()]
+    params, parts = study.params, list[str]()
+    nowhere = [env for env in params.run.envs if not any(key[0] == env for key in study.runs)]
+    for env in (env for env in params.run.envs if env not in nowhere):
+        lacking: dict[tuple[int, ...], list[str]] = {}  # algorithms by their missing seeds
+        for name in params.run.algorithms:
+            if seeds := tuple(sorted(key[2] for key in study.missing if key[:2] == (env, name))):
+                lacking.setdefault(seeds, []).append(study.title(name))
+        for seeds, names in lacking.items():
+            whose = "every algorithm" if len(names) == len(params.run.algorithms) > 1 else ", ".join(names)
+            parts.append(f"{_of(seeds)} of {whose} on {study.title(env)}")
+    if nowhere:
+        parts.append(f"all on {', '.join(map(study.title, nowhere))}")
     total = len(study.runs) + len(study.missing)
     return [f"**{len(study.missing)} of {total} runs are missing: {'; '.join(parts)}.**"]
 
 
-def _of(seeds: Sequence[str]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"
+def _of(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def side_by_side(compared: Compared, main: Results, study: Results) -> Figure:

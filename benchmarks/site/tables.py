@@ -362,13 +362,14 @@ def algorithm_results(belongs: Belongs) -> str:
     """
     rows: list[tuple[str, ...]] = []
     declared_in: list[str] = []
-    seen: list[tuple[AlgorithmConfig, TrainConfig]] = []
+    main: list[tuple[AlgorithmConfig, TrainConfig]] = []
     for folder in (ROOT, *sorted(path.parent for path in (ROOT / "studies").glob("*/params.yaml"))):
         params = load_params(folder / "params.yaml")
         # A study with the main results' algorithms varies environments: that is for the study's own report.
         entries = {key: params.algorithms[key] for key in params.run.algorithms if belongs(params.algorithms[key])}
-        titles = [params.report.title(key) for key, entry in entries.items() if (entry, params.train) not in seen]
-        seen += [(entry, params.train) for entry in entries.values()]
+        titles = [params.report.title(key) for key, entry in entries.items() if (entry, params.train) not in main]
+        if folder == ROOT:
+            main = [(entry, params.train) for entry in entries.values()]
         where = "main results" if folder == ROOT else f"`studies/{folder.name}`"
         declared_in += [where] * bool(entries)
         if (folder / FINAL_RETURN).is_file():
@@ -376,7 +377,7 @@ def algorithm_results(belongs: Belongs) -> str:
                 found = [row for row in csv.DictReader(file) if row["Algorithm"] in titles and row["Mean"]]
             rows += [(where, *_result(row)) for row in found]
     if not rows:
-        return f"No runs of this algorithm are published yet. They are declared in {' and '.join(declared_in)}."
+        return f"No runs of this algorithm are published yet. They are declared in {', '.join(declared_in)}."
     columns = [
         "where",
         "environment",
