@@ -82,7 +82,9 @@ def side_by_side(compared: Compared, main: Results, study: Results) -> Figure:
         for y, (results, name) in enumerate(lines):
             colour, runs = OWN if results is study else MAIN, results.select(env, name)
             if not runs:
-                left.text(0.02, y, "not run", transform=left.get_yaxis_transform(), va="center", color="0.4")
+                left.text(
+                    0.5, y, "not run", transform=left.get_yaxis_transform(), ha="center", va="center", color="0.4"
+                )
                 continue
             _returns(left, y, FINAL_RETURN.read(runs, results.params), colour)
             _entropies(right, y, runs, colour)
