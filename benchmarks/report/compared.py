@@ -5,6 +5,7 @@ here, for studies/README.md (`python -m benchmarks.report.readme`).
 """
 
 import io
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -49,18 +50,18 @@ def missing(study: Results) -> list[str]:
     """Return a sentence on the study's runs that are not there; none where nothing is missing."""
     if not study.missing:
         return []
-    params, parts = study.params, list[str]()
-    nowhere = [env for env in params.run.envs if not any(key[0] == env for key in study.runs)]
-    for env in (env for env in params.run.envs if env not in nowhere):
-        lacking: dict[tuple[int, ...], list[str]] = {}  # algorithms by their missing seeds
-        for name in params.run.algorithms:
-            if seeds := tuple(sorted(key[2] for key in study.missing if key[:2] == (env, name))):
-                lacking.setdefault(seeds, []).append(study.title(name))
-        for seeds, names in lacking.items():
-            whose = "every algorithm" if len(names) == len(params.run.algorithms) > 1 else ", ".join(names)
-            parts.append(f"{_of(seeds)} of {whose} on {study.title(env)}")
-    if nowhere:
-        parts.append(f"all on {', '.join(map(study.title, nowhere))}")
+    run, begun = study.params.run, {env for env, _, _ in study.runs}
+    lacking: dict[tuple[str, tuple[int, ...]], list[str]] = {}  # algorithms by environment and missing seeds
+    for env, name in itertools.product(run.envs, run.algorithms):
+        seeds = tuple(sorted(key[2] for key in study.missing if key[:2] == (env, name)))
+        if seeds and env in begun:
+            lacking.setdefault((env, seeds), []).append(study.title(name))
+    parts = []
+    for (env, seeds), names in lacking.items():
+        whose = "every algorithm" if len(names) == len(run.algorithms) > 1 else ", ".join(names)
+        parts.append(f"{_of(seeds)} of {whose} on {study.title(env)}")
+    if untouched := [study.title(env) for env in run.envs if env not in begun]:
+        parts.append(f"all on {', '.join(untouched)}")
     total = len(study.runs) + len(study.missing)
     return [f"**{len(study.missing)} of {total} runs are missing: {'; '.join(parts)}.**"]
 
