@@ -268,7 +268,8 @@ def test_every_stage_resolves(folder):
     run = load_params(folder / "params.yaml").run
     items = ["-".join(map(str, item)) for item in itertools.product(run.envs, run.algorithms, run.seeds)]
     expected = ["versions", *(f"train@{item}" for item in items), *(f"evaluate@{item}" for item in items), "aggregate"]
-    assert [stage.name for stage in Repo(folder).stage.collect()] == expected
+    with Repo(folder) as repo:
+        assert [stage.name for stage in repo.stage.collect()] == expected
     sections = YAML(typ="safe").load(folder / "params.yaml")
     assert {"run", "envs", "algorithms", "train", "evaluate", "report"} <= sections.keys()  # DVC knows no defaults
 
