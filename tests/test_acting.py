@@ -74,20 +74,16 @@ def test_torchs_way_of_acting_chooses_the_same():
     noise = np.random.default_rng(1).random((6, 2, 7, N))
     expected = played(agent, obs, mask, 0.5, noise)[0]
 
-    actor = TorchActor(agent, 7)  # what other devices do
+    actor = TorchActor(agent, 7)  # what other agents do
     for step in range(6):
         assert np.array_equal(actor.act(obs[step], mask[step], 0.5, noise[step]), expected[step])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_acting_on_cuda_chooses_the_same():
-    agent = make_agent()
+def test_weights_on_cuda_act_with_the_same_bits():
     obs, mask = make_steps(7)
-    expected = played(agent, obs, mask)[0]
-    policy = Policy(make_agent().cuda())
-    policy.begin(7)
-    for step in range(6):
-        assert np.array_equal(policy.act(obs[step], mask[step], 0.0, None), expected[step])
+    for one, other in zip(played(make_agent(), obs, mask), played(make_agent().cuda(), obs, mask), strict=True):
+        assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize("together", [1, 7, 100])

@@ -23,7 +23,7 @@ NO_NOISE = np.empty((2, 0, 0))
 class RecurrentAgent(Agent):
     """Maps observation histories to the values of all actions.
 
-    Compiled code unrolls and acts on the CPU, torch on other devices.
+    Compiled code unrolls on the CPU, torch on other devices. Acting is compiled and on the CPU in both cases.
 
     Args:
         sizes: the environment's sizes.
@@ -67,8 +67,8 @@ class RecurrentAgent(Agent):
         return self.fc2(hidden).unflatten(0, (num_envs, n_agents)), (hidden.unflatten(0, (num_envs, n_agents)),)
 
     def actor(self, num_envs: int) -> Actor:
-        """See `Agent.actor`: the compiled kernel on the CPU."""
-        return KernelActor(self, num_envs) if self.fc1.weight.device.type == "cpu" else super().actor(num_envs)
+        """See `Agent.actor`: the compiled kernel, on the CPU wherever the weights are."""
+        return KernelActor(self, num_envs)
 
 
 class KernelActor:
