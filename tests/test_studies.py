@@ -107,6 +107,9 @@ def test_missing_runs_are_named(studies):
         "**48 of 80 runs are missing: seed 4 of every algorithm on Lumberjacks (border fixed); "
         "all on TrafficJunction10 (paper's text).**"
     )
+    assert of({(there, first, 3)}) == (
+        "**1 of 80 runs is missing: seed 3 of QMIX-equal on Lumberjacks (border fixed).**"
+    )
 
 
 def test_credits_of_the_function_have_a_row_of_their_own(main, studies):

@@ -62,8 +62,8 @@ def missing(study: Results) -> list[str]:
         parts.append(f"{_of(seeds)} of {whose} on {study.title(env)}")
     if untouched := [study.title(env) for env in run.envs if env not in begun]:
         parts.append(f"all on {', '.join(untouched)}")
-    total = len(study.runs) + len(study.missing)
-    return [f"**{len(study.missing)} of {total} runs are missing: {'; '.join(parts)}.**"]
+    number, total = len(study.missing), len(study.runs) + len(study.missing)
+    return [f"**{number} of {total} runs {'is' if number == 1 else 'are'} missing: {'; '.join(parts)}.**"]
 
 
 def _of(seeds: Sequence[int]) -> str:

@@ -127,9 +127,10 @@ def forest(results: Results, judgements: Sequence[Judgement]) -> list[Panel]:
         for measure, words, digits in ((FINAL_WIN_RATE, "win rate", 2), (FINAL_RETURN, "return per episode", 1)):
             lines: dict[str, tuple[Judgement, Outcome]] = {}
             for one in here:
-                for outcome in (outcome for outcome in one.outcomes if _is_difference(outcome, measure)):
-                    # two claims about one difference, as "not lower" and "higher", are one line
-                    lines.setdefault(presented.compared_text(outcome), (one, outcome))
+                for outcome in one.outcomes:
+                    if _is_difference(outcome, measure):
+                        # two claims about one difference, as "not lower" and "higher", are one line
+                        lines.setdefault(presented.compared_text(outcome), (one, outcome))
             if lines:
                 shown = [*lines.values()]
                 note = f"final {words}; band: ±{shown[0][1].margin:.{digits}f}"
