@@ -228,6 +228,20 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
+def test_the_readme_counts_the_published_runs_with_uncommitted_changes():
+    """Those of the commit: runs that a user adds without committing them are not published."""
+
+    def changed(folder):
+        command = ["git", "grep", "-l", '"dirty": true', "HEAD", "--", f":(glob){folder}/*/*/*/provenance.json"]
+        return len(subprocess.run(command, cwd=ROOT, text=True, capture_output=True).stdout.splitlines())
+
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    main, studies = changed("results/runs"), changed("studies/*/results/runs")
+    numbers = f"{main} main runs and {studies} of side studies record uncommitted changes"
+    assert numbers in (ROOT / "README.md").read_text()
+
+
 class Links(HTMLParser):
     """What a page refers to, and its anchors."""
 
