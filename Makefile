@@ -63,6 +63,8 @@ $(VENV)/.installed-ray: $(VENV)/.installed
 
 # ENGINE=ray: on a Ray cluster (docs/how-to/cluster.md); ARGS: further options of benchmarks.launch.
 LAUNCH = $(BIN)/python -m benchmarks.launch $(if $(JOBS),--jobs $(JOBS)) $(if $(ENGINE),--engine $(ENGINE)) $(ARGS)
+STUDY_FOLDER = studies/$(or $(STUDY),readings)
+STUDIES = $(sort $(patsubst studies/%/params.yaml,%,$(wildcard studies/*/params.yaml)))
 LAUNCHER := $(VENV)/.installed$(if $(filter ray,$(ENGINE)),-ray)
 
 # demo/ is a DVC project of its own with links to this one's dvc.yaml: what it makes is git-ignored.
@@ -73,7 +75,8 @@ repro: $(LAUNCHER)
 	$(LAUNCH)
 
 study: $(LAUNCHER)
-	cd studies/$(or $(STUDY),readings) && $(LAUNCH)
+	@test -f $(STUDY_FOLDER)/params.yaml || { echo "error: found STUDY=$(STUDY); allowed are $(STUDIES)." >&2; exit 2; }
+	cd $(STUDY_FOLDER) && $(LAUNCH)
 
 report: $(VENV)/.installed
 	for folder in . $(dir $(wildcard studies/*/dvc.lock)); do \

@@ -3,7 +3,6 @@
 Gathers by the lists in params.yaml, never by what lies on disk. Everything is redrawn and appears at once.
 """
 
-import argparse
 import csv
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from benchmarks.report import beside_game, contributions, figures, marl_eval, pa
 from benchmarks.report.gather import Results, gather
 from marl_gre import stats
 from marl_gre.config import load_params
-from marl_gre.errors import run_cli
+from marl_gre.errors import Parser, run_cli
 from marl_gre.storage.files import publishing, write_json
 
 CURVES = {"returns": figures.RETURN, "win_rates": figures.WIN_RATE, "entropy": figures.ENTROPY}
@@ -25,7 +24,9 @@ CURVE_COLUMNS = ("env", "algorithm", "due_steps", "seeds", "mean", "min", "max",
 
 def main() -> None:
     """Write the report of the params file in the current folder."""
-    parser = argparse.ArgumentParser(description="Draw tables and figures from the runs of params.yaml.")
+    parser = Parser(
+        prog="python -m benchmarks.aggregate", description="Draw tables and figures from the runs of params.yaml."
+    )
     parser.add_argument("--params", default="params.yaml", type=Path)
     results = gather(load_params(parser.parse_args().params))
     with publishing(REPORT) as folder:

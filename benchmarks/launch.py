@@ -29,7 +29,8 @@ from benchmarks.cells import Cell, cells_of, is_done, is_trained, shard
 from benchmarks.layout import REPORT, WORK
 from marl_gre import trackers
 from marl_gre.config import Params, load_params
-from marl_gre.errors import BadInput, MarlGreError, run_cli
+from marl_gre.errors import BadInput, MarlGreError, Parser, run_cli
+from marl_gre.jobs.check import check_runnable
 from marl_gre.signals import noted, stop_if
 from marl_gre.storage import mirror
 
@@ -187,7 +188,10 @@ def main() -> None:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(description="Run the pipeline of the params.yaml here, several runs at once.")
+    parser = Parser(
+        prog="python -m benchmarks.launch",
+        description="Run the pipeline of the params.yaml here, several runs at once.",
+    )
     parser.add_argument(
         "--jobs", type=int, help="runs at once (default: one per core; with Ray, one per core of the cluster)"
     )
@@ -244,6 +248,7 @@ def cores() -> int:
 def run_shard(text: str, jobs: int, received: list[int]) -> None:
     """Run what is missing of a shard's cells, and leave DVC to the start that follows all shards."""
     params = load_params("params.yaml")
+    check_runnable(params)  # else each of the runs would fail of the same mistake
     cells = shard(cells_of(params), text)
     missing = [cell for cell in cells if not is_done(params, cell)]
     print(f"shard {text}: {len(cells)} runs, {len(missing)} to do, {jobs} at once.", flush=True)

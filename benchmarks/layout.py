@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from marl_gre.errors import Parser
+
 WORK = Path("work")
 RESULTS = Path("results")
 REPORT = RESULTS / "report"
@@ -25,7 +27,7 @@ def shapley_file(env: str, algorithm: str, seed: int) -> Path:
 
 def item_arguments(description: str) -> argparse.Namespace:
     """Parse the command line of a stage that works on one (env, algorithm, seed)."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(description=description)
     parser.add_argument("--env", required=True, help="a key of `envs` in the params file")
     parser.add_argument("--algorithm", required=True, help="a key of `algorithms`")
     parser.add_argument("--seed", required=True, type=int)

@@ -5,7 +5,6 @@ file. Each test's counts are kept as soon as it ends (results/reliability.json),
 gone on with: what was counted on the same code and tier is not counted again.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 
 from benchmarks.report.readme import README, put
-from marl_gre.errors import BadInput, MarlGreError, run_cli
+from marl_gre.errors import BadInput, MarlGreError, Parser, run_cli
 from marl_gre.storage.files import publish_json
 from marl_gre.storage.provenance import machine
 
@@ -151,7 +150,10 @@ ROWS = (
 
 def main() -> None:
     """Count rows and write the table."""
-    parser = argparse.ArgumentParser(description="Count what breaks under faults, and write the README's table.")
+    parser = Parser(
+        prog="python -m benchmarks.reliability",
+        description="Count what breaks under faults, and write the README's table.",
+    )
     names = [row.name for row in ROWS]
     parser.add_argument("--only", action="append", metavar="ROW", help=f"one row; repeatable: {', '.join(names)}")
     parser.add_argument("--tier", choices=TIERS, default="release", help="how much (default: %(default)s)")

@@ -5,7 +5,6 @@ dvc.yaml is only a key, so the file lists the versions by the keys of params.yam
 written after a mistake: the stages that would delete and remake results come after this one.
 """
 
-import argparse
 import os
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from marl_gre.config import (
     Params,
     load_params,
 )
-from marl_gre.errors import BadInput, run_cli
+from marl_gre.errors import BadInput, Parser, run_cli
 from marl_gre.jobs.check import check_runnable
 
 HEADER = "# Written by `python -m benchmarks.results_versions` (the DVC stage `versions`); not edited by hand.\n"
@@ -64,7 +63,9 @@ def write(params: Params, path: Path = PATH) -> None:
 
 def main() -> None:
     """Check the params file, down to making each selected environment and network once, and write the versions."""
-    parser = argparse.ArgumentParser(description="Check params.yaml and write results_versions.yaml.")
+    parser = Parser(
+        prog="python -m benchmarks.results_versions", description="Check params.yaml and write results_versions.yaml."
+    )
     parser.add_argument("--params", default="params.yaml", type=Path)
     params = load_params(parser.parse_args().params)
     check_runnable(params)

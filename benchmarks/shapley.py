@@ -5,7 +5,6 @@ evaluation, with the weights' hash, and `aggregate` shows those whose weights ar
 date is left alone.
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from benchmarks.layout import run_folder, shapley_file
 from benchmarks.report.contributions import EPISODES, PERMUTATIONS, cells
 from marl_gre.cli import one_thread
 from marl_gre.config import load_params
-from marl_gre.errors import run_cli
+from marl_gre.errors import Parser, run_cli
 from marl_gre.jobs.credits import measure
 from marl_gre.jobs.credits_shapley import Game, contributions
 from marl_gre.seeding import Purpose, episode_seed
@@ -72,7 +71,9 @@ def _short(value: float) -> float:
 
 def main() -> None:
     """Measure the cells of the params file that are not up to date."""
-    parser = argparse.ArgumentParser(description="Measure what agents contribute, beside their credit.")
+    parser = Parser(
+        prog="python -m benchmarks.shapley", description="Measure what agents contribute, beside their credit."
+    )
     parser.add_argument("--params", default="params.yaml", type=Path)
     params = load_params(parser.parse_args().params)
     one_thread()

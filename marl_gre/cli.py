@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from marl_gre import __version__
-from marl_gre.errors import BadInput, run_cli
+from marl_gre.errors import Parser, run_cli
 
 
 def main() -> NoReturn:
@@ -126,7 +126,7 @@ _PARAMS = Path("params.yaml")
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = _Parser(prog="marl-gre", description=_ABOUT)
+    parser = Parser(prog="marl-gre", description=_ABOUT)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -191,13 +191,6 @@ def parser() -> argparse.ArgumentParser:
     doctor = command("doctor", "report what this installation can do")
     doctor.set_defaults(command=_doctor)
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        raise BadInput(f"{message}; see {self.prog} --help.")
 
 
 def _natural(text: str) -> int:

@@ -3,6 +3,7 @@
 | code | class | when |
 |---|---|---|
 | 0 | - | done |
+| 1 | `MarlGreError` | runs of the launcher failed |
 | 2 | `BadInput` | the user's params, command line or files cannot be used |
 | 3 | `EnvironmentFailed` | an environment raised or returned unusable output |
 | 4 | `NonFinite` | NaN or infinity in a loss, gradient, reward or observation |
@@ -13,6 +14,7 @@
 | 141 | - | nobody reads the output any more (`marl-gre ... | head`) |
 """
 
+import argparse
 import contextlib
 import sys
 from collections.abc import Callable
@@ -67,6 +69,14 @@ class Stopped(MarlGreError):
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise BadInput with the parser's message."""
+        raise BadInput(f"{message}; see {self.prog} --help.")
 
 
 def run_cli(main: Callable[[], None]) -> NoReturn:

@@ -71,7 +71,11 @@ def _yaml_problem(error: Exception) -> str:
 
 def explain(error: ValidationError, model: type[BaseModel], extra_allowed: Sequence[str] = ()) -> str:
     """Return the first problem as "key.path: found X; ..."."""
-    problem = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    problem = problems[0]
+    if problem["type"] == "missing":  # where a key beside it is unknown, it is probably this one, misspelled
+        beside = [one for one in problems if one["loc"][:-1] == problem["loc"][:-1]]
+        problem = next((one for one in beside if one["type"] == "extra_forbidden"), problem)
     location = list(problem["loc"])
     path = ".".join(str(part) for part in location)
     found = repr(problem["input"])

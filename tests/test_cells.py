@@ -134,6 +134,8 @@ def test_a_wrong_shard_ends_in_one_line(text):
         (["--engine", "ray", "--num-gpus", "nan"], "0 or more is allowed"),
         (["--mirror", "nonsense://x"], "an fsspec URL is needed"),
         (["--jobs", "0"], "1 or more is allowed"),
+        (["--jobs", "two"], "invalid int value: 'two'; see python -m benchmarks.launch --help"),
+        (["--engine", "slurm"], "invalid choice: 'slurm'"),
     ],
 )
 def test_wrong_options_end_in_one_line(options, message, monkeypatch):
@@ -142,6 +144,14 @@ def test_wrong_options_end_in_one_line(options, message, monkeypatch):
         monkeypatch.setenv(name, "")
     with pytest.raises(BadInput, match=message):
         launch.parse_arguments()
+
+
+def test_a_mistake_ends_a_shard_before_its_runs(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text(PARAMS.replace("kwargs: {", "kwargs: {nonsense: 1, ", 1))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "run", lambda *arguments: pytest.fail("it ran"))
+    with pytest.raises(BadInput, match=r"^envs\.lumber: .*'nonsense'"):
+        launch.run_shard("1/2", 1, [])
 
 
 def test_shards_and_then_one_commit_leave_dvc_clean(made_once, tmp_path):

@@ -135,6 +135,12 @@ def test_unknown_section_names_the_nearest(tmp_path):
         load(tmp_path, SMALL + "\ntrain: {leaning_rate: 1e-3}\n")
 
 
+@pytest.mark.parametrize(("key", "typo"), [("seeds", "sedes"), ("total_steps", "totl_steps"), ("env", "enf")])
+def test_a_required_key_that_is_misspelled(tmp_path, key, typo):
+    with pytest.raises(BadInput, match=rf"\.{typo}: unknown key '{typo}'; did you mean '{key}'\?"):
+        load(tmp_path, SMALL.replace(f"{key}:", f"{typo}:"))
+
+
 def test_a_batch_larger_than_the_replay(tmp_path):
     with pytest.raises(BadInput, match=r"train: batch_episodes is 32; it must be at most replay_episodes, 8"):
         load(tmp_path, SMALL + "\ntrain: {replay_episodes: 8}\n")

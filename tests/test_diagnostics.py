@@ -66,8 +66,12 @@ def test_default_folder_and_mistakes(runs, tmp_path, marl_gre):
     assert done.stderr.count("\n") == 1
     (tmp_path / "file").write_text("")
     done = marl_gre("credits", runs / "vdn", "--out", tmp_path / "file")
-    assert done.returncode != 0
+    assert done.returncode == 2
+    assert "found a file; name a folder." in done.stderr
+    done = marl_gre("credits", runs / "vdn", "--out", tmp_path / "file" / "below")
+    assert done.returncode == 6
     assert "cannot be written" in done.stderr
+    assert "free space or fix permissions." in done.stderr
 
 
 def test_credits_are_those_of_the_mixer(runs):

@@ -93,14 +93,22 @@ def test_odd_sizes_can_be_drawn(size):
     assert vec.render().size > 0
 
 
-def test_human_mode_needs_a_display(monkeypatch):
+@pytest.mark.parametrize("named", [True, False])
+def test_human_mode_needs_a_display(monkeypatch, named):
+    """Where none is named, SDL is not asked: it would print an error of its own."""
     pygame = pytest.importorskip("pygame")
-    monkeypatch.delenv("SDL_VIDEODRIVER", raising=False)
-    monkeypatch.setattr(pygame.display, "init", lambda: None)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    if named:
+        monkeypatch.setenv("DISPLAY", ":99")
+    asked = []
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(pygame.display, "init", lambda: asked.append(True))
     monkeypatch.setattr(pygame.display, "get_driver", lambda: "offscreen")  # what SDL takes where there is no screen
     env = marl_gre_envs.make("lumberjacks_v1", render_mode="human")
     with pytest.raises(RuntimeError, match="needs a display, and none was found"):
         env.reset(seed=0)
+    assert bool(asked) == named
 
 
 def test_human_mode_follows_the_episode(monkeypatch):

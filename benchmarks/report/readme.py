@@ -4,7 +4,6 @@
 each side study beside the main results, with its figure.
 """
 
-import argparse
 import contextlib
 import re
 from collections.abc import Sequence
@@ -38,7 +37,7 @@ from benchmarks.report.tables import (
     summarise,
 )
 from marl_gre.config import load_params
-from marl_gre.errors import BadInput, run_cli
+from marl_gre.errors import BadInput, Parser, run_cli
 
 README = Path("README.md")
 ANSWERS = Path("docs/results.md")
@@ -59,7 +58,7 @@ NOT_RUN = "No run of this study is here yet."
 def main() -> None:
     """Put what came out into the three files."""
     files = f"{README}, {ANSWERS} and {STUDIES / README}"
-    argparse.ArgumentParser(description=f"Fill the results of {files}.").parse_args()
+    Parser(prog="python -m benchmarks.report.readme", description=f"Fill the results of {files}.").parse_args()
     results = gathered(Path())
     put("claims", in_short(results), README)
     put("claims", answered(results), ANSWERS)

@@ -1,14 +1,12 @@
 """`python -m benchmarks.site` fills the generated tables of docs/; with `--pictures` it also draws the animations."""
 
-import argparse
-
 from benchmarks.site.tables import fill
-from marl_gre.errors import run_cli
+from marl_gre.errors import Parser, run_cli
 
 
 def main() -> None:
     """Fill the tables, and draw the animations if asked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.site", description=__doc__)
+    parser = Parser(prog="python -m benchmarks.site", description=__doc__)
     parser.add_argument("--pictures", action="store_true", help="draw the animations again, from published runs")
     asked = parser.parse_args()
     for path in fill():

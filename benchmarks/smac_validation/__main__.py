@@ -29,7 +29,7 @@ from benchmarks.smac_validation import battles, criteria, learning, near_random,
 from benchmarks.smac_validation.checks import Check, Section
 from benchmarks.smac_validation.game import real_game
 from marl_gre.config import load_params
-from marl_gre.errors import BadInput, run_cli
+from marl_gre.errors import BadInput, Parser, run_cli
 from marl_gre.storage.files import publish_json
 from marl_gre.storage.provenance import provenance
 
@@ -79,7 +79,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     Raises:
         BadInput: a map, section or folder is not there.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.smac_validation",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

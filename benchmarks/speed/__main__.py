@@ -5,7 +5,6 @@
 This file runs the sections of sections.py and prints one table for each.
 """
 
-import argparse
 import json
 import os
 import time
@@ -17,7 +16,7 @@ import torch
 from benchmarks.speed.cases import FULL, QUICK
 from benchmarks.speed.sections import SECTIONS, Row
 from benchmarks.speed.tools import peak_gflops
-from marl_gre.errors import StorageFailed, run_cli
+from marl_gre.errors import Parser, StorageFailed, run_cli
 from marl_gre.storage.provenance import provenance
 
 
@@ -68,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         StorageFailed: the files cannot be written.
     """
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = Parser(prog="python -m benchmarks.speed", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; the numbers mean little")
     parser.add_argument("--only", choices=SECTIONS, help="one section")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write speed.json and speed.md there")

@@ -4,6 +4,7 @@ Everything is drawn at SCALE times its size and then reduced, for smooth edges.
 """
 
 import os
+import sys
 from typing import Any, Protocol
 
 import numpy as np
@@ -232,6 +233,9 @@ def _blend(start: str, end: str, share: float) -> str:
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
 
+NO_DISPLAY = 'render_mode="human" needs a display, and none was found; "rgb_array" needs none.'
+
+
 class Window:
     """A pygame window that shows one picture after another."""
 
@@ -242,10 +246,12 @@ class Window:
             raise ImportError('render_mode="human" needs pygame: pip install "marl-gre[render]".') from error
         self._pygame = pygame
         self._title, self._rate = title, frames_per_second
+        if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & os.environ.keys():
+            raise RuntimeError(NO_DISPLAY)  # before SDL looks for one and prints an error of its own
         pygame.display.init()
         if pygame.display.get_driver() == "offscreen" and "SDL_VIDEODRIVER" not in os.environ:  # SDL's last resort
             pygame.display.quit()
-            raise RuntimeError('render_mode="human" needs a display, and none was found; "rgb_array" needs none.')
+            raise RuntimeError(NO_DISPLAY)
         self._clock = pygame.time.Clock()
 
     def show(self, picture: np.ndarray) -> None:

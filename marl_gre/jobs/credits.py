@@ -70,7 +70,7 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
         permutations: orders of the agents for their Shapley values; 0 computes none.
 
     Raises:
-        BadInput: the folder holds no intact run, or Shapley values are asked for where there are none.
+        BadInput: the folder holds no intact run, `out` is a file, or Shapley values are asked for where there are none.
         EnvironmentFailed: the environment raised.
         StorageFailed: the files cannot be written.
     """
@@ -80,9 +80,11 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
         except ValueError as error:
             raise BadInput(f"--shapley: {error}") from error
     finished = load_run(run)
-    found = measure(finished, [seed + i for i in range(episodes)])
     config = finished.config
     out = out or Path("credits") / config.env_key / config.algorithm_key / str(config.seed)
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out}: found a file; name a folder.")
+    found = measure(finished, [seed + i for i in range(episodes)])
     title = f"{config.env_key}, {config.algorithm_key}, seed {config.seed}"
     first = found[0]
     frames = _frames(config.env_key, config.env, first.episode)
@@ -96,7 +98,7 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
             (out / "shapley.csv").write_text(csv_text(game_rows(games)))
             (out / "shapley_phases.csv").write_text(csv_text(comparison_rows(games)))
     except OSError as error:
-        raise StorageFailed(f"{out}: cannot be written ({error}).") from error
+        raise StorageFailed(f"{out}: cannot be written ({error}); free space or fix permissions.") from error
     images = animation(title, frames, first.shares, first.entropy)
     for name in ("credits.csv", "phases.csv", "credits.png", *(("shapley.csv", "shapley_phases.csv") if games else ())):
         print(out / name)

@@ -130,5 +130,5 @@ def save_gif(path: Path, frames: list[np.ndarray], durations: list[int] | None =
         path.parent.mkdir(parents=True, exist_ok=True)
         images[0].save(path, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
     except OSError as error:
-        raise StorageFailed(f"{path}: cannot be written ({error}).") from error
+        raise StorageFailed(f"{path}: cannot be written ({error}); free space or fix permissions.") from error
     print(path)

@@ -147,6 +147,8 @@ def record(parts: list[str], into: dict) -> dict:
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(ENVS)
+    if unknown := {*chosen} - {*ENVS} - {f"{env}/{name}" for env in ENVS for name in names_on(env)}:
+        sys.exit(f"error: found {', '.join(sorted(unknown))}; allowed: {', '.join(ENVS)}, alone or as env/algorithm.")
     recorded = json.loads(PATH.read_text()) if sys.argv[1:] else {"machines": {}, "envs": {}, "runs": {}}
     PATH.write_text(json.dumps(record(chosen, recorded), indent=1, sort_keys=True) + "\n")
     print(f"{PATH}: {', '.join(chosen)}.")

@@ -1,7 +1,7 @@
 """The ten kinds of unit of the SMAC maps and their weapons, as numbers.
 
-The maps use StarCraft II's Wings-of-Liberty data, which patches never changed for these units. Those data are in normal
-game seconds; here times are in game loops (16 per second, 8 per step) and speeds per loop.
+The numbers are those of StarCraft II 4.10's multiplayer data. Those are in normal game seconds; here times are in game
+loops (16 per second, 8 per step) and speeds per loop.
 """
 
 from dataclasses import dataclass
