@@ -377,7 +377,11 @@ class RunConfig(BaseModel):
         return versions
 
     def identity(self) -> str:
-        """Return the run's identity: a hash of the resolved config and the results versions, not of time or host."""
+        """Return the run's identity: a hash of the resolved config and the results versions, not of time or host.
+
+        Raises:
+            BadInput: the environment, the mixer or another part cannot be imported.
+        """
         return identity_of(self.resolved(), self.results_versions())
 
 

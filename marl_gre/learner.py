@@ -79,7 +79,7 @@ class Learner:
         Central networks add central_loss_weight times their own mean(td_error**2) towards the same targets.
 
         Raises:
-            BadInput: the mixer or the loss weights returned a wrong shape.
+            BadInput: the mixer or the loss weights returned a wrong shape, or the loss weights raised.
             NonFinite: the loss or the gradient is NaN or infinite; the parameters are unchanged.
         """
         # A mixer's axes [B, T] are [1, P] here, so that padding costs nothing: every step is mixed on its own.

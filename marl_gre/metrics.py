@@ -108,7 +108,9 @@ METRICS: tuple[Metric, ...] = (
     Metric(TESTS, "win_rate", "Share of the test episodes won.", "0 to 1", nullable=True),
     *_counters(ENTROPY, "due_steps", "env_steps", "updates"),
     *_entropies("", "credits by automatic differentiation"),
-    *_entropies("released_", "with the ELU derivative of the paper's released code; for QMIX and its variants only"),
+    *_entropies(
+        "released_", "with the ELU derivative of the paper's released code; for QMIX, QMIX-equal and QMIX-GRE only"
+    ),
     *_entropies("function_", "with the credits of the function, including what q_tot detaches; for QPLEX only"),
     *_counters(TRAINING, *COUNTERS),
     Metric(

@@ -97,7 +97,7 @@ def restore(run: FinishedRun, env: VectorEnv) -> Networks:
     """Return a finished run's networks with its final weights, on its device.
 
     Raises:
-        BadInput: the weights do not fit the run's config.
+        BadInput: the weights are not here or do not fit the run's config, or its device is not here.
     """
     networks = build(run.config, env, training=False)
     run.load_into(networks.agent, networks.mixer)

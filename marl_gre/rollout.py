@@ -117,7 +117,11 @@ def play(
 
 
 def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int], record: bool = True) -> list[Episode]:
-    """Play one greedy episode per seed, in parallel as far as there are environments; `record` as in `play`."""
+    """Play one greedy episode per seed, in parallel as far as there are environments; `record` as in `play`.
+
+    Raises:
+        EnvironmentFailed, NonFinite: as in `play`.
+    """
     episodes: list[Episode] = []
     for start in range(0, len(seeds), env.num_envs):
         chunk = list(seeds[start : start + env.num_envs])

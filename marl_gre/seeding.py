@@ -17,7 +17,7 @@ class Purpose(IntEnum):
     EXPLORE = 2  # epsilon-greedy; index = episode number
     REPLAY = 3  # sampled batches; index = update number
     TEST = 4  # greedy tests during training; index = test episode
-    EVAL = 5  # the evaluation of the final policy; index = evaluation episode
+    EVAL = 5  # the evaluation of the final policy; index = evaluation episode, or their number for shuffled states
     SHAPLEY = 6  # orders of agents whose contributions are measured; index = game
 
 

@@ -6,7 +6,7 @@ no more than requested (five runs have 5^5 = 3,125) they are enumerated instead 
 Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264). Percentile bootstraps under-cover with few runs: in 2,000
 simulated benchmarks with normally distributed scores, nominal 95 % intervals of the interquartile mean contained the
 truth in 76 % (3 runs), 90 % (5 runs) and 94 % (10 runs) of cases, those of the mean in 76, 84 and 90 %
-(tests/test_stats.py, slow).
+(tests/test_stats.py, slow). No scores, or scores that are not finite, raise ValueError.
 """
 
 from collections.abc import Callable

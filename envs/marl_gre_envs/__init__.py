@@ -43,6 +43,7 @@ def make(name: str, **kwargs: Any) -> ParallelEnv:
     Raises:
         ValueError: an unknown name, a value that is not allowed, or the factory makes no parallel environment.
         TypeError: an unknown keyword.
+        ImportError: what the environment needs is not installed.
     """
     module, factory = _find(name)
     env = getattr(module, factory)(**kwargs)
@@ -62,6 +63,7 @@ def make_vec(name: str, num_envs: int = 1, *, autoreset: bool = True, **kwargs: 
     Raises:
         ValueError: an unknown name, a value that is not allowed, or the environment has no batched form.
         TypeError: an unknown keyword.
+        ImportError: what the environment needs is not installed.
     """
     module, factory = _find(name)
     if name in ENVS:

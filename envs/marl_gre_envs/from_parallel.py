@@ -51,6 +51,7 @@ def from_parallel_env(
     Raises:
         ValueError: the environment lacks discrete actions, possible_agents or a known limit, or a value is not allowed.
         ImportError: the agents' sizes differ and SuperSuit is not installed.
+        RuntimeError: the environment does not follow PettingZoo's API.
     """
     return FromParallel(factory, num_envs, autoreset, team_reward, episode_limit, strict, kwargs)
 

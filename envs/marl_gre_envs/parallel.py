@@ -182,7 +182,7 @@ class CoreParallelEnv(ParallelEnv):
 
 
 class MaskInObservation(BaseParallelWrapper):
-    """Moves action masks into {"observation", "action_mask"} observations, for libraries that expect them there."""
+    """Copies action masks into {"observation", "action_mask"} observations, for libraries that expect them there."""
 
     def observation_space(self, agent: str) -> Dict:
         """Return the observation space of an agent, the same object each time."""

@@ -55,6 +55,7 @@ def vector_env(
     Raises:
         ValueError: an unknown map or backend, a value that is not allowed, or an option of the other backend.
         TypeError: unknown keyword.
+        ImportError: SMAC is not installed; for the real game only.
     """
     found = map_named(map_name)
     random = isinstance(found, Scenario)

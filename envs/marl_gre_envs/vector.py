@@ -34,7 +34,7 @@ class VectorEnv(abc.ABC):
         autoreset: whether an environment restarts by itself when its episode ends.
         started: whether there has been a reset or set_world yet.
         backend: what runs the episodes: "native" for ordinary environments, "embedded" for this package's engine in
-            place of a game, "starcraft" for the game itself. It is recorded with every result.
+            place of a game, "starcraft" for the game itself. A run's train.json records it.
         obs: [E,N,O] float32, the current observations. This and all arrays below are preallocated and overwritten by
             reset and step: copy what you keep, and do not write into them.
         state: [E,S] float32, the current global state; it may share memory with `obs`.
@@ -109,6 +109,7 @@ class VectorEnv(abc.ABC):
 
         Raises:
             RuntimeError: reset was never called.
+            ValueError: a wrong shape or type, or an illegal action with strict=True.
         """
 
     @abc.abstractmethod
@@ -120,6 +121,9 @@ class VectorEnv(abc.ABC):
 
         Returns:
             New arrays [...,N,O], [...,S] and [...,N,A].
+
+        Raises:
+            ValueError: a field is missing, or has a wrong shape or type.
         """
 
     def get_world(self) -> World:

@@ -12,7 +12,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-LARGEST = np.float32(7.90531110763549805)  # beyond, tanh rounds to 1 (-1)
+LARGEST = np.float32(7.90531110763549805)  # from here on the quotient below gives exactly 1 (-1)
 A13, A11, A9, A7, A5, A3, A1 = (
     np.float32(coefficient)
     for coefficient in (

@@ -41,7 +41,7 @@ def run_as_test(check: Callable[[Case], None], case: Case) -> None:
 def first_difference(a: object, b: object, path: str = "") -> str | None:
     """Return the path to the first difference between two nested values, or None if they are exactly equal.
 
-    Exactly means the type of containers, dtype, shape and every number (NaN equals NaN).
+    Exactly means keys or length, dtype, shape and every number (NaN equals NaN); a list may be a tuple.
     """
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         if a.keys() != b.keys():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from marl_gre.config import EnvConfig
 from marl_gre.credit import credits, gradient_entropy
@@ -20,6 +21,7 @@ from marl_gre.networks import Networks, restore
 from marl_gre.policy import Policy
 from marl_gre.rollout import BlamedOnEnv, opened, play_greedily
 from marl_gre.shapley import require_orders
+from marl_gre.shares import shares
 from marl_gre.storage.files import csv_text
 from marl_gre.storage.run_dir import FinishedRun, load_run
 
@@ -38,10 +40,7 @@ class EpisodeCredits:
     @property
     def shares(self) -> np.ndarray:
         """Each agent's share of the absolute credits [L,N]; equal shares where all credits are 0."""
-        sizes = np.abs(self.credits)
-        total = sizes.sum(-1, keepdims=True)
-        even = np.full_like(sizes, 1 / sizes.shape[-1])
-        return np.divide(sizes, total, out=even, where=total > 0)
+        return shares(torch.from_numpy(self.credits)).numpy()
 
     @property
     def phase(self) -> np.ndarray:
@@ -71,7 +70,7 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
 
     Raises:
         BadInput: the folder holds no intact run, `out` is a file, or Shapley values are asked for where there are none.
-        EnvironmentFailed: the environment raised.
+        EnvironmentFailed, NonFinite: the environment raised, or returned numbers that are not finite.
         StorageFailed: the files cannot be written.
     """
     if permutations:

@@ -37,6 +37,7 @@ def evaluate(run: Path, out: Path | None, config: EvaluateConfig, work: Path = W
 
     Raises:
         BadInput: the folder holds no intact run, its weights are missing, or `out` is a folder.
+        EnvironmentFailed, NonFinite: the environment raised, or returned numbers that are not finite.
         StorageFailed: the file cannot be written.
     """
     if out is not None:

@@ -14,10 +14,10 @@ from marl_gre.policy import Policy
 from marl_gre.rollout import BlamedOnEnv, opened
 from marl_gre.storage.files import require_file_name
 from marl_gre.storage.run_dir import load_run
+from marl_gre_envs.parallel import FRAMES_PER_SECOND
 from marl_gre_envs.rendering import Window
 from marl_gre_envs.vector import VectorEnv
 
-FRAMES_PER_SECOND = 5
 LAST_FRAME_MS = 1500
 
 
@@ -33,7 +33,7 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
     Raises:
         BadInput: the folder holds no intact run, the environment draws no pictures, `gif` is a folder, or no
             window can open.
-        EnvironmentFailed: the environment raised.
+        EnvironmentFailed, NonFinite: the environment raised, or returned numbers that are not finite.
         StorageFailed: the GIF cannot be written.
     """
     if gif is not None:

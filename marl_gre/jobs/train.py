@@ -46,7 +46,7 @@ def train(
         mirror: URL of a folder for copies of checkpoints (storage/mirror.py); they stay there when the run is done.
 
     Raises:
-        BadInput: a part of the config, a metric or a tracker cannot be made, or `out` is not to be replaced.
+        BadInput: a part of the config, a metric, tracker or mirror cannot be made, or `out` is not to be replaced.
         EnvironmentFailed, NonFinite, RunInUse, StorageFailed, Stopped: see marl_gre.errors.
     """
     identity = config.identity()

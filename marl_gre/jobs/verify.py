@@ -40,7 +40,7 @@ from marl_gre.storage.weights import WEIGHTS
 from marl_gre.trainer import greedy_test
 
 MAX_BYTES = 100_000_000
-"""Bytes of a JSON or CSV file; larger files are not read."""
+"""Bytes of a JSON file; larger ones are not read."""
 
 
 def verify(run: Path, evaluation: Path | None = None, retrain: bool = False, work: Path = WORK) -> Iterator[str]:
@@ -55,6 +55,8 @@ def verify(run: Path, evaluation: Path | None = None, retrain: bool = False, wor
     Raises:
         BadInput: the folder holds no run that this version can read.
         NotVerified: a file has changed, or numbers that should be reproduced are not.
+        EnvironmentFailed, NonFinite: the environment raised, or returned numbers that are not finite.
+        RunInUse, StorageFailed, Stopped: while it trains again.
     """
     yield _check_hashes(run)
     finished = load_run(run, work)

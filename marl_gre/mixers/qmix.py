@@ -29,7 +29,7 @@ class QMIXConfig(MixerConfig):
 class MixingWeights(NamedTuple):
     """The mixing network's weights for each step."""
 
-    w1: Tensor  # [B, T, N, K], 0 or more
+    w1: Tensor  # [B, T, R, K], 0 or more; R is N, or 1 where all agents share a row
     b1: Tensor  # [B, T, K]
     w2: Tensor  # [B, T, K], 0 or more
     v: Tensor  # [B, T]
@@ -55,7 +55,7 @@ class QMIX(Mixer):
     def weights(self, state: Tensor) -> MixingWeights:
         """Return the mixing network's weights for state [B,T,S]."""
         w1, b1, w2, v = from_state(state, self.hyper_w1, self.hyper_b1, self.hyper_w2, self.hyper_v)
-        w1 = w1.abs().unflatten(-1, (self.rows, self.config.embed_dim))  # [B, T, N, K]
+        w1 = w1.abs().unflatten(-1, (self.rows, self.config.embed_dim))  # [B, T, R, K]
         return MixingWeights(w1, b1, w2.abs(), v.squeeze(-1))
 
     def forward(self, values: AgentValues, state: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ def mix(chosen_qs: Tensor, weights: MixingWeights) -> Tensor:
 
 
 def mixing_gradient(chosen_qs: Tensor, weights: MixingWeights, derivative: Derivative) -> Tensor:
-    """Return W1 F w2 [B,T,N] with F = diag(elu'(q W1 + b1)) (Eq. 8)."""
+    """Return W1 F w2 [B,T,R] with F = diag(elu'(q W1 + b1)) (Eq. 8); R is W1's number of rows."""
     slope = ELU_DERIVATIVES[derivative](preactivation(chosen_qs, weights))  # [B, T, K]
     return (weights.w1 @ (slope * weights.w2).unsqueeze(-1)).squeeze(-1)
 

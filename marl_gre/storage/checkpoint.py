@@ -104,7 +104,7 @@ def load_newest(work: Path, run: str) -> Contents | None:
         run: the identity of the run whose checkpoint is wanted.
 
     Raises:
-        StorageFailed: all checkpoints are damaged; a silent restart would hide that.
+        StorageFailed: all checkpoints are damaged, where a silent restart would hide it, or one cannot be read.
     """
     found = sorted(work.glob(CHECKPOINTS), reverse=True)
     for place, folder in enumerate(found):

@@ -75,7 +75,7 @@ class Keeper:
         """Restore the newest intact checkpoint into a new trainer; return whether there was one.
 
         Raises:
-            StorageFailed: all checkpoints are damaged, or the mirror cannot be used.
+            StorageFailed: all checkpoints are damaged, the newest is another version's, or the mirror cannot be used.
         """
         if self.mirror is not None:
             self.mirror.take()

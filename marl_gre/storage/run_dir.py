@@ -42,7 +42,7 @@ SINCE_LATER = (TRAINING,)
 """Files that older runs do not have."""
 
 PROBE_BYTES = 1_000_000
-"""Free bytes required before training starts: more than the published files of a gridworld run."""
+"""Free bytes required before training starts, as a gridworld run publishes; large networks publish more."""
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ class Units(NamedTuple):
         missile_target, missile_timer: [U], whom a missile or the second blow will hit, and in how many loops.
         last_attacker: [U] int16, whom an enemy would pursue if it sees nobody.
         help_timer, leash_timer: [U] int16, loops until an enemy may call for help, or look for targets, again.
-        look_timer: [U] int16, loops until an enemy that is attacking looks for a better target.
+        look_timer: [U] int16, loops until an enemy looks for targets again.
         rest_timer: [U] loops until an enemy that has attacked may walk.
         anchor: [U, 2], where an enemy was when it last had no target.
         attack_point: [2], where the enemies were sent.
@@ -82,9 +82,9 @@ class EngineOptions(NamedTuple):
 
     Attributes:
         scan_range: distance, edge to edge, up to which enemies notice agents, whatever the range of their weapons.
-        alarm_range: the same while another enemy fights.
+        alarm_range: the same while another enemy fights, and for an enemy that stands still.
         chase_range: distance, edge to edge, beyond which an enemy gives up its target.
-        look_period: loops between two looks of an enemy for other attackers.
+        look_period: loops between two looks of an enemy for targets.
         backswing: loops for which an enemy stands still after an attack.
         leash: distance from where it noticed its target at which an enemy gives up a chase.
         retaliation: whether enemies pursue an attacker beyond their sight.

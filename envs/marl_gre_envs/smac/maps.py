@@ -20,7 +20,7 @@ Point = tuple[float, float]
 Order = Literal["point", "segment", "units", "none"]
 LAYOUTS = ("rings", "rings_jitter")
 
-# How many kinds of unit a map tells apart, in the order of their one-hots; SMAC swaps them for Protoss enemies.
+# How many kinds of unit a map tells apart, in their one-hots' order; for enemies, SMAC swaps Stalkers and Zealots.
 TYPE_BITS: dict[str, tuple[str, ...]] = {
     "marines": (),
     "stalkers": (),
@@ -285,7 +285,7 @@ def ground_of(terrain: str) -> np.ndarray:
 
     Units walk one cell further than the maps' flags say, as the recordings show (Marines come down to y = 7.3125 where
     the flags end at y = 8), but a wall of two cells between two grounds is a cliff that stays (Zerglings of 2c_vs_64zg
-    start up to it). The cells of CORRIDOR are such already.
+    start up to it). The cells of `TERRAINS["corridor"]` are such already.
     """
     pathable = TERRAINS[terrain]
     if terrain == "corridor":
