@@ -36,6 +36,9 @@ TESTING_RESULTS_VERSION = 1
 EVALUATION_RESULTS_VERSION = 1
 """Raised whenever a code change alters the evaluation of final policies; only evaluations then become stale."""
 
+OTHER_KEYS = ("mixer", "agent", "loss_weights", "central", "loss_weight")
+"""Keys of an algorithm or of its central networks that are no mixer's own."""
+
 THIRD_PARTY = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 """package.module:name"""
 
@@ -126,6 +129,13 @@ class AlgorithmConfig(BaseModel):
         """Return the function that weights the steps of the loss."""
         part = self.loss_weights or PartConfig(name="uniform")
         return functools.partial(find_loss_weights(part.name), **part.options)
+
+    @property
+    def third_parties(self) -> list[str]:
+        """The names of its parts that are not of this package."""
+        mixers = [self.mixer, *([] if self.central is None else [self.central.mixer])]
+        named = [part.name for part in (self.agent, self.loss_weights) if part is not None]
+        return [name for name in (*mixers, *named) if ":" in name]
 
     @property
     def regularise(self) -> regularisers.Regularise:
@@ -403,6 +413,9 @@ def find_mixer(name: str) -> type[Mixer]:
         raise ValueError(f"found {name!r}, which is not a subclass of marl_gre.mixers.Mixer")
     if not (isinstance(found.Config, type) and issubclass(found.Config, MixerConfig)):
         raise ValueError(f"found {name!r}, whose Config is not a subclass of marl_gre.mixers.MixerConfig")
+    taken = [field for field in found.Config.model_fields if field in OTHER_KEYS]
+    if taken:
+        raise ValueError(f"found {name!r}, whose Config has a field {taken[0]}, a key of every algorithm: rename it")
     return found
 
 
@@ -479,12 +492,40 @@ def _algorithm(name: str, entry: Any) -> Any:
     model: type[BaseModel] = mixer.Config
     try:
         config = mixer.Config.model_validate(own)
+        require_recordable(config, name)
         model = GradientEntropy
         gradient_entropy = GradientEntropy.model_validate(entropy) if entropy else None
     except ValidationError as error:
         allowed = ["mixer", *parts, *shared]
         raise ValueError(f"{name}.{explain(error, model, allowed)}") from error
     return AlgorithmConfig(mixer=entry["mixer"], mixer_config=config, gradient_entropy=gradient_entropy, **parts)
+
+
+def require_recordable(config: MixerConfig, key: str) -> None:
+    """Check that the JSON of a run's record gives a mixer's config back.
+
+    Args:
+        config: the config.
+        key: where it stands, for messages.
+
+    Raises:
+        ValueError: it does not.
+    """
+    kept = config.model_dump()
+    try:
+        _require_plain(kept)
+        same = type(config).model_validate(json.loads(json.dumps(kept))) == config
+        problem = "it comes back changed"
+    except ValidationError as error:
+        same, problem = False, explain(error, type(config)).removesuffix(".")
+    except ValueError as error:
+        same, problem = False, str(error)
+    if not same:
+        name = f"{type(config).__module__}.{type(config).__qualname__}"
+        raise ValueError(
+            f"{key}: {name} does not survive a run's record: {problem}; its fields may be text, booleans, finite "
+            "numbers, and lists and mappings of these"
+        )
 
 
 def _central(key: str, entry: Any) -> CentralConfig | None:
@@ -507,6 +548,7 @@ def _central(key: str, entry: Any) -> CentralConfig | None:
     model: type[BaseModel] = mixer.Config
     try:
         config = mixer.Config.model_validate(own)
+        require_recordable(config, key)
         model = CentralConfig
         return CentralConfig(mixer_config=config, **{name: entry[name] for name in entry if name not in own})
     except ValidationError as error:

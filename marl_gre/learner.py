@@ -123,8 +123,8 @@ class Learner:
         if not torch.isfinite(loss + grad_norm):
             raise NonFinite(
                 f"the update has loss {loss.item():g} and gradient norm {grad_norm.item():g}: lower train.lr, or "
-                "look for huge rewards or observations in the environment, or for a fault in a mixer or agent of "
-                "your own."
+                "look for huge rewards or observations in the environment, or for a fault in a mixer, agent or "
+                "loss weights of your own."
             )
         self._step()
 

@@ -8,6 +8,7 @@ named under `metrics` in params.yaml as package.module:name; it becomes a column
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ TESTS, ENTROPY, TRAINING = "tests.csv", "entropy.csv", "training.csv"
 QUANTILES = tuple(round(0.05 * k, 2) for k in range(21))
 """The quantiles of single-step entropies that a run records: 0, 0.05, ..., 1."""
 
-UpdateMetric = Callable[[Any, Any], Tensor | float]
+UpdateMetric = Callable[[Any, Any], Tensor | Real | float]
 """A third party's metric: a function of a `learner.Update` and its `data.Batch` to a number or a 0-dim tensor."""
 
 
@@ -264,11 +265,16 @@ def measure(metrics: Mapping[str, UpdateMetric], update: Any, batch: Any) -> dic
             value = metric(update, batch)
         except Exception as error:  # a third party's function can raise anything
             raise BadInput(f"metrics: {name} failed: {type(error).__name__}: {error}") from error
-        if isinstance(value, Tensor) and value.ndim:
-            raise BadInput(
-                f"metrics: {name} returned a tensor of shape {list(value.shape)}; a number or 0-dim tensor is needed."
-            )
-        if not isinstance(value, Tensor | int | float):
-            raise BadInput(f"metrics: {name} returned a {type(value).__name__}; a number or 0-dim tensor is needed.")
-        values[name] = value
+        found = f"a {type(value).__name__}"
+        if isinstance(value, Tensor):
+            if not value.ndim and not value.is_complex():
+                values[name] = value
+                continue
+            found = f"a {value.dtype} tensor of shape {list(value.shape)}"
+        if not isinstance(value, Real):  # NumPy's numbers are Real too
+            raise BadInput(f"metrics: {name} returned {found}; a real number or a 0-dim tensor is needed.")
+        try:
+            values[name] = float(value)
+        except OverflowError as error:
+            raise BadInput(f"metrics: {name} returned an integer beyond the range of a float.") from error
     return values

@@ -1,7 +1,7 @@
 """A run's networks: built with the initial weights of its seed, or restored with its final ones."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from marl_gre import losses
 from marl_gre.agents.base import Agent
 from marl_gre.config import RunConfig
 from marl_gre.data import Batch, EnvSizes
-from marl_gre.errors import BadInput
+from marl_gre.errors import BadInput, MarlGreError
 from marl_gre.mixers import AgentValues, Mixer
 from marl_gre.regularisers import Regularise, own
 from marl_gre.seeding import Purpose, rng
@@ -121,7 +121,7 @@ def try_agent(agent: Agent, sizes: EnvSizes) -> None:
             agent_qs = agent(obs, torch.zeros(0, sizes.n_agents, dtype=torch.int64), (1,))
         require_shape("agent_qs", agent_qs, shape)
         _require_gradient("agent_qs", agent_qs)
-        actions = np.asarray(agent.actor(1).act(obs.numpy(), mask, 0.0, None))
+        actions = np.asarray(agent.actor(1).act(obs.numpy(), mask, 0.0, None, np.ones(1, bool)))
         if actions.shape != shape[:2] or not np.issubdtype(actions.dtype, np.integer):
             found = f"{actions.dtype} of shape {list(actions.shape)}"
             raise BadInput(f"found actions {found}; integers of shape {list(shape[:2])} are needed.")
@@ -134,7 +134,8 @@ def try_mixer(mixer: Mixer, sizes: EnvSizes, regularise: Regularise = own) -> No
     """Mix two episodes of three steps and check the results.
 
     Raises:
-        BadInput: they are not [B,T], q_tot carries no gradient, or the mixer raised.
+        BadInput: they are not [B,T], q_tot carries no gradient, closed forms of the credits are not [B,T,N], or the
+            mixer raised.
     """
     steps = torch.Size((2, 3))
     zeros = torch.zeros(*steps, sizes.n_agents)
@@ -147,6 +148,11 @@ def try_mixer(mixer: Mixer, sizes: EnvSizes, regularise: Regularise = own) -> No
             q_tot = mixer(replace(values, chosen=zeros.clone().requires_grad_(True)), state)
         require_shape("q_tot", q_tot, steps)
         _require_gradient("q_tot", q_tot)
+        credits = mixer.analytic_credits(values, state) if sizes.n_agents > 1 else {}
+        if not isinstance(credits, dict):
+            raise BadInput(f"found analytic_credits that return a {type(credits).__name__}; a dict is needed.")
+        for name, credit in credits.items():
+            require_shape(f"analytic credits {name!r}", credit, zeros.shape)
 
 
 @torch.no_grad()
@@ -183,6 +189,26 @@ def reported(name: str, advice: str = "") -> Iterator[None]:
         raise BadInput(f"{name}: {error}") from error
     except Exception as error:
         raise BadInput(f"{name} raised {type(error).__name__}: {error}{advice}.") from error
+
+
+@contextlib.contextmanager
+def blamed_on(parts: Sequence[str]) -> Iterator[None]:
+    """Report in one line what training raises where parts of third parties take part in it.
+
+    Args:
+        parts: their names; where there are none, the error is a fault of this package and passes unchanged.
+    """
+    try:
+        yield
+    except (MarlGreError, MemoryError):
+        raise
+    except Exception as error:
+        if not parts:
+            raise
+        raise BadInput(
+            f"training with {', '.join(parts)} raised {type(error).__name__}: {error}; look for the fault with "
+            "`pytest --pyargs marl_gre.conformance` (--mixer, --agent)."
+        ) from error
 
 
 def _kit(kind: str, part: nn.Module) -> str:

@@ -92,13 +92,19 @@ def explain(error: ValidationError, model: type[BaseModel], extra_allowed: Seque
         case "model_type" | "dict_type":
             return f"{prefix}found {found}; a mapping is needed."
         case "list_type":
-            return f"{prefix}found {found}; a list is needed, such as [0, 1]."
+            return f"{prefix}found {found}; a list is needed{_as_list(problem['input'])}."
         case "int_type":
             return f"{prefix}found {found}; a whole number is needed{_rewritten(problem['input'], whole=True)}."
         case "float_type":
             return f"{prefix}found {found}; a number is needed{_rewritten(problem['input'], whole=False)}."
         case _:
             return f"{prefix}found {found}; {_lower_first(problem['msg'])}."
+
+
+def _as_list(value: Any) -> str:
+    """Return how to write a value, or several in one text, as a list."""
+    items = str(value).replace(",", " ").split() if isinstance(value, str | int) else []
+    return f": write [{', '.join(items)}]" if items else ", such as [0, 1]"
 
 
 def _rewritten(value: Any, whole: bool) -> str:

@@ -23,7 +23,7 @@ def make_env(key: str, config: EnvConfig, num_envs: int) -> VectorEnv:
     """
     try:
         return marl_gre_envs.make_vec(config.env, num_envs, autoreset=False, **config.kwargs)
-    except Exception as error:  # a third party's environment can raise anything
+    except (Exception, SystemExit) as error:  # a third party's environment can raise anything
         reason = in_words(error, ValueError, TypeError, ImportError, AttributeError)
         raise BadInput(f"envs.{key}: {reason}") from error
 
@@ -149,7 +149,7 @@ class BlamedOnEnv(contextlib.AbstractContextManager[Any]):
         where = f"the environment failed in {_one_of(self.seeds)}"
         if isinstance(error, FloatingPointError):  # what adapters of third-party environments raise
             raise NonFinite(f"{where}: {error}") from error
-        if isinstance(error, Exception) and not isinstance(error, MarlGreError):
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, MarlGreError):  # exit() would end in 0
             raise EnvironmentFailed(f"{where}: {type(error).__name__}: {error}") from error
 
 

@@ -11,7 +11,7 @@ def installed(library: str) -> bool:
     return found is not None and found.origin is not None
 
 
-def in_words(error: Exception, *expected: type[Exception]) -> str:
+def in_words(error: BaseException, *expected: type[Exception]) -> str:
     """Return an exception's message, after its type if that is none of the expected ones."""
     return str(error) if isinstance(error, expected) else f"{type(error).__name__}: {error}"
 
@@ -29,5 +29,5 @@ def imported(name: str, form: str) -> Any:
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a third party's module can raise anything
+    except (Exception, SystemExit) as error:  # a third party's module can raise anything
         raise ValueError(f"found {name!r}, which cannot be imported ({error}); use {form}") from error

@@ -36,7 +36,7 @@ class Tracker(Protocol):
     """
 
     def write(self, file: str, row: Row) -> None:
-        """Take a row of tests.csv, entropy.csv or training.csv; NaN where a cell is empty."""
+        """Take a row of tests.csv, entropy.csv or training.csv, a copy; NaN where a cell is empty."""
 
     def close(self) -> None:
         """Finish; no row follows."""
@@ -211,7 +211,7 @@ class Trackers:
             self._seen[file] = len(rows)
         for item in sorted(new, key=lambda item: item[1]["env_steps"]):
             for worker in self._workers:
-                worker.take(item)
+                worker.take((item[0], dict(item[1])))  # its own row: what a tracker writes into it reaches nobody
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from marl_gre.data import Batch, Episode, collate
 from marl_gre.errors import NonFinite
 from marl_gre.learner import Learner, Update
 from marl_gre.metrics import ENTROPY, QUANTILES, TESTS, TRAINING, Means, Row
-from marl_gre.networks import Networks, build, pick_device
+from marl_gre.networks import Networks, blamed_on, build, pick_device
 from marl_gre.policy import Policy, epsilon_at
 from marl_gre.replay import Replay
 from marl_gre.rollout import close, make_env, play, play_greedily, win_rate
@@ -61,16 +61,23 @@ class Trainer:
 
     def run(self) -> Iterator[str]:
         """Train from the current state to the end; yield a short note after every round."""
+        parts = self.config.algorithm.third_parties
         if not self.tests:
-            self.test_if_due()
+            with blamed_on(parts):
+                self.test_if_due()
         while self.env_steps < self.config.env.total_steps:
-            self.play_round()
-            if len(self.replay) >= self.config.train.batch_episodes:
-                for _ in range(self.config.train.updates_per_round):
-                    self.update()
-            self.episodes += self.config.train.episodes_per_round
-            self.test_if_due()
+            with blamed_on(parts):
+                self.round()
             yield self.note()
+
+    def round(self) -> None:
+        """Play the episodes of a round, update, and test when due."""
+        self.play_round()
+        if len(self.replay) >= self.config.train.batch_episodes:
+            for _ in range(self.config.train.updates_per_round):
+                self.update()
+        self.episodes += self.config.train.episodes_per_round
+        self.test_if_due()
 
     def play_round(self) -> None:
         """Play the episodes of a round with exploration and add them to the replay."""
@@ -103,7 +110,6 @@ class Trainer:
         self.means.add(of_update(update))
         if self.config.algorithm.central is not None:
             self.means.add({metrics.CENTRAL_LOSS: update.central_loss})
-        self.means.add(metrics.measure(self.more_metrics, update, batch))
         interval = self.config.env.entropy_interval_steps
         if self.env_steps >= self.entropy_due:
             due = self.env_steps // interval * interval
@@ -113,6 +119,8 @@ class Trainer:
             }
             self.entropies.append(entropy_row(due, self.env_steps, self.updates, statistics))
             self.entropy_due = due + interval
+        # last: a metric of a third party may write into the batch
+        self.means.add(metrics.measure(self.more_metrics, update, batch))
 
     def test_if_due(self) -> None:
         """Play the greedy test at every multiple of the interval and at the end, and record the training up to it."""

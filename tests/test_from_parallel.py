@@ -1,5 +1,6 @@
 """Any PettingZoo parallel env as a VectorEnv: the contract, what is decided for third parties, the errors."""
 
+import functools
 import sys
 
 import numpy as np
@@ -321,6 +322,46 @@ class Spoiled(corridor.parallel_env):
         return state + np.inf if self.what == "state" and self.steps else state
 
 
+class TakesStrict(corridor.parallel_env):
+    def __init__(self, strict=True, episode_limit=7):
+        super().__init__(max_cycles=episode_limit)
+        self.strict = strict
+
+
+def test_a_factorys_own_keywords_can_be_bound():
+    factory = functools.partial(TakesStrict, strict=False, episode_limit=5)
+    vec = from_parallel_env(factory)
+    assert vec.episode_limit == 5
+    assert not vec._members[0].env.unwrapped.strict
+
+
+class Enormous(corridor.parallel_env):
+    """Numbers that float32 cannot hold, in float64 spaces."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+        self._observation_spaces = {agent: Box(-np.inf, np.inf, (3,), np.float64) for agent in self.possible_agents}
+
+    def observations(self):
+        factor = 1e200 if self.what == "observation" and self.steps else 1.0
+        return {
+            agent: observation * np.float64(factor) + factor for agent, observation in super().observations().items()
+        }
+
+    def state(self):
+        return np.array([1e200 if self.what == "state" and self.steps else 1.0])
+
+
+@pytest.mark.parametrize("what", ["observation", "state"])
+def test_numbers_beyond_float32_are_not_finite_and_nothing_is_warned(what, recwarn):
+    vec = from_parallel_env(Enormous, what=what)
+    vec.reset(seed=0)
+    with pytest.raises(FloatingPointError, match="an observation or state that is not finite"):
+        vec.step([[0, 0]])
+    assert not recwarn.list
+
+
 class OtherStart(variants.DifferentSizes):
     def __init__(self):
         super().__init__()
@@ -335,6 +376,12 @@ class OtherStart(variants.DifferentSizes):
         (variants.NoMasks, {}, "longest episode is unknown .*: give the keyword episode_limit"),
         (corridor.parallel_env, {"episode_limit": 0}, "episode_limit must be a whole number from 1 .*, found 0"),
         (corridor.parallel_env, {"num_envs": 0}, "num_envs must be a whole number from 1 .*, found 0"),
+        (
+            TakesStrict,
+            {"strict": True},
+            "strict: the environment has a keyword of this name too, which it would not rec",
+        ),
+        (TakesStrict, {"episode_limit": 9}, "episode_limit: the environment has a keyword of this name too"),
         (OtherStart, {}, r"must start at 0 to be padded; found .*Discrete\(3, start=1\)"),
     ],
 )
@@ -565,8 +612,8 @@ def test_a_picture_is_the_envs_own():
     env.picture = None
     with pytest.raises(RuntimeError, match='draws no picture: make it with render_mode="rgb_array"'):
         vec.render()
-    for env.picture in (np.zeros((4, 6, 3)), np.zeros((4, 6), np.uint8)):
-        with pytest.raises(RuntimeError, match=r"found a picture \w+ \(4, 6.*\); \[height, width, 3\] uint8 is"):
+    for env.picture in (np.zeros((4, 6, 3)), np.zeros((4, 6), np.uint8), np.zeros((4, 0, 3), np.uint8)):
+        with pytest.raises(RuntimeError, match=r"found a picture \w+ \(4, [06].*\); \[height, width, 3\] uint8 is"):
             vec.render()
 
 

@@ -200,6 +200,16 @@ def test_the_report_does_without_training_csv(tmp_path, monkeypatch, only_figure
     shutil.rmtree(tmp_path / "report")
 
 
+def test_a_metric_may_return_numpys_numbers_and_write_into_its_batch(tmp_path):
+    plain = trained(params(tmp_path).run_config("lumber", "gre", 0))
+    names = ["writes_into_its_batch", "of_numpy"]
+    own = trained(params(tmp_path, [f"update_metrics:{name}" for name in names]).run_config("lumber", "gre", 0))
+    assert [row.pop("of_numpy") for row in own.training] == [40.5] * len(own.training)
+    assert [row.pop("writes_into_its_batch") for row in own.training] == [0.0] * len(own.training)
+    for file, rows in own.rows().items():
+        assert csv_text(rows) == csv_text(plain.rows()[file])
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -220,8 +230,11 @@ def test_a_metric_that_cannot_be_used_is_named_before_training(tmp_path, name, m
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("shaped", r"metrics: shaped returned a tensor of shape \[40\]; a number or 0-dim tensor is needed"),
+        ("shaped", r"metrics: shaped returned a torch.float32 tensor of shape \[40\]; a real number or a 0-dim tensor"),
         ("worded", "metrics: worded returned a str"),
+        ("complex_number", "metrics: complex_number returned a complex"),
+        ("complex_tensor", r"returned a torch.complex64 tensor of shape \[\]"),
+        ("huge", "metrics: huge returned an integer beyond the range of a float"),
         ("broken", "metrics: broken failed: RuntimeError: oops"),
     ],
 )

@@ -518,6 +518,21 @@ def test_an_environment_that_fails_while_it_is_watched_is_named(call, message):
         call(Failing())
 
 
+@pytest.mark.parametrize("code", [0, None, 3])
+def test_an_environment_cannot_end_the_program(code, tmp_path):
+    found = "" if code is None else code
+    with pytest.raises(EnvironmentFailed, match=f"the episode with seed 3: SystemExit: {found}$"), BlamedOnEnv([3]):
+        sys.exit(code)
+    (tmp_path / "exits_at_once.py").write_text(f"import sys\nsys.exit({code})\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        path = params_with(tmp_path, "env: lumberjacks_v0, kwargs: {max_steps: 10}", "env: exits_at_once:parallel_env")
+        with pytest.raises(BadInput, match="module 'exits_at_once' cannot be imported"):
+            check_params(path)
+    finally:
+        sys.path.remove(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("seeds", "words"),
     [
@@ -529,6 +544,36 @@ def test_an_environment_that_fails_while_it_is_watched_is_named(call, message):
 def test_a_failure_in_a_batch_is_not_blamed_on_its_first_episodes(seeds, words):
     with pytest.raises(EnvironmentFailed, match=re.escape(words)), BlamedOnEnv(seeds):
         raise KeyError("lost")
+
+
+class CannotDraw(corridor.parallel_env):
+    def __init__(self, render_mode=None):
+        super().__init__()
+
+    def render(self):
+        raise KeyError("no font")
+
+
+def test_credits_need_no_pictures(tmp_path, capsys):
+    path = params_with(tmp_path, "env: lumberjacks_v0, kwargs: {max_steps: 10}", f"env: {HERE}:CannotDraw")
+    train(load_params(path).run_config("lumberjacks", "qmix", 0), tmp_path / "run", tmp_path / "work")
+    capsys.readouterr()
+    diagnose_run(tmp_path / "run", tmp_path / "credits", 0, 1)
+    warning = "warning: the animation is without pictures: envs.lumberjacks: rendering failed: KeyError: 'no font'\n"
+    assert capsys.readouterr().err == warning
+    names = {"credits.csv", "phases.csv", "credits.png", "credits.gif"}
+    assert {file.name for file in (tmp_path / "credits").iterdir()} == names
+    with pytest.raises(EnvironmentFailed, match="rendering failed: KeyError: 'no font'"):
+        play_run(tmp_path / "run", tmp_path / "film.gif", 0, 1)
+
+
+def test_folders_may_be_given_as_text(tmp_path):
+    config = load_params(params_with(tmp_path)).run_config("lumberjacks", "qmix", 0)
+    run = str(tmp_path / "run")
+    train(config, run, str(tmp_path / "work"))
+    assert load_run(run, str(tmp_path / "work")).record["env"] == "lumberjacks"
+    evaluate(run, str(tmp_path / "evaluation.json"), EvaluateConfig(episodes=2))
+    assert "files:" in next(verify(run, str(tmp_path / "evaluation.json")))
 
 
 class CannotClose(corridor.parallel_env):

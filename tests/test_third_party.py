@@ -88,6 +88,27 @@ def test_loss_weights_change_the_run_and_their_absence_leaves_no_trace(tmp_path)
             '{mixer: vdn, agent: "broken_agents:OneActionTooMany"}',
             "OneActionTooMany: found agent_qs of shape [1, 2, 4]; [1, 2, 3] is needed.",
         ),
+        (
+            '{mixer: "broken_mixers:ConfigWithATuple"}',
+            "algorithms: theirs: broken_mixers.ConfigWithATuple.Config does not survive a run's record: layers: found "
+            "[32, 32]; input should be a valid tuple; its fields may be text, booleans, finite numbers, and lists and",
+        ),
+        (
+            '{mixer: "broken_mixers:NoCredits"}',
+            "NoCredits: found analytic_credits that return a NoneType; a dict is needed.",
+        ),
+        (
+            '{mixer: "broken_mixers:WrongCreditsShape"}',
+            "WrongCreditsShape: found analytic credits 'even' of shape [2, 3]; [2, 3, 2] is needed.",
+        ),
+        (
+            '{mixer: "broken_mixers:ConfigWithAPath"}',
+            "survive a run's record: file: found PosixPath('mixing.npz'), a PosixPath",
+        ),
+        (
+            '{mixer: "broken_mixers:ConfigWithAnothersKey"}',
+            "theirs.mixer: found 'broken_mixers:ConfigWithAnothersKey', whose Config has a field central, a key of",
+        ),
         ('{mixer: vdn, agent: "lstm_agent:LSTM"}', "algorithms: theirs.agent: found 'lstm_agent:LSTM', which"),
         ('{mixer: vdn, agent: {name: "lstm_agent:LSTMAgent", depth: 2}}', "does not take these options"),
         ('{mixer: vdn, agent: grue}', "theirs.agent: unknown agent 'grue'; did you mean 'gru'?"),
@@ -107,6 +128,39 @@ def test_loss_weights_of_a_wrong_shape_end_in_one_line(tmp_path):
     with pytest.raises(BadInput, match=r"found loss weights of shape \[\]; \[") as error:
         trained(tmp_path, "theirs")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        (
+            '{mixer: "failing_parts:FailsInAnUpdate"}',
+            "training with failing_parts:FailsInAnUpdate raised RuntimeError: a batch of 4 episodes; look for the",
+        ),
+        (
+            '{mixer: "failing_parts:CreditsFailInAnUpdate"}',
+            "CreditsFailInAnUpdate raised KeyError: 'credits'; look for",
+        ),
+        ('{mixer: vdn, agent: "failing_parts:FailsToAct"}', "failing_parts:FailsToAct raised IndexError: step 5; look"),
+    ],
+)
+def test_a_part_that_fails_while_it_trains_is_named_in_one_line(tmp_path, theirs, message):
+    (tmp_path / "params.yaml").write_text(PARAMS.format(theirs=theirs))
+    check_params(tmp_path / "params.yaml")
+    with pytest.raises(BadInput, match=re.escape(message)) as error:
+        trained(tmp_path, "theirs")
+    assert "\n" not in str(error.value)
+
+
+def test_a_fault_of_this_package_keeps_its_type(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text(PARAMS.format(theirs="{mixer: vdn}"))
+
+    def fail(*_):
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr("marl_gre.learner.Learner.update", fail)
+    with pytest.raises(RuntimeError, match="^ours$"):
+        trained(tmp_path, "theirs")
 
 
 def test_sound_parts_pass_the_conformance_kit():

@@ -100,6 +100,14 @@ def test_a_class_of_a_third_party_receives_every_row_once_and_moves_no_number(co
     assert steps == sorted(steps)
 
 
+def test_what_a_tracker_writes_into_a_row_reaches_nobody(config, plain, tmp_path):
+    train(config, tmp_path / "out", tmp_path / "work", log=["trackers:Spoils", "csv"])
+    assert digest(tmp_path / "out") == digest(plain)
+    assert {path.name: path.read_text() for path in (tmp_path / "work/live/lumber/gre/0").iterdir()} == {
+        name: (plain / name).read_text() for name in CSV
+    }
+
+
 def test_live_csv_files_are_what_is_published_also_after_a_stop(config, plain, tmp_path, monkeypatch):
     stop_and_resume(config, tmp_path, ["csv"], monkeypatch)
     live = tmp_path / "work/live/lumber/gre/0"

@@ -94,7 +94,7 @@ def _find(name: str) -> tuple[ModuleType, str]:
         raise ValueError(one_of("environment", name, [*ENVS, "package.module:factory"]))
     try:
         module = importlib.import_module(path)
-    except Exception as error:  # a third party's module can raise anything
+    except (Exception, SystemExit) as error:  # a third party's module can raise anything
         reason = " ".join(str(error).split())  # in one line
         raise ValueError(f"environment {name!r}: module {path!r} cannot be imported: {reason}.") from error
     found: Callable[..., Any] | None = getattr(module, factory, None)

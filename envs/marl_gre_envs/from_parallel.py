@@ -11,6 +11,7 @@ What third-party environments leave open is decided here, once:
 """
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -48,12 +49,39 @@ def from_parallel_env(
         strict: raise on illegal actions instead of replacing them by the lowest legal one.
         kwargs: keyword arguments of the factory.
 
+    A factory that has a keyword team_reward, episode_limit or strict itself does not receive it from here: bind it with
+    functools.partial.
+
     Raises:
-        ValueError: the environment lacks discrete actions, possible_agents or a known limit, or a value is not allowed.
+        ValueError: the environment lacks discrete actions, possible_agents or a known limit, a value is not allowed, or
+            the factory has a keyword of the same name as one that is given.
         ImportError: the agents' sizes differ and SuperSuit is not installed.
         RuntimeError: the environment does not follow PettingZoo's API.
     """
+    given = {
+        name
+        for name, value, default in (
+            ("team_reward", team_reward, "sum"),
+            ("episode_limit", episode_limit, None),
+            ("strict", strict, False),
+        )
+        if value != default
+    }
+    both = sorted(given & own_keywords(factory))
+    if both:
+        raise ValueError(
+            f"{both[0]}: the environment has a keyword of this name too, which it would not receive; name a factory "
+            "that sets one of them."
+        )
     return FromParallel(factory, num_envs, autoreset, team_reward, episode_limit, strict, kwargs)
+
+
+def own_keywords(factory: Callable[..., ParallelEnv]) -> set[str]:
+    """Return the names of a factory's parameters, none where it does not tell."""
+    try:
+        return set(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):
+        return set()
 
 
 class FlatObservations(BaseParallelWrapper):
@@ -87,7 +115,8 @@ class FlatObservations(BaseParallelWrapper):
             if isinstance(observation, dict) and "action_mask" in observation:
                 observation = dict(observation)
                 masks[agent]["action_mask"] = observation.pop("action_mask")
-            flat[agent] = np.asarray(flatten(self._inner[agent], observation), np.float32)
+            with np.errstate(over="ignore"):  # beyond float32 is infinity, which is reported
+                flat[agent] = np.asarray(flatten(self._inner[agent], observation), np.float32)
             if flat[agent].shape != self.observation_spaces[agent].shape:
                 raise RuntimeError(
                     f"the env's observation of {agent} has {flat[agent].size} numbers; its space {self._inner[agent]} "
@@ -269,7 +298,8 @@ class FromParallel(StoredOutputs):
         state = own_state(self._members[index].env) if self._has_state else obs
         if state is None or state.size != self.state_dim or state.dtype.kind not in "biuf":
             raise RuntimeError(f"the env's state() returned {shown(state)}; {self.state_dim} numbers are expected.")
-        self.state[index] = state.ravel()
+        with np.errstate(over="ignore"):
+            self.state[index] = state.ravel()
         if not (np.isfinite(obs).all() and np.isfinite(self.state[index]).all()):
             raise FloatingPointError(f"the env returned an observation or state that is not finite (number {index}).")
 
@@ -290,7 +320,7 @@ class FromParallel(StoredOutputs):
         self._check_open()
         picture = self._members[whole("index", index, 0, self.num_envs - 1)].env.render()
         if isinstance(picture, np.ndarray):
-            if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] in (3, 4):
+            if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] in (3, 4) and picture.size:
                 return picture[..., :3]
             raise RuntimeError(f"found a picture {picture.dtype} {picture.shape}; [height, width, 3] uint8 is allowed.")
         raise RuntimeError('the env draws no picture: make it with render_mode="rgb_array".')

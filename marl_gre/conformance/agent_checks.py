@@ -5,7 +5,8 @@ depend on its own past only. Inputs are drawn from fixed seeds, in float64 for u
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from marl_gre.agents.base import Agent
-from marl_gre.conformance.kit import ConformanceError, one_line, plural, require, watched_global_rngs
+from marl_gre.conformance.kit import ConformanceError, draw_anew, one_line, plural, require, watched_global_rngs
 from marl_gre.data import EnvSizes
 
 SIZES = EnvSizes(n_agents=3, n_actions=5, obs_dim=7, state_dim=11)
@@ -38,12 +39,18 @@ class AgentUnderTest:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             try:
-                agent = self.agent_class(sizes, HIDDEN_DIM, **self.options)
+                return self.agent_class(sizes, HIDDEN_DIM, **self.options).double()
             except Exception as error:
                 raise ConformanceError(
                     f"building the agent raised {one_line(error)}; agents are built as Agent(sizes, hidden_dim)."
                 ) from error
-        return agent.double()
+
+    def agents(self) -> Iterator[Agent]:
+        """Yield an agent as it begins, and one whose parameters are drawn anew, as training may leave them."""
+        yield self.build()
+        trained = self.build()
+        draw_anew(trained)
+        yield trained
 
 
 def inputs(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -142,42 +149,42 @@ def repeatable(case: AgentUnderTest) -> None:
 
 def unroll_equals_stepping(case: AgentUnderTest) -> None:
     """Unrolling packed episodes gives the values of stepping through each of them alone."""
-    agent, (obs, actions) = case.build(), inputs()
-    with torch.no_grad():
-        agent_qs = unroll(agent, obs, actions)
-        for episode in range(FIRST):
+    obs, actions = inputs()
+    for agent, episode in itertools.product(case.agents(), range(FIRST)):
+        with torch.no_grad():
+            agent_qs = unroll(agent, obs, actions)
             rows = rows_of(episode)
             alone = stepped(agent, obs[rows], actions[actions_of(episode)])
-            error = (agent_qs[rows] - alone).abs().amax((1, 2))
-            wrong = (error > 1e-9 * (1 + alone.abs().max())).nonzero().flatten().tolist()
-            require(
-                not wrong,
-                f"the unroll is not what stepping gives: the values of an episode of {len(rows)} steps differ at step "
-                f"{wrong[0] if wrong else 0} by {error.max():.3g}; check the previous actions and the memory.",
-            )
+        error = (agent_qs[rows] - alone).abs().amax((1, 2))
+        wrong = (error > 1e-9 * (1 + alone.abs().max())).nonzero().flatten().tolist()
+        require(
+            not wrong,
+            f"the unroll is not what stepping gives: the values of an episode of {len(rows)} steps differ at step "
+            f"{wrong[0] if wrong else 0} by {error.max():.3g}; check the previous actions and the memory.",
+        )
 
 
 def episodes_are_independent(case: AgentUnderTest) -> None:
     """The values of an episode depend neither on other episodes nor on later steps."""
-    agent, (obs, actions) = case.build(), inputs()
-    other_obs, other_actions = inputs(seed=1)
-    with torch.no_grad():
-        agent_qs = unroll(agent, obs, actions)
-        for episode in range(FIRST):
-            rows, own_actions = rows_of(episode), actions_of(episode)
-            changed_obs, changed_actions = other_obs.clone(), other_actions.clone()
-            changed_obs[rows], changed_actions[own_actions] = obs[rows], actions[own_actions]
-            found = unroll(agent, changed_obs, changed_actions)[rows]
+    (obs, actions), (other_obs, other_actions) = inputs(), inputs(seed=1)
+    for agent in case.agents():
+        with torch.no_grad():
+            agent_qs = unroll(agent, obs, actions)
+            for episode in range(FIRST):
+                rows, own_actions = rows_of(episode), actions_of(episode)
+                changed_obs, changed_actions = other_obs.clone(), other_actions.clone()
+                changed_obs[rows], changed_actions[own_actions] = obs[rows], actions[own_actions]
+                found = unroll(agent, changed_obs, changed_actions)[rows]
+                require(
+                    CLOSE(found, agent_qs[rows]),
+                    "episodes are not independent: the values of one changed with the observations of the others.",
+                )
+            later = obs.clone()
+            later[FIRST:] = other_obs[FIRST:]
             require(
-                CLOSE(found, agent_qs[rows]),
-                "episodes are not independent: the values of one changed with the observations of the others.",
+                CLOSE(unroll(agent, later, actions)[:FIRST], agent_qs[:FIRST]),
+                "values look ahead: those of the first step changed with later observations.",
             )
-        later = obs.clone()
-        later[FIRST:] = other_obs[FIRST:]
-        require(
-            CLOSE(unroll(agent, later, actions)[:FIRST], agent_qs[:FIRST]),
-            "values look ahead: those of the first step changed with later observations.",
-        )
 
 
 def depends_on_observations(case: AgentUnderTest) -> None:
@@ -191,23 +198,30 @@ def depends_on_observations(case: AgentUnderTest) -> None:
 
 
 def parameters_learn(case: AgentUnderTest) -> None:
-    """Every parameter carries a finite gradient of the values."""
-    agent, (obs, actions) = case.build(), inputs()
-    parameters = {name: value for name, value in agent.named_parameters() if value.requires_grad}
-    require(bool(parameters), "the agent has no parameters to train; register its layers as attributes.")
-    agent_qs = unroll(agent, obs, actions)
-    require(agent_qs.requires_grad, "the values carry no gradient: the agent could not learn.")
-    gradients = torch.autograd.grad(agent_qs.square().sum(), list(parameters.values()), allow_unused=True)
-    unused = [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
-    require(not unused, f"no gradient reaches {plural(unused)}: use them or remove them.")
-    bad = [name for name, gradient in zip(parameters, gradients, strict=True) if not gradient.isfinite().all()]
-    require(not bad, f"the gradient of {plural(bad)} is not finite.")
+    """Every parameter carries a finite gradient of the values that is not always zero."""
+    obs, actions = inputs()
+    zero: set[str] | None = None  # the gradient was 0 with all weights so far
+    for agent in case.agents():
+        parameters = {name: value for name, value in agent.named_parameters() if value.requires_grad}
+        require(bool(parameters), "the agent has no parameters to train; register its layers as attributes.")
+        agent_qs = unroll(agent, obs, actions)
+        require(agent_qs.requires_grad, "the values carry no gradient: the agent could not learn.")
+        found = torch.autograd.grad(agent_qs.square().sum(), list(parameters.values()), allow_unused=True)
+        gradients = dict(zip(parameters, found, strict=True))
+        unused = [name for name, gradient in gradients.items() if gradient is None]
+        require(not unused, f"no gradient reaches {plural(unused)}: use them or remove them.")
+        bad = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
+        require(not bad, f"the gradient of {plural(bad)} is not finite.")
+        still = {name for name, gradient in gradients.items() if not gradient.any()}
+        zero = still if zero is None else zero & still
+    require(not zero, f"the gradient of {plural(sorted(zero or ()))} is always 0: use them or remove them.")
 
 
 def state_dict_round_trip(case: AgentUnderTest) -> None:
     """The state_dict holds everything that determines the values."""
     agent, other, (obs, actions) = case.build(), case.build(seed=1), inputs()
     try:
+        unroll(other, obs, actions)  # what it keeps of its old weights must not outlast them
         other.load_state_dict(agent.state_dict())
     except Exception as error:
         raise ConformanceError(f"load_state_dict of the agent's own state_dict raised {one_line(error)}.") from error
@@ -239,21 +253,32 @@ def copies_are_independent(case: AgentUnderTest) -> None:
 
 
 def acts_alike(case: AgentUnderTest) -> None:
-    """Acting is epsilon-greedy on the values of `step`, whatever the other environments do."""
+    """Acting is epsilon-greedy on the values of `step` with the current weights, whatever other environments do."""
     agent = case.build().float()
+    _acts_alike(agent, "")
+    draw_anew(agent)
+    _acts_alike(agent, " after the weights have changed")
+
+
+def _acts_alike(agent: Agent, when: str) -> None:
     draws = np.random.default_rng(0)
     steps, num_envs = 6, 5
     obs = draws.standard_normal((steps, num_envs, SIZES.n_agents, SIZES.obs_dim)).astype(np.float32)
     mask = (draws.random((steps, num_envs, SIZES.n_agents, SIZES.n_actions)) < 0.5).astype(np.int8)
     np.put_along_axis(mask, draws.integers(SIZES.n_actions, size=(steps, num_envs, SIZES.n_agents, 1)), 1, -1)
     noise = draws.random((steps, 2, num_envs, SIZES.n_agents))
+    playing = np.arange(steps)[:, None] < np.arange(2, 2 + num_envs)  # they end one after another
     for epsilon in (0.0, 0.5, 1.0):
         together = _acted(agent, obs, mask, epsilon, noise)
         chosen = np.take_along_axis(mask, together[..., None], -1)
-        require(bool(chosen.all()), f"acting with epsilon {epsilon} chose an action that is not available.")
+        require(bool(chosen.all()), f"acting with epsilon {epsilon} chose an action that is not available{when}.")
         require(
             np.array_equal(together, _acted(agent, obs, mask, epsilon, noise)),
-            f"acting with epsilon {epsilon} is not repeatable: the same episodes gave other actions.",
+            f"acting with epsilon {epsilon} is not repeatable{when}: the same episodes gave other actions.",
+        )
+        require(
+            np.array_equal(together[playing], _acted(agent, obs, mask, epsilon, noise, playing)[playing]),
+            f"acting with epsilon {epsilon} chose other actions{when} once some environments had ended (`playing`).",
         )
         for i in range(num_envs):
             one = slice(i, i + 1)
@@ -261,9 +286,13 @@ def acts_alike(case: AgentUnderTest) -> None:
             require(
                 np.array_equal(alone, together[:, one]),
                 f"environments are not independent: acting with epsilon {epsilon} chose other actions in one of them "
-                "when it was played alone.",
+                f"when it was played alone{when}.",
             )
     greedy = _acted(agent, obs, mask, 0.0, noise)
+    require(
+        np.array_equal(greedy, _acted(agent, obs, mask, 0.5, None)),
+        f"acting without noise is not greedy{when}: noise=None means the actions of epsilon 0.",
+    )
     for i in range(num_envs):
         with torch.no_grad():
             values = stepped(agent, torch.from_numpy(obs[:, i]), torch.from_numpy(greedy[:-1, i])).numpy()
@@ -271,21 +300,35 @@ def acts_alike(case: AgentUnderTest) -> None:
         lost = values.max(-1) - np.take_along_axis(values, greedy[:, i, :, None], -1)[..., 0]
         require(
             bool((lost <= 1e-4 * (1 + np.abs(values.max(-1)))).all()),
-            "greedy acting does not choose the action that step values highest.",
+            f"greedy acting does not choose the action that step values highest{when}.",
         )
 
 
-def _acted(agent: Agent, obs: np.ndarray, mask: np.ndarray, epsilon: float, noise: np.ndarray) -> np.ndarray:
-    """Return the actions of all steps [T,E,N]."""
+def _acted(
+    agent: Agent,
+    obs: np.ndarray,
+    mask: np.ndarray,
+    epsilon: float,
+    noise: np.ndarray | None,
+    playing: np.ndarray | None = None,
+) -> np.ndarray:
+    """Return the actions of all steps [T,E,N]; noise is [T,2,E,N] and playing [T,E]."""
     try:
         actor = agent.actor(obs.shape[1])
         seen, chosen = np.empty_like(obs[0]), []
-        for step_obs, step_mask, step_noise in zip(obs, mask, noise, strict=True):
-            seen[:] = step_obs  # one array for all steps, as environments have
-            chosen.append(actor.act(seen, step_mask, epsilon, step_noise))
-        return np.stack(chosen)
+        for step in range(len(obs)):
+            seen[:] = obs[step]  # one array for all steps, as environments have
+            drawn = None if noise is None else noise[step]
+            chosen.append(actor.act(seen, mask[step], epsilon, drawn, None if playing is None else playing[step]))
+        actions = np.stack(chosen)
     except Exception as error:
         raise ConformanceError(f"acting raised {one_line(error)} in {obs.shape[1]} environments.") from error
+    require(
+        actions.shape == obs.shape[:-1] and np.issubdtype(actions.dtype, np.integer),
+        f"wrong shape or dtype: act returned {actions.dtype} {list(actions.shape[1:])}; it must return integers "
+        f"{list(obs.shape[1:-1])}.",
+    )
+    return actions
 
 
 AGENT_CHECKS: dict[str, Callable[[AgentUnderTest], None]] = {

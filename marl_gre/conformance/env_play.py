@@ -80,7 +80,7 @@ class EnvUnderTest:
             keep: applied to each output before it is stored.
         """
         rng = np.random.default_rng(action_seed)
-        observation, info = call("reset", env.reset, seed=seed)
+        observation, info = call("reset", env.reset, seed=seed, options=None)
         frame: Frame = {"reward": {}, "terminated": {}, "truncated": {}}
         for step in itertools.count():
             frame |= {"observation": observation, "info": info, "state": own_state(env), "agents": list(env.agents)}
@@ -98,7 +98,15 @@ class EnvUnderTest:
                 for agent in env.agents
                 if agent in observation
             }
-            observation, reward, terminated, truncated, info = call("step", env.step, override(step, actions))
+            try:
+                outcome = call("step", env.step, override(step, actions))
+            except ConformanceError as error:  # perhaps since a mask has misled it
+                for agent in actions:
+                    defect = mask_defect(agent, observation[agent], info.get(agent, {}), env.action_space(agent))
+                    if defect is not None:
+                        raise ConformanceError(f"{defect} (step {step}); {error}") from error
+                raise
+            observation, reward, terminated, truncated, info = outcome
             frame = {"reward": reward, "terminated": terminated, "truncated": truncated}
 
 
@@ -124,6 +132,19 @@ def mask_of(observation: Any, info: dict) -> np.ndarray | None:
     if "action_mask" in info:
         return info["action_mask"]
     return observation.get("action_mask") if isinstance(observation, dict) else None
+
+
+def mask_defect(agent: str, observation: Any, info: dict, space: Any) -> str | None:
+    """Return what is wrong with an agent's action mask, in words, or None if there is none or it is sound."""
+    mask = mask_of(observation, info)
+    if mask is None:
+        return None
+    found, needed = f"{getattr(mask, 'dtype', type(mask).__name__)} {list(np.shape(mask))}", f"int8 [{space.n}]"
+    if found != needed:
+        return f"wrong dtype or shape: the action_mask of {agent} is {found}; it must be {needed}"
+    if not np.isin(mask, (0, 1)).all():
+        return f"the action_mask of {agent} is {mask}; it must hold 0 and 1 only"
+    return None if mask.any() else f"the action_mask of {agent} leaves no legal action"
 
 
 def legal_action(rng: np.random.Generator, space: Space, mask: np.ndarray | None) -> np.int64:

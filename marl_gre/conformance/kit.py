@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 Case = TypeVar("Case")
 
@@ -19,6 +20,14 @@ def require(condition: bool, defect: str) -> None:
     """Raise a ConformanceError with this one-line message unless the condition holds."""
     if not condition:
         raise ConformanceError(" ".join(defect.split()))
+
+
+@torch.no_grad()
+def draw_anew(module: nn.Module, seed: int = 0) -> None:
+    """Draw every parameter from N(0, 1), in place: training moves those that begin at 0 or 1 too."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
 
 
 def run_as_test(check: Callable[[Case], None], case: Case) -> None:

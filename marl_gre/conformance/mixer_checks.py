@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from marl_gre.conformance.kit import ConformanceError, one_line, plural, require, watched_global_rngs
+from marl_gre.config import OTHER_KEYS, require_recordable
+from marl_gre.conformance.kit import ConformanceError, draw_anew, one_line, plural, require, watched_global_rngs
 from marl_gre.credit import differentiate
 from marl_gre.data import EnvSizes
 from marl_gre.mixers.base import AgentValues, Mixer, MixerConfig
 
 N_ACTIONS, OBS_DIM, STATE_DIM = 5, 11, 13  # sizes that nothing else here has, so that a mixed-up axis raises
-SCALES = (1.0, 5.0)  # factors on the initial parameters: fresh networks, and ones with spread-out weights
+WEIGHTS = ("initial", "five times the initial", "drawn anew")  # as a mixer begins, and where training may take it
 
 
 @dataclass(frozen=True)
@@ -31,22 +32,28 @@ class MixerUnderTest:
     regulariser_detached: bool = True
     max_agents: int = 8
 
-    def build(self, n_agents: int, seed: int = 0, scale: float = 1.0) -> Mixer:
-        """Return a float64 mixer whose parameters depend on the arguments only."""
+    def made_config(self) -> MixerConfig:
+        """Return the config to build with."""
+        return self.mixer_class.Config() if self.config is None else self.config
+
+    def build(self, n_agents: int, seed: int = 0, weights: str = "initial") -> Mixer:
+        """Return a float64 mixer whose parameters, one of WEIGHTS, depend on the arguments only."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             try:
-                config = self.mixer_class.Config() if self.config is None else self.config
-                mixer = self.mixer_class(EnvSizes(n_agents, N_ACTIONS, OBS_DIM, STATE_DIM), config)
+                sizes = EnvSizes(n_agents, N_ACTIONS, OBS_DIM, STATE_DIM)
+                mixer = self.mixer_class(sizes, self.made_config()).double()
             except Exception as error:
                 raise ConformanceError(
                     f"building the mixer with {n_agents} agents raised {one_line(error)}; mixers are built as "
                     "Mixer(sizes, config), config = Mixer.Config() unless you give one."
                 ) from error
-        mixer = mixer.double()
-        with torch.no_grad():
-            for parameter in mixer.parameters():
-                parameter.mul_(scale)
+        if weights == "drawn anew":
+            draw_anew(mixer)
+        elif weights != "initial":
+            with torch.no_grad():
+                for parameter in mixer.parameters():
+                    parameter.mul_(5.0)
         return mixer
 
     def agent_counts(self) -> Iterator[int]:
@@ -62,9 +69,14 @@ class MixerUnderTest:
             yield n_agents
 
     def mixers(self) -> Iterator[tuple[Mixer, AgentValues, Tensor]]:
-        """Yield mixers of every size and scale, each with values [3,4,N] and state [3,4,S]."""
-        for n_agents, scale in itertools.product(self.agent_counts(), SCALES):
-            yield self.build(n_agents, scale=scale), *inputs(n_agents)
+        """Yield mixers of every size, with each of WEIGHTS, with values [3,4,N] and state [3,4,S]."""
+        for n_agents in self.agent_counts():
+            yield from self.mixers_of(n_agents)
+
+    def mixers_of(self, n_agents: int) -> Iterator[tuple[Mixer, AgentValues, Tensor]]:
+        """Yield what `mixers` does, of one size."""
+        for weights in WEIGHTS:
+            yield self.build(n_agents, weights=weights), *inputs(n_agents)
 
 
 def inputs(n_agents: int, batch: int = 3, time: int = 4, seed: int = 0) -> tuple[AgentValues, Tensor]:
@@ -107,7 +119,7 @@ def same_bits(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
 
 
 def declarations(case: MixerUnderTest) -> None:
-    """The class is a Mixer with a MixerConfig as `Config` and an integer `results_version`."""
+    """The class is a Mixer with an integer `results_version` and a `Config` that a run's record gives back."""
     require(
         isinstance(case.mixer_class, type) and issubclass(case.mixer_class, Mixer),
         f"{case.mixer_class!r} is not a subclass of marl_gre.mixers.Mixer.",
@@ -117,6 +129,12 @@ def declarations(case: MixerUnderTest) -> None:
         isinstance(config, type) and issubclass(config, MixerConfig),
         f"{case.mixer_class.__name__}.Config is {config!r}; it must be a subclass of marl_gre.mixers.MixerConfig.",
     )
+    taken = [field for field in getattr(config, "model_fields", ()) if field in OTHER_KEYS]
+    require(not taken, f"{case.mixer_class.__name__}.Config has a field {plural(taken)}, a key of every algorithm.")
+    try:
+        require_recordable(case.made_config(), case.mixer_class.__name__)
+    except ValueError as error:
+        raise ConformanceError(f"{error}.") from error
     version = getattr(case.mixer_class, "results_version", None)
     require(
         type(version) is int,
@@ -138,8 +156,8 @@ def shapes(case: MixerUnderTest) -> None:
 
 def finite(case: MixerUnderTest) -> None:
     """Values and gradients are finite in float64 for Q values from minus to plus one million."""
-    for n_agents, scale in itertools.product(case.agent_counts(), SCALES):
-        mixer = case.build(n_agents, scale=scale)
+    for n_agents, weights in itertools.product(case.agent_counts(), WEIGHTS):
+        mixer = case.build(n_agents, weights=weights)
         values, state = inputs(n_agents, batch=8)
         signs = values.chosen.sign()
         signs[0], signs[1] = 1, -1  # besides random signs: all high, all low
@@ -203,41 +221,63 @@ def independent_steps(case: MixerUnderTest) -> None:
 
 
 def depends_on_agents(case: MixerUnderTest) -> None:
-    """q_tot carries a gradient back to the values of the actions taken."""
-    for mixer, values, state in case.mixers():
-        chosen = values.chosen.requires_grad_(True)
-        q_tot, _ = checked_mix(mixer, values, state)
-        gradient = None
-        if q_tot.requires_grad:
-            (gradient,) = torch.autograd.grad(q_tot.sum(), chosen, allow_unused=True)
+    """q_tot carries a gradient back to the value of every agent's action."""
+    for n_agents in case.agent_counts():
+        reached = torch.zeros(n_agents, dtype=torch.bool)
+        for mixer, values, state in case.mixers_of(n_agents):
+            chosen = values.chosen.requires_grad_(True)
+            q_tot, _ = checked_mix(mixer, values, state)
+            gradient = None
+            if q_tot.requires_grad:
+                (gradient,) = torch.autograd.grad(q_tot.sum(), chosen, allow_unused=True)
+            if gradient is not None:
+                reached |= (gradient != 0).any(0).any(0)
         require(
-            gradient is not None and bool((gradient != 0).any()),
+            bool(reached.any()),
             "q_tot carries no gradient to values.chosen: the agents could not learn (detached, or not used).",
+        )
+        left_out = (~reached).nonzero().flatten().tolist()
+        require(
+            not left_out,
+            f"q_tot carries no gradient to the values of agent {plural(left_out)} of {n_agents}, counted from 0, at "
+            "any step: they could not learn.",
         )
 
 
 def parameters_learn(case: MixerUnderTest) -> None:
-    """Every parameter carries a gradient of q_tot or of the regulariser."""
-    for mixer, values, state in case.mixers():
-        parameters = {name: value for name, value in mixer.named_parameters() if value.requires_grad}
-        if not parameters:
-            return
-        q_tot, regulariser = checked_mix(mixer, values, state)
-        total = (q_tot + regulariser).sum()
-        gradients: Sequence[Tensor | None] = [None] * len(parameters)
-        if total.requires_grad:
-            gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-        unused = [name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None]
+    """Every parameter carries a gradient of q_tot or of the regulariser that is not always zero."""
+    for n_agents in case.agent_counts():
+        zero: set[str] | None = None  # the gradient was 0 with all weights so far
+        for mixer, values, state in case.mixers_of(n_agents):
+            parameters = {name: value for name, value in mixer.named_parameters() if value.requires_grad}
+            if not parameters:
+                return
+            q_tot, regulariser = checked_mix(mixer, values, state)
+            total = (q_tot + regulariser).sum()
+            gradients: Sequence[Tensor | None] = [None] * len(parameters)
+            if total.requires_grad:
+                gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+            by_name = dict(zip(parameters, gradients, strict=True))
+            unused = [name for name, gradient in by_name.items() if gradient is None]
+            require(
+                not unused,
+                f"no gradient reaches {plural(unused)}: they would stay as they are initialised; use them or remove "
+                "them.",
+            )
+            still = {name for name, gradient in by_name.items() if gradient is not None and not gradient.any()}
+            zero = still if zero is None else zero & still
         require(
-            not unused,
-            f"no gradient reaches {plural(unused)}: they would stay as they are initialised; use them or remove them.",
+            n_agents == 1 or not zero,  # one agent's share of anything is 1, whatever the weights
+            f"the gradient of {plural(sorted(zero or ()))} is always 0 with {n_agents} agents: they would stay as they "
+            "are initialised; use them or remove them.",
         )
 
 
 def monotonic_in_agents(case: MixerUnderTest) -> None:
     """No agent's credit dq_tot/dq_i is negative, where the mixer is declared monotonic."""
-    for mixer, values, state in case.mixers() if case.monotonic else ():
-        lowest = differentiate(mixer, values, state).min().item()
+    for (mixer, values, state), size in itertools.product(case.mixers() if case.monotonic else (), (1, 10, 1000)):
+        larger = replace(values, chosen=size * values.chosen, greedy=size * values.greedy)
+        lowest = differentiate(mixer, larger, state).min().item()
         require(
             lowest >= 0,
             f"not monotonic: a credit dq_tot/dq_i is {lowest:.6g} with {mixer_size(values)}; make the mixing "
@@ -248,10 +288,10 @@ def monotonic_in_agents(case: MixerUnderTest) -> None:
 def greedy_actions_agree(case: MixerUnderTest) -> None:
     """Individual-global-max by enumeration: the agents' own best actions form a best joint action."""
     n_actions, n_states = 3, 16
-    for n_agents, scale in itertools.product((n for n in case.agent_counts() if n <= 3), SCALES):
+    for n_agents, weights in itertools.product((n for n in case.agent_counts() if n <= 3), WEIGHTS):
         if not case.monotonic:
             return
-        mixer = case.build(n_agents, scale=scale)
+        mixer = case.build(n_agents, weights=weights)
         generator = torch.Generator().manual_seed(n_agents)
         agent_qs = 3 * torch.randn(n_states, n_agents, n_actions, generator=generator, dtype=torch.float64)
         states = torch.randn(n_states, 1, STATE_DIM, generator=generator, dtype=torch.float64)
@@ -273,11 +313,25 @@ def greedy_actions_agree(case: MixerUnderTest) -> None:
         )
 
 
+@torch.no_grad()
+def closed_forms(mixer: Mixer, values: AgentValues, state: Tensor) -> dict[str, Tensor]:
+    """Return a mixer's `analytic_credits` after checking that they are tensors by name."""
+    try:
+        credits = mixer.analytic_credits(values, state)
+    except Exception as error:
+        raise ConformanceError(f"analytic_credits raised {one_line(error)} with {mixer_size(values)}.") from error
+    require(
+        isinstance(credits, dict) and all(isinstance(found, Tensor) for found in credits.values()),
+        f"analytic_credits returned {type(credits).__name__}; it must be a dict of tensors [B,T,N] by name, empty "
+        "for a mixer without closed forms.",
+    )
+    return credits
+
+
 def analytic_credits(case: MixerUnderTest) -> None:
     """`analytic_credits` are [B,T,N], and those called exact, if any, equal automatic differentiation."""
     for mixer, values, state in case.mixers():
-        with torch.no_grad():
-            credits = mixer.analytic_credits(values, state)
+        credits = closed_forms(mixer, values, state)
         for name, found in credits.items():
             require(
                 found.shape == values.chosen.shape,
@@ -301,7 +355,7 @@ def function_credits(case: MixerUnderTest) -> None:
     """
     for mixer, values, state in case.mixers():
         with torch.no_grad():
-            found = mixer.analytic_credits(values, state).get("function")
+            found = closed_forms(mixer, values, state).get("function")
             if found is None:
                 return
             for agent in range(values.chosen.shape[-1]):
@@ -324,7 +378,7 @@ def credits_for_training(case: MixerUnderTest) -> None:
     """
     for mixer, values, state in case.mixers():
         values.chosen.requires_grad_(True)
-        expected = {**mixer.analytic_credits(values, state), "exact": differentiate(mixer, values, state)}
+        expected = {**closed_forms(mixer, values, state), "exact": differentiate(mixer, values, state)}
         for name, credits in expected.items():
             try:
                 q_tot, regulariser, found = mixer.mix_with_credits(values, state, name)
@@ -387,6 +441,7 @@ def state_dict_round_trip(case: MixerUnderTest) -> None:
     """The state_dict holds everything that determines the output."""
     for mixer, values, state in case.mixers():
         other = case.build(values.chosen.shape[-1], seed=1)
+        checked_mix(other, values, state)  # what it keeps of its old weights must not outlast them
         try:
             other.load_state_dict(mixer.state_dict())
         except Exception as error:

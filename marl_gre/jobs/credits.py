@@ -3,6 +3,7 @@
 They are drawn with Pillow, which rendering needs anyway, so the library needs no matplotlib (credits_drawing.py).
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from marl_gre.config import EnvConfig
 from marl_gre.credit import credits, gradient_entropy
 from marl_gre.data import Batch, Episode, collate
-from marl_gre.errors import BadInput, StorageFailed
+from marl_gre.errors import BadInput, EnvironmentFailed, StorageFailed
 from marl_gre.jobs.credits_drawing import animation, picture
 from marl_gre.jobs.credits_shapley import comparison_lines, comparison_rows, contributions, game_rows
 from marl_gre.jobs.play import drawing, render, save_gif
@@ -170,7 +171,7 @@ def _measured(networks: Networks, batch: Batch, episode: Episode) -> EpisodeCred
 
 
 def _frames(key: str, config: EnvConfig, episode: Episode) -> list[np.ndarray] | None:
-    """Return the episode's pictures, one before each step, None where the environment draws none."""
+    """Return the episode's pictures, one before each step; None where the environment draws none or fails to."""
     frames = []
     try:
         with opened(key, drawing(config), 1) as env:
@@ -182,5 +183,8 @@ def _frames(key: str, config: EnvConfig, episode: Episode) -> list[np.ndarray] |
                 with guarded:
                     env.step(actions[None])
     except BadInput:
+        return None
+    except EnvironmentFailed as error:  # the numbers, which are complete, need no pictures
+        print(f"warning: the animation is without pictures: {' '.join(str(error).split())}", file=sys.stderr)
         return None
     return frames

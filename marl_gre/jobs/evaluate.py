@@ -26,7 +26,9 @@ SHARE_DECIMALS = 5
 """Decimals of the three numbers on shares, which makes them equal on CPU types whose float32 sums differ."""
 
 
-def evaluate(run: Path, out: Path | None, config: EvaluateConfig, work: Path = WORK) -> dict[str, Any]:
+def evaluate(
+    run: Path | str, out: Path | str | None, config: EvaluateConfig, work: Path | str = WORK
+) -> dict[str, Any]:
     """Evaluate a published run, write one JSON file and return its content.
 
     Args:
@@ -40,6 +42,7 @@ def evaluate(run: Path, out: Path | None, config: EvaluateConfig, work: Path = W
         EnvironmentFailed, NonFinite: the environment raised, or returned numbers that are not finite.
         StorageFailed: the file cannot be written.
     """
+    out = None if out is None else Path(out)
     if out is not None:
         require_file_name(out)
     result = evaluate_run(load_run(run, work), config)

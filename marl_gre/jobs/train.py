@@ -29,8 +29,8 @@ CHECKPOINT_STEPS = 10_000
 
 def train(
     config: RunConfig,
-    out: Path,
-    work: Path,
+    out: Path | str,
+    work: Path | str,
     publish_weights: bool = True,
     log: Sequence[str] = (),
     mirror: str | None = None,
@@ -49,6 +49,7 @@ def train(
         BadInput: a part of the config, a metric, tracker or mirror cannot be made, or `out` is not to be replaced.
         EnvironmentFailed, NonFinite, RunInUse, StorageFailed, Stopped: see marl_gre.errors.
     """
+    out, work = Path(out), Path(work)
     identity = config.identity()
     folder = work_folder(work, identity)
     mirrored = None if mirror is None else Mirror(mirror, identity)

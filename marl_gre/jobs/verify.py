@@ -43,7 +43,9 @@ MAX_BYTES = 100_000_000
 """Bytes of a JSON file; larger ones are not read."""
 
 
-def verify(run: Path, evaluation: Path | None = None, retrain: bool = False, work: Path = WORK) -> Iterator[str]:
+def verify(
+    run: Path | str, evaluation: Path | str | None = None, retrain: bool = False, work: Path | str = WORK
+) -> Iterator[str]:
     """Check a published run; yield one line per check.
 
     Args:
@@ -58,6 +60,7 @@ def verify(run: Path, evaluation: Path | None = None, retrain: bool = False, wor
         EnvironmentFailed, NonFinite: the environment raised, or returned numbers that are not finite.
         RunInUse, StorageFailed, Stopped: while it trains again.
     """
+    run, evaluation = Path(run), None if evaluation is None else Path(evaluation)
     yield _check_hashes(run)
     finished = load_run(run, work)
     yield _check_identity(run, finished)

@@ -164,7 +164,7 @@ class FinishedRun:
         load_weights(self.weights, agent, mixer)
 
 
-def load_run(folder: Path, work: Path = WORK) -> FinishedRun:
+def load_run(folder: Path | str, work: Path | str = WORK) -> FinishedRun:
     """Read a published run.
 
     Args:
@@ -174,6 +174,7 @@ def load_run(folder: Path, work: Path = WORK) -> FinishedRun:
     Raises:
         BadInput: the folder holds no finished run, or a damaged one.
     """
+    folder, work = Path(folder), Path(work)
     require_run(folder)
     try:
         listed = read_sums(folder)

@@ -114,6 +114,83 @@ class ActsByTheNumberOfEnvironments(LSTMAgent):
         return Scaled()
 
 
+class UnrollsWithItsFirstWeights(LSTMAgent):
+    first = None
+
+    def step(self, obs, previous, memory):
+        if self.first is None:
+            self.first = self.values.weight.detach().clone()
+        values, memory = super().step(obs, previous, memory)
+        return values + memory[0] @ (self.first.to(obs) - self.values.weight.detach()).T, memory
+
+
+class ActsWithItsFirstWeights(LSTMAgent):
+    def actor(self, num_envs):
+        if "first" not in vars(self):
+            vars(self)["first"] = copy.deepcopy(self)
+        return TorchActor(self.first, num_envs)
+
+
+class NeverExploits(LSTMAgent):
+    """Takes the absence of noise for noise of 0."""
+
+    def actor(self, num_envs):
+        actor = TorchActor(self, num_envs)
+
+        class Explores:
+            def act(self, obs, action_mask, epsilon, noise, playing=None):
+                noise = np.zeros((2, *obs.shape[:2])) if noise is None else noise
+                return actor.act(obs, action_mask, epsilon, noise, playing)
+
+        return Explores()
+
+
+class StopsWithTheFirstEnd(LSTMAgent):
+    def actor(self, num_envs):
+        actor = TorchActor(self, num_envs)
+
+        class Stops:
+            def act(self, obs, action_mask, epsilon, noise, playing=None):
+                if playing is not None and not playing.all():
+                    return action_mask.argmax(-1)
+                return actor.act(obs, action_mask, epsilon, noise, playing)
+
+        return Stops()
+
+
+class ActsInFloats(LSTMAgent):
+    def actor(self, num_envs):
+        actor = TorchActor(self, num_envs)
+
+        class Floats:
+            def act(self, *inputs):
+                return actor.act(*inputs).astype(np.float32)
+
+        return Floats()
+
+
+class SeesEpisodesThroughAClosedGate(LSTMAgent):
+    """What passes between episodes is multiplied by a weight that begins at 0."""
+
+    def __init__(self, sizes, hidden_dim):
+        super().__init__(sizes, hidden_dim)
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, obs, actions, episodes):
+        agent_qs = super().forward(obs, actions, episodes)
+        return agent_qs + self.gate * agent_qs.mean()
+
+
+class AlwaysZeroGradient(LSTMAgent):
+    def __init__(self, sizes, hidden_dim):
+        super().__init__(sizes, hidden_dim)
+        self.shift = nn.Parameter(torch.zeros(()))
+
+    def step(self, obs, previous, memory):
+        values, memory = super().step(obs, previous, memory)
+        return values + 0 * self.shift, memory
+
+
 class NoVersion(LSTMAgent):
     results_version = None
 
@@ -139,6 +216,13 @@ DEFECTS = {
     "IgnoresTheMask": "chose an action that is not available",
     "ActsWithOtherValues": "greedy acting does not choose the action that step values highest",
     "ActsByTheNumberOfEnvironments": "environments are not independent: acting",
+    "UnrollsWithItsFirstWeights": "the state_dict is not complete",
+    "ActsWithItsFirstWeights": "does not choose the action that step values highest after the weights have changed",
+    "NeverExploits": "acting without noise is not greedy",
+    "StopsWithTheFirstEnd": r"chose other actions once some environments had ended \(`playing`\)",
+    "ActsInFloats": r"act returned float32 \[5, 3\]; it must return integers \[5, 3\]",
+    "SeesEpisodesThroughAClosedGate": "the unroll is not what stepping gives",
+    "AlwaysZeroGradient": "the gradient of shift is always 0",
     "NoVersion": "results_version is None",
     "NeedsAnOption": "building the agent raised TypeError",
 }

@@ -249,6 +249,38 @@ class RaisesInStep(Corridor):
         return super().step(actions)
 
 
+class StrictAboutMasksThatAllowNothing(NothingLegal):
+    def step(self, actions):
+        if any(not 0 <= action < 3 or not self.mask(agent)[action] for agent, action in actions.items()):
+            raise ValueError("illegal action")
+        return super().step(actions)
+
+
+class StrictAboutMasksOfAnotherSize(Corridor):
+    def mask(self, agent):
+        return np.append(super().mask(agent), np.int8(1))
+
+    def step(self, actions):
+        if any(not 0 <= action < 3 for action in actions.values()):
+            raise ValueError("illegal action")
+        return super().step(actions)
+
+
+class ResetWithoutOptions(Corridor):
+    def reset(self, seed=None):
+        return super().reset(seed)
+
+
+class ObservesAStranger(Corridor):
+    def observations(self):
+        observations = super().observations()
+        return observations | {"agent_7": observations["agent_0"]}
+
+    def step(self, actions):
+        observations, *others = super().step(actions)
+        return observations | {"agent_7": observations["agent_0"]}, *others
+
+
 class NeedsArguments(Corridor):
     def __init__(self, difficulty):
         super().__init__(length=difficulty)
@@ -293,6 +325,10 @@ DEFECTS = {
     "ClosesOnce": r"close\(\) called twice raised RuntimeError: already closed",
     "ForgetsWhenPickled": "what is unpickled plays another episode",
     "RaisesInStep": "step raised KeyError: 'agent_9' on legal input",
+    "StrictAboutMasksThatAllowNothing": r"agent_0 leaves no legal action \(step 1\); step raised ValueError",
+    "StrictAboutMasksOfAnotherSize": r"action_mask of agent_0 is int8 \[4\]; it must be int8 \[3\]",
+    "ResetWithoutOptions": "reset raised TypeError: .* unexpected keyword argument 'options'",
+    "ObservesAStranger": "observation is given for 'agent_7' .* which is not in possible_agents",
     "NeedsArguments": "the factory, called without arguments, raised TypeError",
     "GymnasiumStyle": r"reset must return \(observations, infos\)",
 }

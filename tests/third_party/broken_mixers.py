@@ -1,10 +1,13 @@
 """The weighted sum with one defect each; the class name says which. DEFECTS maps it to what the kit must say."""
 
 import copy
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from marl_gre.mixers import MixerConfig
 from sound_mixer import WeightedSum
 
 
@@ -175,8 +178,110 @@ class NeedsThreeAgents(WeightedSum):
         self.triple = nn.Linear(3, sizes.n_agents - 3)
 
 
+class NotMonotonicOnceTrained(WeightedSum):
+    """The weights begin at 1, but nothing keeps them above 0."""
+
+    def __init__(self, sizes, config):
+        super().__init__(sizes, config)
+        self.factor = nn.Parameter(torch.ones(sizes.n_agents))
+
+    def weights(self, state):
+        return super().weights(state) * self.factor
+
+
+class NotMonotonicAtLargeQ(WeightedSum):
+    def forward(self, values, state):
+        large = (values.chosen - 50).clamp(min=0)
+        return super().forward(values, state) - (2 * self.weights(state).detach() * large).sum(-1)
+
+    def analytic_credits(self, values, state):
+        return {}
+
+
+class LeavesOutTheLastAgent(WeightedSum):
+    def weights(self, state):
+        weights = super().weights(state)
+        return torch.cat((weights[..., :-1], 0 * weights[..., -1:]), -1) if weights.shape[-1] > 1 else weights
+
+
+class AlwaysZeroGradient(WeightedSum):
+    def __init__(self, sizes, config):
+        super().__init__(sizes, config)
+        self.shift = nn.Parameter(torch.zeros(()))
+
+    def forward(self, values, state):
+        return super().forward(values, state) + 0 * self.shift
+
+
+class ForgetsABiasInItsCredits(WeightedSum):
+    def __init__(self, sizes, config):
+        super().__init__(sizes, config)
+        self.bias = nn.Parameter(torch.zeros(sizes.n_agents))
+
+    def forward(self, values, state):
+        return super().forward(values, state) + (self.bias.square() * values.chosen).sum(-1)
+
+
+class MixesStepsThroughAClosedGate(WeightedSum):
+    """What passes between steps is multiplied by a weight that begins at 0."""
+
+    def __init__(self, sizes, config):
+        super().__init__(sizes, config)
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, values, state):
+        q_tot = super().forward(values, state)
+        return q_tot + self.gate * state.mean()
+
+
+class KeepsItsFirstWeights(WeightedSum):
+    first = None
+
+    def weights(self, state):
+        if self.first is None:
+            self.first = self.weight.weight.detach().clone()
+        return F.softplus(state @ self.first.to(state).T + self.weight(state) - self.weight(state).detach())
+
+
+class CreditsAsATensor(WeightedSum):
+    def analytic_credits(self, values, state):
+        return self.weights(state)
+
+
+class NoCredits(WeightedSum):
+    def analytic_credits(self, values, state):
+        return None
+
+
+class CreditsRaise(WeightedSum):
+    def analytic_credits(self, values, state):
+        raise RuntimeError("not today")
+
+
+class NoSuper(WeightedSum):
+    def __init__(self, sizes, config):
+        pass
+
+
 class NoVersion(WeightedSum):
     results_version = None
+
+
+class ConfigWithATuple(WeightedSum):
+    """A record's JSON makes a list of it."""
+
+    class Config(MixerConfig):
+        layers: tuple[int, ...] = (32, 32)
+
+
+class ConfigWithAPath(WeightedSum):
+    class Config(MixerConfig):
+        file: Path = Path("mixing.npz")
+
+
+class ConfigWithAnothersKey(WeightedSum):
+    class Config(MixerConfig):
+        central: bool = True
 
 
 class PlainConfig(WeightedSum):
@@ -211,6 +316,20 @@ DEFECTS = {
     "KeepsResults": "deepcopy of the mixer after a forward raised",
     "SharesParametersWhenCopied": "a deepcopy shares parameters",
     "NeedsThreeAgents": "building the mixer with 1 agents raised",
+    "NotMonotonicOnceTrained": "not monotonic: a credit dq_tot/dq_i is -",
+    "NotMonotonicAtLargeQ": "not monotonic: a credit dq_tot/dq_i is -",
+    "LeavesOutTheLastAgent": "no gradient to the values of agent 1 of 2, counted from 0, at any step",
+    "AlwaysZeroGradient": "the gradient of shift is always 0 with 2 agents",
+    "ForgetsABiasInItsCredits": "the analytic credits 'exact' differ from autograd's dq_tot/dq_i",
+    "MixesStepsThroughAClosedGate": "steps are not independent: q_tot",
+    "KeepsItsFirstWeights": "the state_dict is not complete",
+    "CreditsAsATensor": "analytic_credits returned Tensor; it must be a dict of tensors",
+    "NoCredits": "analytic_credits returned NoneType; it must be a dict of tensors",
+    "CreditsRaise": "analytic_credits raised RuntimeError: not today",
+    "NoSuper": "building the mixer with 1 agents raised AttributeError",
     "NoVersion": "results_version is None",
+    "ConfigWithATuple": r"ConfigWithATuple.Config does not survive a run's record: layers: found \[32, 32\]",
+    "ConfigWithAPath": r"does not survive a run's record: file: found PosixPath\('mixing.npz'\), a PosixPath",
+    "ConfigWithAnothersKey": "Config has a field central, a key of every algorithm",
     "PlainConfig": "Config is <class 'dict'>",
 }
