@@ -24,7 +24,7 @@ from marl_gre.agents.base import Agent, TorchActor
 from marl_gre.config import EvaluateConfig, load_params
 from marl_gre.conformance.kit import ConformanceError
 from marl_gre.data import EnvSizes
-from marl_gre.errors import BadInput, EnvironmentFailed, RunInUse, StorageFailed, run_cli
+from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse, StorageFailed, run_cli
 from marl_gre.jobs import credits_shapley
 from marl_gre.jobs.check import check_params
 from marl_gre.jobs.credits import diagnose_run
@@ -544,6 +544,29 @@ def test_an_environment_cannot_end_the_program(code, tmp_path):
 def test_a_failure_in_a_batch_is_not_blamed_on_its_first_episodes(seeds, words):
     with pytest.raises(EnvironmentFailed, match=re.escape(words)), BlamedOnEnv(seeds):
         raise KeyError("lost")
+
+
+class FailsInItsFirstStep(corridor.parallel_env):
+    def step(self, actions):
+        raise KeyError("lost")
+
+
+class PaysTooMuch(corridor.parallel_env):
+    def rewards(self, agents, arrived):
+        return dict.fromkeys(agents, float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("FailsInItsFirstStep", EnvironmentFailed, "environment failed in the episode with seed 0: KeyError: 'lost'"),
+        ("PaysTooMuch", NonFinite, "environment failed in the episode with seed 0: the env returned rewards that are"),
+    ],
+)
+def test_a_check_takes_the_first_step_of_a_third_partys_environment(tmp_path, name, error, message):
+    path = params_with(tmp_path, "env: lumberjacks_v0, kwargs: {max_steps: 10}", f"env: {HERE}:{name}")
+    with pytest.raises(error, match=f"envs.lumberjacks: the {message}"):
+        check_params(path)
 
 
 class CannotDraw(corridor.parallel_env):

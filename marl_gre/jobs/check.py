@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import marl_gre_envs
 from marl_gre import metrics
 from marl_gre.config import Params, load_params
+from marl_gre.errors import EnvironmentFailed, NonFinite
 from marl_gre.networks import build, pick_device
-from marl_gre.rollout import opened
+from marl_gre.rollout import BlamedOnEnv, opened
+from marl_gre_envs.vector import VectorEnv
 
 
 def check_params(path: Path) -> str:
@@ -13,6 +16,7 @@ def check_params(path: Path) -> str:
 
     Raises:
         BadInput: the file, or something it selects, cannot be used.
+        EnvironmentFailed, NonFinite: as in `check_runnable`.
     """
     params = load_params(path)
     check_runnable(params)
@@ -23,16 +27,33 @@ def check_params(path: Path) -> str:
 
 
 def check_runnable(params: Params) -> None:
-    """Make every selected environment and network once, and import the metrics.
+    """Make every selected environment and network once, take a step in those of third parties, import the metrics.
 
     Raises:
         BadInput: one of them cannot be made.
+        EnvironmentFailed, NonFinite: an environment fails in its first step.
     """
     pick_device(params.train.device)
     metrics.find(params.metrics)
     for env_key in params.run.envs:
         with opened(env_key, params.envs[env_key], 1) as env:
+            if params.envs[env_key].env not in marl_gre_envs.ENVS:  # ours are tested, and their kernels take a while
+                try_env(env_key, env)
             for algorithm_key in params.run.algorithms:
                 config = params.run_config(env_key, algorithm_key, params.run.seeds[0])
                 config.results_versions()
                 build(config, env)
+
+
+def try_env(key: str, env: VectorEnv) -> None:
+    """Take the first step of an episode.
+
+    Raises:
+        EnvironmentFailed, NonFinite: the environment raised, or returned numbers that are not finite.
+    """
+    try:
+        with BlamedOnEnv([0]):
+            env.reset(seed=[0])
+            env.step(env.action_mask.argmax(-1))
+    except (EnvironmentFailed, NonFinite) as error:
+        raise type(error)(f"envs.{key}: {error}") from error
