@@ -184,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
     )
     credits.set_defaults(command=_credits)
 
-    check = command("check", "validate a params file without running anything")
+    check = command("check", "validate a params file without training anything")
     check.add_argument("--params", type=Path, default=_PARAMS, help="the params file (default: %(default)s)")
     check.set_defaults(command=_check)
 

@@ -12,6 +12,7 @@ from marl_gre.data import Episode
 from marl_gre.errors import BadInput, EnvironmentFailed, MarlGreError, NonFinite
 from marl_gre.policy import Policy
 from marl_gre.third_party import in_words
+from marl_gre_envs.stored import MAX_SEED
 from marl_gre_envs.vector import VectorEnv
 
 
@@ -128,6 +129,19 @@ def play_greedily(env: VectorEnv, policy: Policy, seeds: Sequence[int], record: 
         padded = chunk + chunk[-1:] * (env.num_envs - len(chunk))
         episodes += play(env, policy, padded, record=record)[: len(chunk)]
     return episodes
+
+
+def counted_up(seed: int, episodes: int) -> list[int]:
+    """Return the seeds of episodes that count up from a first one.
+
+    Raises:
+        BadInput: the last is larger than an environment takes.
+    """
+    if seed + episodes - 1 > MAX_SEED:
+        raise BadInput(
+            f"--seed {seed} and {episodes} episodes: seeds up to {MAX_SEED} are allowed; lower one of the two."
+        )
+    return list(range(seed, seed + episodes))
 
 
 class BlamedOnEnv(contextlib.AbstractContextManager[Any]):

@@ -569,6 +569,15 @@ def test_a_check_takes_the_first_step_of_a_third_partys_environment(tmp_path, na
         check_params(path)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [lambda run: play_run(run, run / "a.gif", 2**32 - 3, 4), lambda run: diagnose_run(run, None, 2**32 - 3, 4)],
+)
+def test_seeds_that_would_count_up_too_far_are_named(command, tmp_path):
+    with pytest.raises(BadInput, match="--seed 4294967293 and 4 episodes: seeds up to 4294967295 are allowed"):
+        command(tmp_path)
+
+
 class CannotDraw(corridor.parallel_env):
     def __init__(self, render_mode=None):
         super().__init__()

@@ -20,7 +20,7 @@ from marl_gre.jobs.play import drawing, render, save_gif
 from marl_gre.metrics import Row
 from marl_gre.networks import Networks, restore
 from marl_gre.policy import Policy
-from marl_gre.rollout import BlamedOnEnv, opened, play_greedily
+from marl_gre.rollout import BlamedOnEnv, counted_up, opened, play_greedily
 from marl_gre.shapley import require_orders
 from marl_gre.shares import shares
 from marl_gre.storage.files import csv_text
@@ -70,7 +70,8 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
         permutations: orders of the agents for their Shapley values; 0 computes none.
 
     Raises:
-        BadInput: the folder holds no intact run, `out` is a file, or Shapley values are asked for where there are none.
+        BadInput: the folder holds no intact run, a seed would be too large, `out` is a file, or Shapley values are
+            asked for where there are none.
         EnvironmentFailed, NonFinite: the environment raised, or returned numbers that are not finite.
         StorageFailed: the files cannot be written.
     """
@@ -79,12 +80,13 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
             require_orders(permutations)
         except ValueError as error:
             raise BadInput(f"--shapley: {error}") from error
+    seeds = counted_up(seed, episodes)
     finished = load_run(run)
     config = finished.config
     out = out or Path("credits") / config.env_key / config.algorithm_key / str(config.seed)
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out}: found a file; name a folder.")
-    found = measure(finished, [seed + i for i in range(episodes)])
+    found = measure(finished, seeds)
     title = f"{config.env_key}, {config.algorithm_key}, seed {config.seed}"
     first = found[0]
     frames = _frames(config.env_key, config.env, first.episode)

@@ -11,7 +11,7 @@ from marl_gre.config import EnvConfig
 from marl_gre.errors import BadInput, EnvironmentFailed, StorageFailed
 from marl_gre.networks import restore
 from marl_gre.policy import Policy
-from marl_gre.rollout import BlamedOnEnv, opened
+from marl_gre.rollout import BlamedOnEnv, counted_up, opened
 from marl_gre.storage.files import require_file_name
 from marl_gre.storage.run_dir import load_run
 from marl_gre_envs.parallel import FRAMES_PER_SECOND
@@ -31,13 +31,14 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
         episodes: number of episodes.
 
     Raises:
-        BadInput: the folder holds no intact run, the environment draws no pictures, `gif` is a folder, or no
-            window can open.
+        BadInput: the folder holds no intact run, a seed would be too large, the environment draws no pictures, `gif` is
+            a folder, or no window can open.
         EnvironmentFailed, NonFinite: the environment raised, or returned numbers that are not finite.
         StorageFailed: the GIF cannot be written.
     """
     if gif is not None:
         require_file_name(gif)
+    seeds = counted_up(seed, episodes)
     finished = load_run(run)
     key = finished.config.env_key
     frames: list[np.ndarray] = []
@@ -45,7 +46,7 @@ def play_run(run: Path, gif: Path | None, seed: int, episodes: int) -> None:
     with opened(key, drawing(finished.config.env), 1) as env:
         policy = Policy(restore(finished, env).agent)
         window = _window(f"{key} {finished.config.algorithm_key}") if gif is None else None
-        for number in range(seed, seed + episodes):
+        for number in seeds:
             episode_return, steps = 0.0, 0
             for frame in _frames(env, key, policy, number):
                 if window is None:
