@@ -24,10 +24,15 @@ def require(condition: bool, defect: str) -> None:
 
 @torch.no_grad()
 def draw_anew(module: nn.Module, seed: int = 0) -> None:
-    """Draw every parameter from N(0, 1), in place: training moves those that begin at 0 or 1 too."""
+    """Draw every parameter anew, in place: training moves those that begin at 0 or 1 too.
+
+    From N(0, 1), for matrices over the root of the number of inputs, which keeps layers' outputs as large as their
+    inputs.
+    """
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
-        parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+        inputs = max(parameter.shape[1:].numel(), 1)  # of a vector or scalar: 1
+        parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / inputs**0.5)
 
 
 def run_as_test(check: Callable[[Case], None], case: Case) -> None:

@@ -10,6 +10,13 @@ from pathlib import Path
 
 import pytest
 
+KINDS = {
+    "env": "a PettingZoo parallel env: package.module:factory, or an id of marl_gre_envs.ENVS; repeatable",
+    "mixer": "a mixer class: package.module:Class, or a name of marl_gre.mixers.MIXERS; repeatable",
+    "agent": "an agent class: package.module:Class, or a name of marl_gre.agents.AGENTS; repeatable",
+}
+"""What the suite checks."""
+
 PREFIX = "marl_gre_"  # of the options' names inside pytest, where other plugins may have an "env" too
 
 
@@ -19,12 +26,7 @@ def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Non
         return
     sys.path.insert(0, "")  # as `python -m pytest` does: options name their author's own modules
     group = parser.getgroup("marl_gre.conformance", "what is checked, and what its author declares")
-    repeatable = {
-        "env": "a PettingZoo parallel env: package.module:factory, or an id of marl_gre_envs.ENVS; repeatable",
-        "mixer": "a mixer class: package.module:Class, or a name of marl_gre.mixers.MIXERS; repeatable",
-        "agent": "an agent class: package.module:Class, or a name of marl_gre.agents.AGENTS; repeatable",
-    }
-    for name, meaning in repeatable.items():
+    for name, meaning in KINDS.items():
         group.addoption(f"--{name}", dest=PREFIX + name, action="append", default=[], metavar="NAME", help=meaning)
     group.addoption(
         "--ends",
@@ -47,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Refuse a run of the suite that would check nothing, and names of what is not there."""
     if not hasattr(config.option, PREFIX + "env"):
         return
-    named = {kind: config.getoption(f"--{kind}") for kind in ("env", "mixer", "agent")}
+    named = {kind: config.getoption(f"--{kind}") for kind in KINDS}
     if not any(named.values()):
         raise pytest.UsageError(
             "nothing to check: give --env package.module:parallel_env, --mixer package.module:Mixer or "
