@@ -280,8 +280,8 @@ def monotonic_in_agents(case: MixerUnderTest) -> None:
         lowest = differentiate(mixer, larger, state).min().item()
         require(
             lowest >= 0,
-            f"not monotonic: a credit dq_tot/dq_i is {lowest:.6g} with {mixer_size(values)}; make the mixing "
-            "weights non-negative or declare monotonic=False.",
+            f"not monotonic: a credit dq_tot/dq_i is {lowest:.6g} with {mixer_size(values)} and Q values of about "
+            f"+-{3 * size}; make the mixing weights non-negative or declare monotonic=False.",
         )
 
 

@@ -317,7 +317,7 @@ DEFECTS = {
     "SharesParametersWhenCopied": "a deepcopy shares parameters",
     "NeedsThreeAgents": "building the mixer with 1 agents raised",
     "NotMonotonicOnceTrained": "not monotonic: a credit dq_tot/dq_i is -",
-    "NotMonotonicAtLargeQ": "not monotonic: a credit dq_tot/dq_i is -",
+    "NotMonotonicAtLargeQ": r"not monotonic: a credit dq_tot/dq_i is -.* with 1 agent and Q values of about \+-30",
     "LeavesOutTheLastAgent": "no gradient to the values of agent 1 of 2, counted from 0, at any step",
     "AlwaysZeroGradient": "the gradient of shift is always 0 with 2 agents",
     "ForgetsABiasInItsCredits": "the analytic credits 'exact' differ from autograd's dq_tot/dq_i",
