@@ -6,11 +6,12 @@ import shutil
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks.aggregate import main, summary, write_report
+from benchmarks.aggregate import main, summary, write_curves, write_report
 from benchmarks.claims import presented, verdicts
 from benchmarks.report import figures, tables
 from benchmarks.report.gather import gather, paper_name, reference
@@ -89,6 +90,7 @@ def swap(old: str, new: str):
         (TESTS, swap("due_steps", "steps"), "columns"),
         (TESTS, swap(",100.0,\n", ",nan,\n"), "finite"),
         (TESTS, lambda text: text + text.splitlines()[1] + "\n", "increase"),
+        (TESTS, lambda text: text + text.splitlines()[-1] + "\n", "increase"),
         (ENTROPY, swap(",1.0,", ",inf,"), "finite"),
         (ENTROPY, swap(",1.0,", ",one,"), "damaged"),
         (EVALUATION, lambda text: "[1]", "another file layout"),
@@ -174,6 +176,8 @@ def test_win_rates_are_the_score_where_there_is_something_to_win(here):
     found = results()
     assert found.has_wins("lumber")
     assert not found.has_wins("traffic")
+    mixed = {**found.runs, ("lumber", "vdn", 0): found.runs["traffic", "vdn", 0]}  # one run without win rates
+    assert not replace(found, runs=mixed).has_wins("lumber")
     rows = tables.score_rows(found, score=tables.FINAL_WIN_RATE).rows
     assert {row[0] for row in rows} == {found.title("lumber")}
     assert {row[3] for row in rows} == {0.25}  # the IQM of equal rates
@@ -253,6 +257,84 @@ def test_scores(here):
     assert [r[-1] for r in content.rows[:4]] == [-56.2, -49.8, -49.6, -50.0]  # the released code's, by algorithm
     Path("params.yaml").write_text(PARAMS.replace("qmix_simple}", "qmix_simple, hypernet_dim: as_qmix}"))
     assert [r[-1] for r in tables.TABLES[2].fill(results()).rows[:4]] == [-56.2, -49.8, None, -50.0]
+
+
+@pytest.mark.parametrize("part", ["loss_weights: ow", "agent: 'lstm_agent:LSTMAgent'"])
+def test_the_released_code_has_no_value_of_other_parts(here, part):
+    Path("params.yaml").write_text(PARAMS.replace("qmix: {mixer: qmix}", f"qmix: {{mixer: qmix, {part}}}"))
+    assert [row[-1] for row in tables.TABLES[2].fill(results()).rows[:4]] == [-56.2, None, -49.6, -50.0]
+
+
+RESAMPLING = {"resamples": 200, "confidence": 0.95, "seed": 0}
+
+
+def better(values, base, paired):
+    return stats.probability_of_improvement_interval(values, base, paired=paired, **RESAMPLING)
+
+
+@pytest.mark.parametrize(("name", "read"), [
+    ("final_return", lambda run: run.record["final_return"]),
+    ("evaluation_return", lambda run: run.evaluation["episode_return_mean"]),
+])  # fmt: skip
+def test_columns_of_scores_hold_what_their_titles_say(here, name, read):
+    found = results()
+    (table,) = [one for one in tables.TABLES if one.name == name]
+    content = table.fill(found)
+    (cells,) = [row for row in content.rows if tuple(row[:2]) == ("Lumberjacks", "vdn")]
+    row = dict(zip([column.title for column in content.columns], cells, strict=True))
+    values, base = ([read(run) for run in found.select("lumber", algorithm)] for algorithm in ("vdn", "qmix"))
+    assert (row["Min"], row["Max"]) == (min(values), max(values))
+    assert (row["Mean"], row["IQM"]) == (stats.mean(values), stats.iqm(values))
+    assert (row["IQM 95% CI low"], row["IQM 95% CI high"]) == stats.bootstrap_interval(values, **RESAMPLING)
+    assert row["P(better than QMIX)"] == stats.probability_of_improvement(values, base)
+    ends = (row["P 95% CI low"], row["P 95% CI high"])
+    assert ends == better(values, base, paired=True) != better(values, base, paired=False)
+
+
+@pytest.fixture
+def five(tmp_path, monkeypatch):
+    """Runs of five seeds whose interquartile mean is another number than their mean."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMS.replace("seeds: [0, 1, 7]", "seeds: [0, 1, 2, 3, 30]"))
+    write_runs(load_params("params.yaml"), tmp_path / "results")
+    return results()
+
+
+def test_runs_of_different_seeds_are_no_pairs(five):
+    """As many of each, three seeds of four in common."""
+    seeds = {"gre": (1, 2, 3, 30), "qmix": (0, 1, 2, 30)}
+    found = replace(five, runs={key: run for key, run in five.runs.items() if key[2] in seeds.get(key[1], ())})
+    values, base = ([run.record["final_return"] for run in found.select("lumber", name)] for name in seeds)
+    row = tables.summarise(found, tables.FINAL_RETURN, "lumber", "gre")
+    assert (row.better_low, row.better_high) == better(values, base, paired=False) != better(values, base, paired=True)
+
+
+def test_a_final_win_rate_is_the_mean_of_the_last_five_tests():
+    run = SimpleNamespace(tests={"win_rate": np.array([1, 0, 0, 0, 0.25, 0.5])})
+    assert tables.FINAL_WIN_RATE.read(run) == pytest.approx(0.15)
+
+
+def test_summary_by_hand(five):
+    runs, entry = five.select("lumber", "qmix"), summary(five)["lumber"]["qmix"]
+    assert entry["seeds"] == 5
+    for name, values in (("final_return", [run.record["final_return"] for run in runs]),
+                         ("evaluation_return", [run.evaluation["episode_return_mean"] for run in runs])):  # fmt: skip
+        middle = np.mean(sorted(values)[1:-1])
+        assert entry[f"{name}_iqm"] == pytest.approx(middle, rel=1e-5) != pytest.approx(np.mean(values), rel=1e-5)
+    # the made-up batches are linear between their lowest value and 1
+    steps = [np.linspace(low, 1, 1001) for run in runs for low in run.entropy["q000"]]
+    assert entry["entropy_median"] == pytest.approx(np.median(steps), abs=1e-4)
+
+
+def test_written_curves_by_hand(five):
+    write_curves(five, figures.RETURN, Path("returns.csv"))
+    with Path("returns.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if (row["env"], row["algorithm"]) == ("lumber", "qmix")]
+    values = np.array([run.tests["episode_return_mean"][-1] for run in five.select("lumber", "qmix")])
+    low, high = stats.bootstrap_interval(values, **RESAMPLING)
+    expected = {"due_steps": 20_000, "seeds": 5, "mean": values.mean(), "min": values.min(), "max": values.max(),
+                "iqm": np.mean(sorted(values)[1:-1]), "iqm_low": low, "iqm_high": high}  # fmt: skip
+    assert {name: float(rows[-1][name]) for name in expected} == pytest.approx(expected, rel=1e-5)
 
 
 def test_missing_runs_are_shown_everywhere(here, only_figures):
@@ -356,6 +438,14 @@ def test_differences_are_of_runs_of_one_seed(here):
     shutil.rmtree(here / "results/runs/lumber/qmix/1")
     assert len(declared._curves(results(), "lumber", "gre", figures.RETURN)[1]) == 2
     assert [label for label, _ in declared.legend(found)] == ["gre (n = 3)"]
+
+
+def test_bands_by_hand(here):
+    curves = np.array([[0.0], [0.0], [3.0], [9.0], [100.0]])
+    assert [line.tolist() for line in figures.MEAN.band(results())(curves)] == [[22.4], [0], [100]]
+    middle, low, high = figures.IQM.band(results())(curves)
+    assert middle.tolist() == [4]  # (0 + 3 + 9) / 3
+    assert (low[0], high[0]) == stats.bootstrap_interval(curves[:, 0], **RESAMPLING)
 
 
 def test_axes_leave_out_a_start_that_would_hide_the_rest():

@@ -91,6 +91,15 @@ def test_targets_are_the_central_networks_values_of_the_agents_greedy_actions():
     assert result.loss == (4 + 1) / 2 + (1 + 36) / 2
 
 
+def test_the_central_loss_is_shown_without_its_weight():
+    """The errors are those above."""
+    learner, batch = two_steps(ONLINE, CENTRAL, CENTRAL_TARGET)
+    learner.central_loss_weight = 0.5
+    result = learner.update(batch)
+    assert result.central_loss == (1 + 36) / 2
+    assert result.loss == (4 + 1) / 2 + 0.5 * (1 + 36) / 2
+
+
 def test_cw_compares_with_the_target_networks_value_of_the_greedy_action_in_the_same_step():
     """Step 0: action 0, greedy is 1, whose target value is 3 < y0 = 6: weight 1. Step 1: action 1 is greedy: weight 1.
 

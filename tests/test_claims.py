@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import marl_gre_envs
-from benchmarks.claims import answers, presented, verdicts
+from benchmarks.claims import answers, declared, presented, verdicts
 from benchmarks.claims.declared import (
     CLAIMS,
     GRID,
@@ -213,6 +213,73 @@ def test_the_margin_is_where_it_is_said_to_be(params):
         assert judged(results)["RQ1b"].verdict == verdict
 
 
+@pytest.mark.parametrize(("claim", "algorithm", "number", "bound", "inwards"), [
+    ("RQ1a", "qmix", "entropy", 0.95, 1e-3),
+    ("RQ1a, phase", "qmix", "dip", 0.001, 1e-4),
+    ("RQ1a, control 1", "qmix", "untrained", 0.97, 1e-3),  # its final policy has .98
+    ("RQ1a, control 1", "qmix", "untrained", 0.99, -1e-3),
+    ("RQ1a, control 2", "qmix", "shift", 0.025, 1e-3),  # half of the unevenness, .05
+    ("RQ1a, control 2", "qmix", "by_agent", 0.5, -0.01),
+    ("RQ1a, control 3", "vdn", "entropy", 1 - 1e-6, 1e-7),
+    ("RQ1a, control 3", "simple", "entropy", 1 - 1e-6, 1e-7),
+    ("RQ1b, size", "sized", "final", -3.84, 0.1),
+    ("RQ1b, size", "sized", "final", 3.84, -0.1),
+])  # fmt: skip
+def test_other_margins_are_where_they_are_said_to_be(params, claim, algorithm, number, bound, inwards):
+    for value, verdict in ((bound + inwards, "supported"), (bound - inwards, "contradicted")):
+        truths = {name: {"noise": 0} for name in PARAMS["run"]["algorithms"]}
+        for name in ("vdn", "simple"):
+            truths[name]["entropy"] = 1.0
+        truths[algorithm][number] = value
+        assert judged(make_results(params(), truths))[claim].verdict == verdict
+
+
+def test_what_lies_on_a_bound_is_not_within_it(params):
+    (equal,) = [claim for claim in CLAIMS if claim.name == "RQ1b"]
+    test = dataclasses.replace(equal.tests[0], margin=Margin(4.0, "absolute", ""))
+    for final in (-4, 4):
+        results = make_results(params(), {"simple": {"final": final, "noise": 0}, "qmix": {"noise": 0}})
+        (found,) = verdicts.judge(results, [dataclasses.replace(equal, tests=(test,))])
+        assert (found.outcomes[0].mean, found.verdict) == (final, "contradicted")
+
+
+def with_returns(returns) -> Run:
+    return dataclasses.replace(make_run("qmix", 0), tests={"due_steps": STEPS, "episode_return_mean": returns})
+
+
+def test_measures_of_the_middle_half_by_hand(params):
+    """Of 200,000 steps it is 50,000 to 150,000; nothing before or after it counts."""
+    # 10 to 100,000 and 20 from 105,000 on: the third quarter's mean is (15 * 5,000 + 20 * 45,000) / 50,000 = 19.5
+    curve = np.select([STEPS < 50_000, STEPS <= 100_000, STEPS <= 150_000], [900.0, 10, 20], -900)
+    assert declared.MIDDLE_RISE.read([with_returns(curve)], params()) == pytest.approx([9.5])
+    inside = (STEPS >= 50_000) & (STEPS <= 150_000)
+    levels = ((0.0, 900.0), (3.0, 0.0), (9.0, -900.0))  # in the middle half, whose mean is 4, and elsewhere
+    runs = [with_returns(np.where(inside, *level)) for level in levels]
+    assert declared.MIDDLE_SPREAD.read(runs, params()) == pytest.approx([4, 1, 5])
+
+
+def test_half_way_by_hand(params):
+    """From -200 to -46.4 it is -123.2."""
+    curve = np.select([STEPS < 10_000, STEPS < 30_000], [-124.0, -123.3], -123.1)
+    assert declared.STEPS_TO_HALF_WAY.read([with_returns(curve)], params()) == [30_000]
+
+
+def test_exploration_ends_where_epsilon_has_fallen(params):
+    """After 50,000 steps: the entropy that is due then is the first one after exploration."""
+    mean = np.where(ENTROPY_STEPS < 50_000, 0.5, 1.0)
+    run = dataclasses.replace(make_run("qmix", 0), entropy={"due_steps": ENTROPY_STEPS, "mean": mean})
+    assert declared.ENTROPY_EXPLORING.read([run], params()) == [0.5]
+    assert declared.ENTROPY_AFTER.read([run], params()) == [1.0]
+
+
+def test_shares_that_are_even_but_for_rounding_have_no_shift(params):
+    run = make_run("qmix", 0, shift=1e-6)
+    run.evaluation["share_unevenness_mean"] = 1e-6
+    assert np.isnan(declared.SHIFT_RATIO.read([run], params()))
+    run.evaluation["share_unevenness_mean"] = 2e-6
+    assert declared.SHIFT_RATIO.read([run], params()) == pytest.approx([0.5])
+
+
 def test_tables_and_json_hold_every_claim(params):
     results = make_results(params(), AS_THE_PAPER_SAYS)
     judgements = verdicts.judge(results)
@@ -224,6 +291,15 @@ def test_tables_and_json_hold_every_claim(params):
     data = presented.as_json(results, judgements)
     assert len(data["verdicts"]) == len(CLAIMS)
     assert len(data["verdicts"][0]["tests"][0]["differences"]) == 5
+
+
+def test_a_test_without_candidates_is_shown_once(params):
+    """QMIX's drop in RQ2c is one test, the two about each of three lambdas are six."""
+    outcomes = judged(make_results(params(), AS_THE_PAPER_SAYS))["RQ2c"].outcomes
+    assert [(one.test.says, one.candidate) for one in outcomes] == [
+        ("QMIX drops", None),
+        *((says, one.name) for one in GRID for says in ("QMIX-GRE rises", "QMIX-GRE varies less between seeds")),
+    ]
 
 
 def test_an_environment_where_nothing_is_learned_says_so(params):
@@ -238,6 +314,15 @@ def test_an_environment_where_nothing_is_learned_says_so(params):
     run = results.runs["lumber", "vdn", 0]  # one seed does not make an algorithm: (-190 - 4 * 220) / 5 = -214
     results.runs[run.key] = dataclasses.replace(run, record={"final_return": -190.0})
     assert "the best mean is -214)" in presented.caveats(results)[0]
+
+
+def test_who_ends_exactly_as_doing_nothing_has_learned_nothing(params):
+    idle = {name: {"final": -150, "noise": 0} for name in PARAMS["run"]["algorithms"]}  # -50 - 150 = -200
+    results = make_results(params(), idle)
+    assert "the best mean is -200)" in presented.caveats(results)[0]
+    assert judged(results)["RQ1b"].compares_failures
+    one_better = {**idle, "vdn": {"final": -149.9, "noise": 0}}
+    assert presented.caveats(make_results(params(), one_better)) == []
 
 
 def test_returns_are_greyed_where_nothing_is_learned(params):
@@ -286,6 +371,12 @@ def test_times_of_runs_that_never_get_there(params, left, right, says):
     env = params().envs["lumber"]  # 200,000 steps, a test each 5,000: "never" is 205,000
     found = verdicts._says_nothing(np.array(left), np.array(right), (-np.inf, -5000), env, 0.95)
     assert found == says
+
+
+def test_one_early_run_of_the_baseline_leaves_room_for_a_gain(params):
+    """If every left run were there at its first test, at 5,000, it would gain 5,000 in one pair and 55,000 in five."""
+    right = np.array([10_000, *[60_000] * 5])
+    assert verdicts._says_nothing(np.full(6, 9e4), right, (-np.inf, -5000), params().envs["lumber"], 0.95) == ""
 
 
 def test_verdicts_on_all_and_on_one_of_several():
@@ -379,6 +470,15 @@ def test_seeds_of_a_claim():
     assert needed(group((-1, 9)), group((-1, 187)), group((-1, 9))) == 187
     assert needed(group((1, 5), (-1, 30), (-1, 20)), group((-1, 10))) == 20
     assert needed(group((-1, 9)), group((-1, None))) is None
+
+
+def test_of_equal_numbers_of_seeds_the_upper_ends_count():
+    """Unknown counts as the greatest; the best candidate has the fewest seeds, its tests need the most of theirs."""
+    known, unknown = (
+        dataclasses.replace(group((1, 30))[0], seeds_needed=SeedsNeeded(30, 10, most)) for most in (80, None)
+    )
+    assert verdicts._needed([[unknown], [known]]).most == 80
+    assert verdicts._needed([[known, unknown]]).most is None
 
 
 COMMITTED = [  # claim, environment, with the normal-theory quantile of 90 % power, with 80 %
@@ -492,6 +592,21 @@ def test_answers_follow_from_the_runs(params, truths, shorts, texts):
     assert ("is not equal" in given["RQ1a"].text) == ("lower" in texts[0])
     (row,) = answers.environment_rows(results, judgements).rows
     assert row[1].startswith(f"{truths.get('qmix', {}).get('entropy', 0.98):.4f} [")
+
+
+def test_a_row_for_each_environment(params):
+    """QMIX-simple ends 20 lower; the three lambdas' final returns and entropies are shown as ranges."""
+    truths = {"qmix": {"entropy": 0.9, "noise": 0}, "simple": {"final": -20, "noise": 0}}
+    for place, name in enumerate(GRES):
+        truths[name] = {"final": -20 - place, "noise": 0, "entropy": 0.95 + 0.01 * place}
+    results = make_results(params(), truths)
+    assert answers.environment_rows(results, verdicts.judge(results)).rows == [[
+        "lumber",
+        "0.9000 [0.9000, 0.9000]: contradicted",
+        "-20.0 [-20.0, -20.0]: contradicted",
+        "-22.0 to -20.0 [-22.0, -20.0]: contradicted",
+        "+0.0500 to +0.0700 [+0.0500, +0.0700]: not lowered",
+    ]]  # fmt: skip
 
 
 def test_every_margin_has_its_reason():

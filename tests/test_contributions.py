@@ -13,6 +13,7 @@ from benchmarks.claims.answers import answers
 from benchmarks.layout import shapley_file
 from benchmarks.report import contributions
 from benchmarks.report.gather import gather
+from marl_gre import stats
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput
 from marl_gre.storage.run_dir import load_run
@@ -77,11 +78,46 @@ def test_premise_and_answer(made):
     )
 
 
-@pytest.mark.parametrize(("mean_shapley", "holds"), [(0.3, True), (0.1, None)])
-def test_a_premise_needs_the_mean_over_games_too(mean_shapley, holds):
+@pytest.mark.parametrize(("low", "high", "mean_shapley", "holds"), [
+    *((0.2, 0.6, 0.3, True), (0.2, 0.6, 0.1, None)),
+    *((-0.6, -0.2, 0.1, False), (-0.6, -0.2, 0.3, None)),
+])  # fmt: skip
+def test_a_premise_needs_the_mean_over_games_too(low, high, mean_shapley, holds):
     """Chance makes single games uneven."""
-    premise = contributions.Premise("env", 0.1, 0.5, 0, 0.2, 0.6, None, mean_credit=0.2, mean_shapley=mean_shapley)
+    premise = contributions.Premise("env", 0.1, 0.5, 0, low, high, None, mean_credit=0.2, mean_shapley=mean_shapley)
     assert premise.holds is holds
+
+
+def test_the_interval_of_a_premise_is_over_episodes(made):
+    """Two games of the first episode are less even than credit by .2 and .4, the others' single games by .5."""
+    values = [(0, 0, [0.62, 0.38]), (0, 1, [0.72, 0.28]), (1, 0, [0.77, 0.23]), (2, 0, [0.77, 0.23])]
+    games = [{"episode_seed": seed, "phase": phase, "shares": [0.52, 0.48], "shapley": shapley}
+             for seed, phase, shapley in values]  # fmt: skip
+    write_games(Path("results"), "uneven", "qmix", 0, games)
+    (premise,) = [one for one in contributions.premises(gather(made)) if one.env == "uneven"]
+    assert (premise.low, premise.high) == pytest.approx(stats.mean_interval([0.3, 0.5, 0.5]))
+
+
+@pytest.mark.parametrize(("count", "shown"), [(5, True), (4, False)])
+def test_a_correlation_takes_five_games(made, count, shown):
+    games = [{"phase": 0, "shares": [0.52, 0.48], "shapley": [3.0 + place / 100, -1.0]} for place in range(count)]
+    write_games(Path("results"), "uneven", "qmix", 0, games)
+    rows = {(row[0], row[1], row[2]): row for row in contributions.rows(gather(made)).rows}
+    assert (rows["uneven", "qmix", "1"][11] is not None) == shown
+
+
+def test_a_resample_of_even_games_has_no_correlation(made):
+    """Of two games one is even, so that a quarter of the resamples hold nothing uneven."""
+    games = [{"phase": 0, "shares": [0.6, 0.4], "shapley": [3.0, 1.0]},
+             {"phase": 0, "shares": [0.5, 0.5], "shapley": [1.0, 1.0]}]  # fmt: skip
+    write_games(Path("results"), "uneven", "qmix", 0, games)
+    results = gather(made)
+    (found,) = [games for key, games in contributions.measured(results).items() if key[0] == "uneven"]
+    assert contributions.correlation_interval(found, results) == pytest.approx((1, 1))
+
+
+def test_games_are_of_gridworlds_only():
+    assert contributions.cells(load_params(ROOT / "studies" / "smac" / "params.yaml")) == []
 
 
 def test_report_shows_table_figure_and_reading(made, tmp_path, only_figures):

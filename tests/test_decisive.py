@@ -78,6 +78,12 @@ def test_the_plan(params, main_params):
         assert params.algorithms[name] == main_params.algorithms[name]
 
 
+@pytest.mark.parametrize("change", [{"envs": [*decisive.ENVS[:1]]}, {"seeds": [*decisive.SEEDS[:-1]]}])
+def test_other_runs_are_not_the_plans(params, change):
+    run = params.run.model_copy(update=change)
+    assert not decisive.is_planned(params.model_copy(update={"run": run}))
+
+
 def test_holm_over_eight_by_hand():
     """p-values sorted, times 8, 7, 6, ...: .003 and .0035 stay below .025, .0042 * 6 = .0252 does not, so that nothing
     after it is decided, though .0049 * 5 = .0245 would be."""

@@ -1,13 +1,17 @@
 """The baselines of the gradient entropy that an evaluation holds."""
 
+import numpy as np
 import pytest
+import torch
 from ruamel.yaml import YAML
 
 from benchmarks import metrics_page
 from marl_gre.config import EvaluateConfig, load_params
-from marl_gre.jobs.evaluate import evaluate_run
+from marl_gre.data import Batch
+from marl_gre.jobs.evaluate import _with_states, evaluate_run
 from marl_gre.networks import build
 from marl_gre.rollout import make_env
+from marl_gre.seeding import Purpose, rng
 from marl_gre.storage.run_dir import FinishedRun
 
 PARAMS = """
@@ -69,3 +73,26 @@ def test_a_mixer_that_ignores_the_state_is_not_moved_by_shuffling(evaluated):
     assert result["share_unevenness_by_agent"] is None
     assert result["entropy_mean"] == result["entropy_shuffled_mean"] == result["entropy_untrained_mean"]
     assert result["entropy_mean"] == pytest.approx(1, abs=1e-6)  # the tolerance of the claim about equal credits
+
+
+def test_states_are_exchanged_between_steps_and_those_after_the_last_stay():
+    """Episodes of three and one steps: rows 3 and 5 of six hold the states in which they end."""
+    state, now = torch.arange(6.0)[:, None], torch.tensor([0, 1, 2, 4])
+    nothing = dict.fromkeys(("obs", "action_mask", "actions", "reward", "terminated"))
+    batch = Batch(state=state, now=now, episodes=(2, 2, 1, 1), **nothing)
+    found = _with_states(batch, np.array([3, 0, 1, 2]))
+    assert found.state.flatten().tolist() == [4, 0, 1, 3, 2, 5]
+
+
+def test_the_draw_of_shuffled_states_is_none_of_an_episode(evaluated, monkeypatch):
+    """Episodes have the indices below their number, 3."""
+    drawn = []
+    monkeypatch.setattr("marl_gre.jobs.evaluate.rng", lambda *key: drawn.append(key) or rng(*key))
+    evaluated("qmix")
+    assert drawn == [(3, Purpose.EVAL, 3)]
+
+
+def test_a_win_rate_of_0_is_shown(evaluated, monkeypatch):
+    assert evaluated("vdn")["win_rate"] is None  # nothing to win
+    monkeypatch.setattr("marl_gre.jobs.evaluate.win_rate", lambda episodes: 0.0)
+    assert evaluated("vdn")["win_rate"] == 0

@@ -208,6 +208,21 @@ def test_numbers_that_are_not_finite_stop_before_the_step(where, what, dtype):
     assert all(torch.equal(value, before[key]) for key, value in weights(learner).items())
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_step():
+    class Root(VDN):
+        """0 everywhere, with the slope 0 * inf = NaN."""
+
+        def forward(self, values, state):
+            return (0 * super().forward(values, state)).sqrt()
+
+    learner = make_learner("vdn")
+    learner.mixer = Root(SIZES, VDN.Config())
+    before = weights(learner)
+    with pytest.raises(NonFinite, match=r"has loss [\d.]+ and gradient norm nan"):
+        learner.update(make_batch())
+    assert all(torch.equal(value, before[key]) for key, value in weights(learner).items())
+
+
 def test_targets_follow_every_200_episodes():
     learner = make_learner()
     learner.update(make_batch())

@@ -104,13 +104,14 @@ def test_means_leave_what_they_are_given_alone():
 
 def test_training_rows_are_means_since_the_row_before(tmp_path):
     """20 episodes of 10 steps, tests due every 60: rows after episodes 6, 12, 18 and 20, updates from episode 4 on."""
-    config = params(tmp_path).run_config("lumber", "gre", 0)
+    config = params(tmp_path, OWN[:1]).run_config("lumber", "gre", 0)
     trainer = Trainer(config)
     seen, update = [], trainer.learner.update
 
     def noting(batch):
         result = update(batch)
-        seen.append({name: value.item() for name, value in vars(result).items()})
+        measured = {**vars(result), "reward_per_step": batch.reward.mean()}
+        seen.append({name: value.item() for name, value in measured.items()})
         return result
 
     trainer.learner.update = noting
@@ -129,7 +130,8 @@ def test_training_rows_are_means_since_the_row_before(tmp_path):
         assert row["episode_length_mean"] == 10
         assert row["epsilon"] == pytest.approx(np.mean([epsilon_at(10 * i, config.train) for i in range(*episodes)]))
         assert math.isnan(row["win_rate"])
-        for name in ("td_loss", "regulariser", "grad_norm", "td_error_abs", "q_tot_mean", "target_mean"):
+        names = ("td_loss", "regulariser", "grad_norm", "td_error_abs", "q_tot_mean", "target_mean", "reward_per_step")
+        for name in names:
             assert row[name] == pytest.approx(np.mean([one[name] for one in seen[slice(*updates)]])), name
     assert rows[0]["regulariser"] != 0
 

@@ -182,6 +182,14 @@ def test_damaged_provenance_is_no_reason_to_stop(made, tmp_path, monkeypatch):
         assert rows["Training, hours in all"] == "0.0"
 
 
+def test_hours_of_training_are_those_of_all_runs(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for seed, wall_s in ((0, 3600), (1, 5400)):
+        write_json(Path(f"results/runs/lumber/qmix/{seed}/provenance.json"), {"wall_s": wall_s})
+    rows = {row[0]: row[1] for row in page._made(made[0]).rows}
+    assert rows["Training, hours in all"] == "2.5"
+
+
 def test_marl_eval_layout(made):
     results, _ = made
     content = marl_eval.as_json(results)

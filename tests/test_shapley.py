@@ -3,6 +3,7 @@
 import csv
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput
 from marl_gre.jobs.credits import measure
-from marl_gre.jobs.credits_shapley import Game, compare, comparison_lines, contributions, correlation
+from marl_gre.jobs.credits_shapley import Game, _Partial, compare, comparison_lines, contributions, correlation
 from marl_gre.jobs.train import train
 from marl_gre.networks import restore
 from marl_gre.policy import Policy
@@ -151,6 +152,10 @@ def test_comparison_by_hand():
     assert correlation(np.full((2, 2), 0.5), np.array([[0.6, 0.4]] * 2)) is None
 
 
+def test_rounding_below_zero_is_not_negative():
+    assert compare([game([0.6, 0.4], [-1e-9, 3])]).negative == 0
+
+
 def test_nothing_at_stake_is_not_called_even():
     found = compare([game([0.9, 0.1], [0, 1e-15])])
     assert (found.games, found.shapley_unevenness, found.correlation) == (0, None, None)
@@ -213,6 +218,16 @@ def test_games_do_not_depend_on_how_many_are_played_at_once(runs, monkeypatch):
         assert one.shapley.values.tolist() == other.shapley.values.tolist()
         assert one.shapley.values.sum() == pytest.approx(one.shapley.everybody - one.shapley.nobody)
     assert several[0].shapley.everybody == pytest.approx((found[0].episode.reward * 0.99 ** np.arange(8)).sum())
+
+
+def test_absent_agents_take_the_first_no_op_that_they_may():
+    """As on StarCraft's maps, where the living may stop (1) and the dead may do nothing (0) only."""
+    actor = SimpleNamespace(act=lambda *inputs: np.full((1, 3), 2))
+    policy = _Partial(SimpleNamespace(actor=lambda count: actor), SimpleNamespace(noops=(1, 0)))
+    policy.begin(1)
+    policy.start, policy.coalitions = 0, np.array([[True, False, False]])
+    mask = np.array([[[0, 1, 1], [0, 1, 1], [1, 0, 0]]])
+    assert policy.act(None, mask, 0.0, None).tolist() == [[2, 1, 0]]
 
 
 def test_command(runs, tmp_path, marl_gre):

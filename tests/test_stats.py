@@ -208,6 +208,7 @@ def test_seeds_to_decide_at_other_levels_and_at_the_ends():
     assert 12 <= stats.seeds_to_decide(unit(), -1, np.inf, power=0.9).about <= 13
     assert stats.seeds_to_decide(unit(), 0, np.inf).about is None  # the mean is on the bound
     assert stats.seeds_to_decide([5, 5, 5], 0, 1).about == 2
+    assert stats.seeds_to_decide([1, 1, 1], 0, 1).about is None
 
 
 def test_ends_of_the_number_of_seeds():
@@ -249,3 +250,5 @@ def test_mean_height_by_hand():
     assert stats.mean_height([0, 10], [3, 3], 2, 7) == pytest.approx(3)
     with pytest.raises(ValueError, match="from 0 to 10, not from 5 to 11"):
         stats.mean_height([0, 10], [3, 3], 5, 11)
+    with pytest.raises(ValueError, match="not from -1 to 5"):
+        stats.mean_height([0, 10], [3, 3], -1, 5)

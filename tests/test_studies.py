@@ -110,6 +110,7 @@ def test_missing_runs_are_named(studies):
     assert of({(there, first, 3)}) == (
         "**1 of 80 runs is missing: seed 3 of QMIX-equal on Lumberjacks (border fixed).**"
     )
+    assert "missing: seeds 0, 2, 4 of QMIX-equal on" in of({(there, first, seed) for seed in (0, 2, 4)})
 
 
 def test_credits_of_the_function_have_a_row_of_their_own(main, studies):

@@ -17,9 +17,11 @@ import pytest
 import torch
 
 import marl_gre_envs
+from marl_gre import stats
 from marl_gre.config import EvaluateConfig, load_params
 from marl_gre.data import Episode, collate
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse
+from marl_gre.jobs.credits import measure
 from marl_gre.jobs.evaluate import evaluate_run
 from marl_gre.jobs.train import train
 from marl_gre.metrics import QUANTILES
@@ -172,6 +174,19 @@ def test_evaluation_is_reproducible_and_on_other_episodes_than_the_tests(finishe
     assert not tests & {episode["seed"] for episode in result["episodes"]}
 
 
+def test_an_evaluation_summarises_its_episodes(finished):
+    """`measure` takes each episode by itself; in the means every step counts alike, whichever episode it is of."""
+    loaded = load_run(finished)
+    result = evaluate_run(loaded, EvaluateConfig(episodes=7))
+    assert result["episode_return_iqm"] == stats.iqm([episode["return"] for episode in result["episodes"]])
+    found = measure(loaded, [episode["seed"] for episode in result["episodes"]])
+    shares, entropy = (np.concatenate([getattr(one, name) for one in found]) for name in ("shares", "entropy"))
+    assert result["credit_share_mean"] == pytest.approx(shares.mean(0).tolist(), rel=1e-5)
+    assert result["entropy_mean"] == pytest.approx(entropy.mean(), rel=1e-5)
+    quantiles = {f"{q:g}": np.quantile(entropy, q) for q in QUANTILES}
+    assert result["entropy_quantiles"] == pytest.approx(quantiles, rel=1e-5)
+
+
 def test_all_algorithms_are_tested_on_the_same_episodes(params, tmp_path):
     def first(algorithm):
         return rows(run(params, tmp_path / algorithm, algorithm=algorithm) / "tests.csv")[0]
@@ -284,6 +299,20 @@ def test_targets_are_copied_by_the_number_of_the_episode(params):
         if trainer.episodes == 22:
             break
     assert copied == [10, 20]
+
+
+def test_targets_are_copied_by_the_number_of_a_rounds_first_episode(params):
+    """Rounds begin with the episodes 0, 4, 8, ...: the first at 10 or later is 12, and 10 or more after it is 24."""
+    config = params.run_config("lumberjacks", "vdn", 0)
+    train = config.train.model_copy(update={"target_update_episodes": 10, "episodes_per_round": 4})
+    trainer, copied = Trainer(config.model_copy(update={"train": train})), []
+    for _ in trainer.run():
+        both = zip(trainer.learner.agent.parameters(), trainer.learner.target_agent.parameters(), strict=True)
+        if trainer.updates and all(torch.equal(online, target) for online, target in both):
+            copied.append(trainer.episodes - 4)
+        if trainer.episodes == 32:
+            break
+    assert copied == [12, 24]
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
