@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ import benchmarks.train
 from benchmarks import cells, distributed, launch, node
 from benchmarks.cells import Cell, cells_of, is_done, is_trained, shard
 from marl_gre.config import load_params
-from marl_gre.errors import BadInput, StorageFailed
+from marl_gre.errors import BadInput, MarlGreError, Stopped, StorageFailed
 from marl_gre.storage import mirror
 from test_pipeline import make_project
 
@@ -87,6 +88,17 @@ def test_a_damaged_or_missing_file_makes_it_undone(made, name):
 def test_a_first_seed_without_weights_is_not_done(made):
     Path("results/runs/lumber/vdn/0/weights.safetensors").unlink()
     assert not is_done(made, Cell("lumber", "vdn", 0))
+    reversed_seeds = made.model_copy(update={"run": made.run.model_copy(update={"seeds": [1, 0]})})
+    assert is_trained(reversed_seeds, Cell("lumber", "vdn", 0))  # not the first any more
+    assert not is_trained(reversed_seeds, WITHHELD)
+
+
+@pytest.mark.parametrize(("key", "value"), [("weights_sha256", "0" * 64), ("results_version", 0)])
+def test_an_evaluation_of_other_weights_or_of_another_version_is_made_again(made, key, value):
+    path = Path("results/evaluation/lumber/vdn/1.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    assert is_trained(made, WITHHELD)
+    assert not is_done(made, WITHHELD)
 
 
 def test_what_is_done_is_not_done_again(made, monkeypatch):
@@ -152,6 +164,72 @@ def test_a_mistake_ends_a_shard_before_its_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "run", lambda *arguments: pytest.fail("it ran"))
     with pytest.raises(BadInput, match=r"^envs\.lumber: .*'nonsense'"):
         launch.run_shard("1/2", 1, [])
+
+
+def test_an_edited_evaluation_is_told_from_one_that_was_made_elsewhere():
+    train, evaluate = launch.stages_of(WITHHELD)
+    outs, deps = {"changed outs": {"1.json": "modified"}}, {"changed deps": {"params.yaml": "modified"}}
+    assert launch.was_altered(WITHHELD, {evaluate: [outs]})
+    assert not launch.was_altered(WITHHELD, {evaluate: [deps, outs]})
+    assert not launch.was_altered(WITHHELD, {train: [outs], evaluate: [outs]})
+
+
+def test_every_stage_is_committed_however_many_there_are(monkeypatch):
+    commands = []
+    monkeypatch.setattr(launch, "run_alone", lambda backend, task, received: commands.append(task.command))
+    stages = [f"train@{number}" for number in range(250)]
+    launch.commit(stages, [])
+    assert [name for command in commands for name in command if name in stages] == stages
+    assert len(commands) == 3  # 100 in a command line
+
+
+def test_a_stage_uses_one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert launch.stage_environment()["OMP_NUM_THREADS"] == "1"
+
+
+def test_mirrors_of_what_is_done_are_removed_and_those_of_failed_runs_kept(made, monkeypatch):
+    for name in (mirror.VARIABLE, launch.trackers.VARIABLE):
+        monkeypatch.setenv(name, "")
+    removed, stages = [], [stage for cell in cells_of(made) for stage in launch.stages_of(cell)]
+    monkeypatch.setattr(sys, "argv", ["launch", "--jobs", "1"])
+    monkeypatch.setattr(launch, "run_alone", lambda *arguments: None)
+    monkeypatch.setattr(launch, "changed_stages", lambda received: dict.fromkeys(stages, ()))
+    monkeypatch.setattr(launch, "run", lambda backend, tasks, jobs, received: tasks[:1])  # the first one fails
+    monkeypatch.setattr(launch, "remove_mirrors", lambda params, cells: removed.append(cells))
+    with pytest.raises(MarlGreError, match="failed: lumber gre seed 0"):
+        launch.main()
+    assert removed == [[Cell("lumber", "vdn", 0), WITHHELD], [Cell("lumber", "gre", 1)]]
+
+
+class SlowJob:
+    """Ends at the tenth look at it, whatever it is sent."""
+
+    wall_s = 0.0
+
+    def __init__(self):
+        self.looks, self.sent = 0, []
+
+    def poll(self):
+        self.looks += 1
+        return 0 if self.looks > 9 else None
+
+    def send(self, number):
+        self.sent.append(number)
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_signal_is_passed_on_and_a_second_one_kills(signals, monkeypatch):
+    monkeypatch.setattr(launch, "POLL_S", 0)
+    jobs = [SlowJob(), SlowJob()]
+    waiting = iter(jobs)
+    backend = SimpleNamespace(start=lambda task: next(waiting))
+    tasks = [launch.Task(name, (), Path(name)) for name in ("one", "two")]
+    with pytest.raises(Stopped, match="stopped by SIGTERM"):
+        launch.run(backend, tasks, 2, [signal.SIGTERM] * signals)
+    for job in jobs:
+        assert job.sent[0] == signal.SIGINT
+        assert set(job.sent[1:]) == ({signal.SIGKILL} if signals == 2 else set())
 
 
 def test_shards_and_then_one_commit_leave_dvc_clean(made_once, tmp_path):

@@ -188,6 +188,22 @@ def test_traffic_v1_three_cars_in_a_cell_are_three_collisions():
     assert vec.agent_reward[0].tolist() == [-0.01 - 10] * 3  # each takes part in two, and bears half of both
 
 
+def test_traffic_a_car_without_a_road_ahead_stays():
+    vec = traffic("traffic_junction_v1", [((2, 0), (1, 0), STRAIGHT)])  # heading for (3, 0), which is no road
+    vec.step([[GAS]])
+    assert vec.world["pos"][0].tolist() == [[2, 0]]
+    assert (vec.agent_reward[0, 0], vec.info["collisions"][0]) == (-0.01, 0)  # a step on the road, nothing else
+
+
+def test_traffic_given_waiting_cars_wait_at_the_corner():
+    """Wherever they are given, so that they block no gate: (1, 3) is the east one."""
+    vec = traffic("traffic_junction_v1", [(*FROM_WEST, STRAIGHT), None])
+    start = {"pos": [(2, 0), (1, 3)], "on_road": [1, 0], "route": [1, -1], "direction": [(0, 1), (0, -1)]}
+    vec.reset(seed=0, options=start)
+    assert vec.world["pos"][0].tolist() == [[2, 0], [0, 0]]
+    assert vec.world["direction"][0].tolist() == [[0, 1], [0, 0]]
+
+
 def test_traffic_v0_blocks_the_mover_and_charges_it_alone():
     vec = traffic("traffic_junction_v0", [(*FROM_WEST, STRAIGHT), (*FROM_SOUTH, STRAIGHT)])
     vec.step([[GAS, GAS]])  # to (2, 1) and (2, 2)
@@ -259,6 +275,10 @@ def test_traffic_v0_waiting_and_finished_cars_observe():
     np.testing.assert_array_equal(seen[5], car_3)
     # Car 3 at (0, 1) sees cell (0, 0) to its left.
     np.testing.assert_array_equal(vec.obs[0, 3].reshape(9, 10)[3], car_4_waiting)
+    # Where no car waits at the start, nobody is there: the left neighbour of the car at (0, 1) is (0, 0).
+    everybody_drives = traffic("traffic_junction_v0", cars[:4])
+    assert everybody_drives.obs[0, 3].reshape(9, 9)[4].any()
+    assert not everybody_drives.obs[0, 3].reshape(9, 9)[3].any()
 
     # When car 4 enters at the south gate, its mark stays in (0, 0) but shows where it is now, (3, 2), and its route 3.
     start = {name: vec.world[name][0] for name in ("pos", "on_road", "route", "direction")}
@@ -314,6 +334,15 @@ def test_team_reward_is_the_sum_or_the_mean():
         vec = lumberjacks("lumberjacks_v1", [(0, 0), (0, 2)], trees, team_reward=team_reward)
         vec.step([[DOWN, DOWN]])
         assert vec.reward[0] == expected
+
+
+def test_a_return_is_the_sum_of_the_team_rewards():
+    trees = [[0, 0, 0], [1, 2, 1]]
+    for team_reward, expected in (("sum", 36), ("mean", 18)):  # two agents with 19 each, then with -1 each
+        vec = lumberjacks("lumberjacks_v1", [(0, 0), (0, 2)], trees, team_reward=team_reward)
+        vec.step([[DOWN, DOWN]])
+        vec.step([[NOOP, NOOP]])
+        assert vec.world["episode_return"][0] == expected
 
 
 def test_starts_are_uniform():

@@ -282,7 +282,9 @@ def test_observe_refuses_a_wrong_shape():
     ("name", "kwargs", "change", "message"),
     [
         ("traffic_junction_v0", {}, ("route", 100), r"route must be from -1 to 3, found 100 at \[1, 0\]"),
+        ("traffic_junction_v0", {}, ("route", -2), r"route must be from -1 to 3, found -2 at \[1, 0\]"),
         ("traffic_junction_v0", {}, ("corner_car", 4), r"corner_car must be from -1 to 3, found 4 at \[1\]"),
+        ("traffic_junction_v0", {}, ("corner_car", -2), r"corner_car must be from -1 to 3, found -2 at \[1\]"),
         (
             "smac_v0",
             {"map_name": "3m"},
@@ -435,6 +437,7 @@ BAD_OPTIONS = [
     ("traffic_junction_v0", GOOD_CARS | {"route": [-1, -1]}, r"on the road must have a route from 1 to 3; car 0"),
     ("traffic_junction_v0", GOOD_CARS | {"pos": [(0, 0), (0, 0)]}, r"must be in row or column 1 or 2; car 0"),
     ("traffic_junction_v0", GOOD_CARS | {"direction": [(1, 1), (0, 0)]}, r"must have one of the 4 directions; car 0"),
+    ("traffic_junction_v0", GOOD_CARS | {"direction": [(0, 0), (0, 0)]}, r"must have one of the 4 directions; car 0"),
     ("traffic_junction_v0", GOOD_CARS | {"arrivals": [(1, 0, 0, 1)]}, r"at one of the gates .*, found \[1, 0, 0, 1\]"),
     ("traffic_junction_v0", GOOD_CARS | {"arrivals": [(1, 3, 2, -1)]}, r"found \[1, 3, 2, -1\]"),
     ("traffic_junction_v0", GOOD_CARS | {"arrivals": [(2, 3, 2, 1)]}, r"arrivals must be from -1 to 1, found 2"),

@@ -55,6 +55,8 @@ def test_an_episode_is_what_the_wrapped_env_plays():
         assert vec.reward[0] == sum(rewards.values())
         assert (vec.terminated[0], vec.truncated[0]) == (terminated["agent_0"], truncated["agent_0"])
     assert vec.terminated[0] != vec.truncated[0]
+    np.testing.assert_array_equal(vec.obs[0], list(observations.values()))  # of the last step, too
+    np.testing.assert_array_equal(vec.action_mask[0], [info["action_mask"] for info in infos.values()])
 
 
 def test_a_copy_of_a_batch_equals_a_single_env_through_many_episodes():
@@ -242,6 +244,13 @@ def test_team_rewards():
         vec.step([[0, 0]])
         assert vec.reward[0] == expected
         assert vec.agent_reward[0].tolist() == [1.0, 2.0]
+    # -1 for each who is there; the mean is over the whole team, whoever has left.
+    vec = from_parallel_env(variants.LeavesEarly, team_reward="mean", autoreset=False, n_agents=3, length=4)
+    vec.reset(seed=0)
+    while not vec.info["agent_done"].any():
+        vec.step([[corridor.RIGHT, 0, 0]])
+    vec.step([[0, 0, 0]])
+    assert vec.reward[0] == -2 / 3
     vec = from_parallel_env(corridor.parallel_env, team_reward="shared", length=9)
     vec.reset(seed=0)
     vec.step([[0, 0]])
@@ -261,6 +270,30 @@ def test_an_env_is_truncated_at_a_given_limit():
         vec.step([[0, 0]])
         assert vec.truncated[0] == expected
         assert vec.info["agent_done"][0].tolist() == [expected] * 2
+
+
+class ArrivesLate(corridor.parallel_env):
+    """Everybody arrives in the third step; with `cut` the env says that this was its time limit, too."""
+
+    def __init__(self, cut):
+        super().__init__(max_cycles=40)
+        self.cut = cut
+
+    def step(self, actions):
+        observations, rewards, _, _, infos = super().step(actions)
+        arrived = self.steps == 3
+        self.agents = [] if arrived else list(self.possible_agents)
+        ends = (dict.fromkeys(self.possible_agents, flag) for flag in (arrived, arrived and self.cut))
+        return observations, rewards, *ends, infos
+
+
+@pytest.mark.parametrize(("limit", "cut"), [(3, False), (None, True), (3, True)])
+def test_who_arrives_in_the_last_step_has_terminated(limit, cut):
+    vec = from_parallel_env(ArrivesLate, autoreset=False, episode_limit=limit, cut=cut)
+    vec.reset(seed=0)
+    for expected in (False, False, True):
+        vec.step([[0, 0]])
+        assert (vec.terminated[0], vec.truncated[0]) == (expected, False)
 
 
 def test_make_vec_takes_a_third_party_factory():

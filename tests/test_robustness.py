@@ -454,6 +454,10 @@ def test_training_again_verifies_a_run_with_metrics_of_third_parties(alone):
         keep = [i for i, column in enumerate(names) if column != "doubled_loss"]
         without.write_text("".join(",".join(row.split(",")[i] for i in keep) + "\n" for row in text))
         assert holds_the_same(other, without) == same
+    shorter = alone.parent / "shorter" / "training.csv"
+    shorter.parent.mkdir()
+    shorter.write_text("\n".join(text[:-1]) + "\n")
+    assert not holds_the_same(alone / "training.csv", shorter)
 
 
 def test_credits_of_one_agent_print_no_numbers_that_are_undefined(alone, tmp_path, capsys):
@@ -516,6 +520,11 @@ def guarded(call):
 def test_an_environment_that_fails_while_it_is_watched_is_named(call, message):
     with pytest.raises(EnvironmentFailed, match=message):
         call(Failing())
+
+
+def test_an_adapter_that_finds_numbers_that_are_not_finite_has_an_error_of_its_own():
+    with pytest.raises(NonFinite, match="in the episode with seed 3: the env returned rewards"), BlamedOnEnv([3]):
+        raise FloatingPointError("the env returned rewards that are not finite: [inf]")
 
 
 @pytest.mark.parametrize("code", [0, None, 3])

@@ -451,6 +451,13 @@ def test_banelings_burst_when_killed_and_set_off_others():
     assert u.hp[0, 5] == 35
 
 
+def test_banelings_burst_on_the_ground_only():
+    # One bursts 0.8 from a Marine with a Medivac above it: 20 + 15 against light, nothing in the air.
+    fight = Skirmish([("marine", 10.8, 10), ("medivac", 10.8, 10)], [("baneling", 10, 10)])
+    fight.step([STOP, STOP])
+    assert fight.units.hp[0].tolist() == [10, 150, 0]
+
+
 def test_colossi_hit_a_line_across_the_line_of_fire():
     # The beams run north-south through the target, 1.25 to either side, and reach 0.15 + radius 0.375 beyond.
     marines = [

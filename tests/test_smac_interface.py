@@ -513,7 +513,7 @@ def test_victory_and_scale(name, expected):
 
 def test_other_reward_options():
     m = MAPS["3m"]
-    sparse = make_rewards(reward_sparse=True)
+    sparse = make_rewards(reward_sparse=True, reward_win=-1000)  # the other options have no effect
     assert [step_reward(5.0, k, scale_of(sparse, 3, 135), sparse) for k in (1, 0, -1)] == [1, 0, -1]
     plain = make_rewards(reward_scale=False, reward_defeat=-7)
     assert step_reward(5.0, -1, scale_of(plain, 3, 135), plain) == -2

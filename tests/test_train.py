@@ -382,6 +382,7 @@ def test_replay_keeps_every_number_wherever_chunks_end(params, monkeypatch):
         for kept, original in zip(replay.kept.values(), episodes[max(0, number - 3) :], strict=False):
             assert np.array_equal(kept.actions, original.actions)
             assert np.array_equal(kept.reward, original.reward)
+            assert kept.reward.flags.aligned
             for name, values in original.world.items():
                 assert kept.world[name].dtype == values.dtype
                 assert np.array_equal(kept.world[name], values)

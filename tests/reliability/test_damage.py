@@ -599,6 +599,9 @@ def test_verify_finds_numbers_that_do_not_come_out(results):
     evaluation.write_bytes(edited(evaluation, f'"episode_return_mean": {mean}', f'"episode_return_mean": {mean + 1}'))
     with pytest.raises(NotVerified, match=r"1 of \d+ values differ, most at episode_return_mean \(by 1\), although"):
         list(verify(run))
+    evaluation.write_bytes(original.replace(b"{", b'{"not_measured": 1,', 1))
+    with pytest.raises(NotVerified, match=r"1 of \d+ values differ, most at not_measured \(by inf\), although"):
+        list(verify(run))
     evaluation.write_bytes(edited(evaluation, '"weights_sha256": "', '"weights_sha256": "0'))
     with pytest.raises(NotVerified, match="made from other weights"):
         list(verify(run))

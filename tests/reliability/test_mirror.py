@@ -155,6 +155,7 @@ def test_damaged_segments_of_a_mirror_leave_a_sound_local_checkpoint_alone(confi
     assert newest_sound(work, identity) == number_of(older)
     assert peek(work, identity) == before
     assert newest.exists()  # fetched, and not intact: a look changes nothing
+    assert not any(path.exists() for path in later)  # what is damaged there is not put here
 
 
 def test_a_store_that_fails_costs_no_run(config, tmp_path, capsys, monkeypatch):
