@@ -67,6 +67,12 @@ def test_every_column_is_declared_once_and_no_other_is_written(tmp_path):
         assert header.split(",") == [name for name in metrics.columns(file) if name not in absent]
 
 
+def test_floats_in_tables_have_9_digits():
+    # 1/3, the float32 next to it (0.33333334327), a whole number and nothing
+    row = {"a": 1 / 3, "b": float(torch.tensor(1 / 3)), "c": 2, "d": float("nan")}
+    assert csv_text([row]) == "a,b,c,d\n0.333333333,0.333333343,2,\n"
+
+
 def test_algorithms_without_a_released_gradient_have_no_columns_of_it(tmp_path):
     rows = trained(params(tmp_path).run_config("lumber", "vdn", 0)).entropies
     assert not any(name.startswith("released") for row in rows for name in row)

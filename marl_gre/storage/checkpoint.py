@@ -10,6 +10,7 @@ named and set aside.
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -148,8 +149,9 @@ def number_of(folder: Path) -> int:
 
 def put_aside(damaged: Path) -> None:
     """Rename a damaged checkpoint, so that it may be looked into but is not found again."""
+    names = (damaged.with_name(f"damaged-{damaged.name}.{count}") for count in itertools.count(1))
     with contextlib.suppress(OSError):
-        damaged.rename(damaged.with_name(f"damaged-{damaged.name}.{os.getpid()}"))
+        damaged.rename(next(name for name in names if not name.exists()))  # its number may have been damaged before
 
 
 def remove_all(work: Path) -> None:

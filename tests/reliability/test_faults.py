@@ -316,7 +316,7 @@ class Spoilt(probe_envs.Memory):
         return np.array([value, float(self.steps)], np.float32)
 
 
-def spoilt_env(what, value, at, episode_limit=2):
+def spoilt_env(what, value, at):
     return Spoilt(what, float(value), at)
 
 
