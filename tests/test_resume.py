@@ -10,9 +10,10 @@ import sys
 import time
 
 import pytest
+import torch
 
 from marl_gre.config import load_params
-from marl_gre.errors import StorageFailed
+from marl_gre.errors import NonFinite, StorageFailed
 from marl_gre.jobs.train import train
 from marl_gre.storage import checkpoint
 from marl_gre.storage.resume import Keeper
@@ -58,6 +59,56 @@ def test_resume_gives_the_same_bits(config, reference, tmp_path, episodes):
     train(config, tmp_path / "out", tmp_path / "work")
     assert digest(tmp_path / "out") == reference
     assert [path.name for path in work_folder(tmp_path, config).iterdir()] == ["lock"]  # cleaned up
+
+
+def test_more_episodes_may_come_between_checkpoints_than_the_replay_holds(config, reference, tmp_path):
+    trained_for(config, work_folder(tmp_path, config), episodes=40, save_every=16)
+    train(config, tmp_path / "out", tmp_path / "work")
+    assert digest(tmp_path / "out") == reference
+
+
+def test_no_checkpoint_holds_a_weight_that_is_not_finite(config, tmp_path):
+    trainer, keeper = Trainer(config), Keeper(tmp_path, "run")
+    keeper.save(trainer)
+    with torch.no_grad():
+        next(trainer.learner.agent.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFinite, match=r"the model's agent\.\S+ is not finite: .*; the previous checkpoint is kept"):
+        keeper.save(trainer)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-000001"]
+
+
+def test_the_time_that_a_run_took_is_that_of_all_its_processes(config, tmp_path):
+    first = Keeper(tmp_path, "run")
+    first.started -= 1000  # as if it had trained as long
+    first.save(Trainer(config))
+    second = Keeper(tmp_path, "run")
+    assert second.resume(Trainer(config))
+    assert 1000 <= time.monotonic() - second.started < 1100
+
+
+def test_a_save_keeps_what_a_damaged_checkpoint_needs_and_removes_what_a_killed_one_left(tmp_path):
+    for number in (1, 2):
+        segment = checkpoint.write_segment(tmp_path, f"episodes-{number}.safetensors", bytes(number))
+        checkpoint.save(tmp_path, "run", number, {"a": b"1"}, segment, {})
+    (tmp_path / "checkpoint-000003.tmp-99999").mkdir()
+    checkpoint.save(tmp_path, "run", 3, {"a": b"1"}, segment, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000002", "checkpoint-000003", "replay"]
+    assert [path.name for path in (tmp_path / "replay").iterdir()] == ["episodes-2.safetensors"]
+    (tmp_path / "checkpoint-000003" / "manifest.json").write_text("{")
+    other = checkpoint.write_segment(tmp_path, "episodes-4.safetensors", bytes(4))
+    checkpoint.save(tmp_path, "run", 4, {"a": b"1"}, other, {})
+    assert {path.name for path in (tmp_path / "replay").iterdir()} == {f"episodes-{n}.safetensors" for n in (2, 4)}
+
+
+def test_the_newest_intact_checkpoint_counts_and_goes_last(tmp_path, monkeypatch):
+    for number in (1, 2, 3):
+        checkpoint.save(tmp_path, "run", number, {"a": b"1"}, {}, {"number": number})
+    assert checkpoint.newest_sound(tmp_path, "run") == 3
+    assert checkpoint.peek(tmp_path, "run") == {"number": 3}
+    removed = []
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda path, **_: removed.append(path.name.partition(".")[0]))
+    checkpoint.remove_all(tmp_path)
+    assert removed[:2] == ["checkpoint-000002", "checkpoint-000003"]
 
 
 def test_only_what_the_replay_still_holds_is_kept(config, tmp_path):
