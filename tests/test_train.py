@@ -507,6 +507,7 @@ def test_a_signal_ends_with_its_code_and_publishes_nothing(tmp_path):
     assert process.returncode == 128 + signal.SIGTERM
     assert errors.strip().splitlines()[-1] == "error: stopped by SIGTERM; run the same command to go on."
     assert "Traceback" not in errors
+    assert [path.name for path in tmp_path.glob("work/*/checkpoint-*")] == ["checkpoint-000001"]  # of where it stopped
     assert not any(path.is_file() for path in (tmp_path / "runs").rglob("*"))
 
 
