@@ -368,6 +368,12 @@ def test_a_factorys_own_keywords_can_be_bound():
     assert not vec._members[0].env.unwrapped.strict
 
 
+def test_a_time_limit_is_the_factorys_too():
+    vec = from_parallel_env(TakesStrict, 2, episode_limit=9)
+    assert vec.episode_limit == 9
+    assert [member.env.unwrapped.max_cycles for member in vec._members] == [9, 9]
+
+
 class Enormous(corridor.parallel_env):
     """Numbers that float32 cannot hold, in float64 spaces."""
 
@@ -414,7 +420,6 @@ class OtherStart(variants.DifferentSizes):
             {"strict": True},
             "strict: the environment has a keyword of this name too, which it would not rec",
         ),
-        (TakesStrict, {"episode_limit": 9}, "episode_limit: the environment has a keyword of this name too"),
         (OtherStart, {}, r"must start at 0 to be padded; found .*Discrete\(3, start=1\)"),
     ],
 )

@@ -45,34 +45,28 @@ def from_parallel_env(
             rewards; "mean" divides the sum by the number of agents; "shared" takes the one reward that all agents
             receive, and raises if they ever differ. With a shared reward "sum" counts it once per agent: the same task
             with N times the returns.
-        episode_limit: maximum number of steps in an episode; by default the keyword or attribute max_cycles.
+        episode_limit: maximum number of steps in an episode; by default the keyword or attribute max_cycles. A factory
+            with a keyword of this name receives it, too.
         strict: raise on illegal actions instead of replacing them by the lowest legal one.
         kwargs: keyword arguments of the factory.
 
-    A factory that has a keyword team_reward, episode_limit or strict itself does not receive it from here: bind it with
-    functools.partial.
+    A factory's own keywords team_reward and strict are not reached from here: bind them with functools.partial.
 
     Raises:
         ValueError: the environment lacks discrete actions, possible_agents or a known limit, a value is not allowed, or
-            the factory has a keyword of the same name as one that is given.
+            the factory itself has a keyword team_reward or strict and it is given.
         ImportError: the agents' sizes differ and SuperSuit is not installed.
         RuntimeError: the environment does not follow PettingZoo's API.
     """
-    given = {
-        name
-        for name, value, default in (
-            ("team_reward", team_reward, "sum"),
-            ("episode_limit", episode_limit, None),
-            ("strict", strict, False),
-        )
-        if value != default
-    }
-    both = sorted(given & own_keywords(factory))
-    if both:
-        raise ValueError(
-            f"{both[0]}: the environment has a keyword of this name too, which it would not receive; name a factory "
-            "that sets one of them."
-        )
+    own = own_keywords(factory)
+    if episode_limit is not None and "episode_limit" in own:
+        kwargs = {**kwargs, "episode_limit": episode_limit}
+    for name, given in (("team_reward", team_reward != "sum"), ("strict", strict is not False)):
+        if given and name in own:
+            raise ValueError(
+                f"{name}: the environment has a keyword of this name too, which it would not receive; name a factory "
+                "that sets one of them."
+            )
     return FromParallel(factory, num_envs, autoreset, team_reward, episode_limit, strict, kwargs)
 
 
