@@ -413,10 +413,14 @@ def find_mixer(name: str) -> type[Mixer]:
         raise ValueError(f"found {name!r}, which is not a subclass of marl_gre.mixers.Mixer")
     if not (isinstance(found.Config, type) and issubclass(found.Config, MixerConfig)):
         raise ValueError(f"found {name!r}, whose Config is not a subclass of marl_gre.mixers.MixerConfig")
-    taken = [field for field in found.Config.model_fields if field in OTHER_KEYS]
-    if taken:
+    if taken := reserved_fields(found.Config):
         raise ValueError(f"found {name!r}, whose Config has a field {taken[0]}, a key of every algorithm: rename it")
     return found
+
+
+def reserved_fields(config: type[MixerConfig]) -> list[str]:
+    """Return the fields of a mixer's config whose names are other keys of an algorithm."""
+    return [field for field in config.model_fields if field in OTHER_KEYS]
 
 
 def find_agent(name: str) -> "type[Agent]":
@@ -514,18 +518,18 @@ def require_recordable(config: MixerConfig, key: str) -> None:
     kept = config.model_dump()
     try:
         _require_plain(kept)
-        same = type(config).model_validate(json.loads(json.dumps(kept))) == config
+        if type(config).model_validate(json.loads(json.dumps(kept))) == config:
+            return
         problem = "it comes back changed"
     except ValidationError as error:
-        same, problem = False, explain(error, type(config)).removesuffix(".")
+        problem = explain(error, type(config)).removesuffix(".")
     except ValueError as error:
-        same, problem = False, str(error)
-    if not same:
-        name = f"{type(config).__module__}.{type(config).__qualname__}"
-        raise ValueError(
-            f"{key}: {name} does not survive a run's record: {problem}; its fields may be text, booleans, finite "
-            "numbers, and lists and mappings of these"
-        )
+        problem = str(error)
+    name = f"{type(config).__module__}.{type(config).__qualname__}"
+    raise ValueError(
+        f"{key}: {name} does not survive a run's record: {problem}; its fields may be text, booleans, finite "
+        "numbers, and lists and mappings of these"
+    )
 
 
 def _central(key: str, entry: Any) -> CentralConfig | None:

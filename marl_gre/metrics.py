@@ -265,16 +265,16 @@ def measure(metrics: Mapping[str, UpdateMetric], update: Any, batch: Any) -> dic
             value = metric(update, batch)
         except Exception as error:  # a third party's function can raise anything
             raise BadInput(f"metrics: {name} failed: {type(error).__name__}: {error}") from error
-        found = f"a {type(value).__name__}"
-        if isinstance(value, Tensor):
-            if not value.ndim and not value.is_complex():
-                values[name] = value
-                continue
-            found = f"a {value.dtype} tensor of shape {list(value.shape)}"
-        if not isinstance(value, Real):  # NumPy's numbers are Real too
-            raise BadInput(f"metrics: {name} returned {found}; a real number or a 0-dim tensor is needed.")
-        try:
-            values[name] = float(value)
-        except OverflowError as error:
-            raise BadInput(f"metrics: {name} returned an integer beyond the range of a float.") from error
+        if isinstance(value, Tensor) and not value.ndim and not value.is_complex():
+            values[name] = value
+        elif isinstance(value, Real):  # NumPy's numbers are, too
+            try:
+                values[name] = float(value)
+            except OverflowError as error:
+                raise BadInput(f"metrics: {name} returned an integer beyond the range of a float.") from error
+        else:
+            found = type(value).__name__
+            if isinstance(value, Tensor):
+                found = f"{value.dtype} tensor of shape {list(value.shape)}"
+            raise BadInput(f"metrics: {name} returned a {found}; a real number or a 0-dim tensor is needed.")
     return values

@@ -287,32 +287,22 @@ def test_the_final_return_is_the_mean_of_the_last_five_tests(params):
     assert (trainer.record()["final_return"], trainer.record()["last_return"]) == (3.5, 7.5)
 
 
-def test_targets_are_copied_by_the_number_of_the_episode(params):
-    """Every 10, counted from 0; batches of 8 make the first update follow episode 7."""
+@pytest.mark.parametrize(("per_round", "ends", "expected"), [(1, 22, [10, 20]), (4, 32, [12, 24])])
+def test_targets_are_copied_by_the_number_of_a_rounds_first_episode(params, per_round, ends, expected):
+    """Every 10, counted from 0; batches of 8 make the first update follow episode 7.
+
+    Rounds of 4 begin with the episodes 0, 4, 8, ...: the first at 10 or later is 12, and 10 or more after it is 24.
+    """
     config = params.run_config("lumberjacks", "vdn", 0)
-    train = config.train.model_copy(update={"target_update_episodes": 10})
+    train = config.train.model_copy(update={"target_update_episodes": 10, "episodes_per_round": per_round})
     trainer, copied = Trainer(config.model_copy(update={"train": train})), []
     for _ in trainer.run():
         both = zip(trainer.learner.agent.parameters(), trainer.learner.target_agent.parameters(), strict=True)
         if trainer.updates and all(torch.equal(online, target) for online, target in both):
-            copied.append(trainer.episodes - 1)
-        if trainer.episodes == 22:
+            copied.append(trainer.episodes - per_round)
+        if trainer.episodes == ends:
             break
-    assert copied == [10, 20]
-
-
-def test_targets_are_copied_by_the_number_of_a_rounds_first_episode(params):
-    """Rounds begin with the episodes 0, 4, 8, ...: the first at 10 or later is 12, and 10 or more after it is 24."""
-    config = params.run_config("lumberjacks", "vdn", 0)
-    train = config.train.model_copy(update={"target_update_episodes": 10, "episodes_per_round": 4})
-    trainer, copied = Trainer(config.model_copy(update={"train": train})), []
-    for _ in trainer.run():
-        both = zip(trainer.learner.agent.parameters(), trainer.learner.target_agent.parameters(), strict=True)
-        if trainer.updates and all(torch.equal(online, target) for online, target in both):
-            copied.append(trainer.episodes - 4)
-        if trainer.episodes == 32:
-            break
-    assert copied == [12, 24]
+    assert copied == expected
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")

@@ -101,6 +101,7 @@ class FlatObservations(BaseParallelWrapper):
         observations, infos = self._flat(observations, infos)
         return observations, rewards, terminations, truncations, infos
 
+    @np.errstate(over="ignore")  # beyond float32 is infinity, which is reported
     def _flat(self, observations: dict, infos: dict) -> tuple[dict, dict]:
         flat, masks = {}, {agent: dict(infos.get(agent, {})) for agent in self.possible_agents}
         for agent, observation in observations.items():
@@ -109,8 +110,7 @@ class FlatObservations(BaseParallelWrapper):
             if isinstance(observation, dict) and "action_mask" in observation:
                 observation = dict(observation)
                 masks[agent]["action_mask"] = observation.pop("action_mask")
-            with np.errstate(over="ignore"):  # beyond float32 is infinity, which is reported
-                flat[agent] = np.asarray(flatten(self._inner[agent], observation), np.float32)
+            flat[agent] = np.asarray(flatten(self._inner[agent], observation), np.float32)
             if flat[agent].shape != self.observation_spaces[agent].shape:
                 raise RuntimeError(
                     f"the env's observation of {agent} has {flat[agent].size} numbers; its space {self._inner[agent]} "

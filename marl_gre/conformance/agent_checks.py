@@ -5,7 +5,6 @@ depend on its own past only. Inputs are drawn from fixed seeds, in float64 for u
 """
 
 import copy
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -150,18 +149,20 @@ def repeatable(case: AgentUnderTest) -> None:
 def unroll_equals_stepping(case: AgentUnderTest) -> None:
     """Unrolling packed episodes gives the values of stepping through each of them alone."""
     obs, actions = inputs()
-    for agent, episode in itertools.product(case.agents(), range(FIRST)):
+    for agent in case.agents():
         with torch.no_grad():
             agent_qs = unroll(agent, obs, actions)
+        for episode in range(FIRST):
             rows = rows_of(episode)
-            alone = stepped(agent, obs[rows], actions[actions_of(episode)])
-        error = (agent_qs[rows] - alone).abs().amax((1, 2))
-        wrong = (error > 1e-9 * (1 + alone.abs().max())).nonzero().flatten().tolist()
-        require(
-            not wrong,
-            f"the unroll is not what stepping gives: the values of an episode of {len(rows)} steps differ at step "
-            f"{wrong[0] if wrong else 0} by {error.max():.3g}; check the previous actions and the memory.",
-        )
+            with torch.no_grad():
+                alone = stepped(agent, obs[rows], actions[actions_of(episode)])
+            error = (agent_qs[rows] - alone).abs().amax((1, 2))
+            wrong = (error > 1e-9 * (1 + alone.abs().max())).nonzero().flatten().tolist()
+            require(
+                not wrong,
+                f"the unroll is not what stepping gives: the values of an episode of {len(rows)} steps differ at step "
+                f"{wrong[0] if wrong else 0} by {error.max():.3g}; check the previous actions and the memory.",
+            )
 
 
 def episodes_are_independent(case: AgentUnderTest) -> None:
@@ -200,7 +201,7 @@ def depends_on_observations(case: AgentUnderTest) -> None:
 def parameters_learn(case: AgentUnderTest) -> None:
     """Every parameter carries a finite gradient of the values that is not always zero."""
     obs, actions = inputs()
-    zero: set[str] | None = None  # the gradient was 0 with all weights so far
+    learning: set[str] = set()  # the gradient was not 0 with some weights
     for agent in case.agents():
         parameters = {name: value for name, value in agent.named_parameters() if value.requires_grad}
         require(bool(parameters), "the agent has no parameters to train; register its layers as attributes.")
@@ -212,9 +213,9 @@ def parameters_learn(case: AgentUnderTest) -> None:
         require(not unused, f"no gradient reaches {plural(unused)}: use them or remove them.")
         bad = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
         require(not bad, f"the gradient of {plural(bad)} is not finite.")
-        still = {name for name, gradient in gradients.items() if not gradient.any()}
-        zero = still if zero is None else zero & still
-    require(not zero, f"the gradient of {plural(sorted(zero or ()))} is always 0: use them or remove them.")
+        learning |= {name for name, gradient in gradients.items() if gradient.any()}
+    zero = sorted(parameters.keys() - learning)
+    require(not zero, f"the gradient of {plural(zero)} is always 0: use them or remove them.")
 
 
 def state_dict_round_trip(case: AgentUnderTest) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from marl_gre.config import OTHER_KEYS, require_recordable
+from marl_gre.config import require_recordable, reserved_fields
 from marl_gre.conformance.kit import ConformanceError, draw_anew, one_line, plural, require, watched_global_rngs
 from marl_gre.credit import differentiate
 from marl_gre.data import EnvSizes
@@ -129,7 +129,7 @@ def declarations(case: MixerUnderTest) -> None:
         isinstance(config, type) and issubclass(config, MixerConfig),
         f"{case.mixer_class.__name__}.Config is {config!r}; it must be a subclass of marl_gre.mixers.MixerConfig.",
     )
-    taken = [field for field in getattr(config, "model_fields", ()) if field in OTHER_KEYS]
+    taken = reserved_fields(case.mixer_class.Config)
     require(not taken, f"{case.mixer_class.__name__}.Config has a field {plural(taken)}, a key of every algorithm.")
     try:
         require_recordable(case.made_config(), case.mixer_class.__name__)
@@ -247,7 +247,7 @@ def depends_on_agents(case: MixerUnderTest) -> None:
 def parameters_learn(case: MixerUnderTest) -> None:
     """Every parameter carries a gradient of q_tot or of the regulariser that is not always zero."""
     for n_agents in case.agent_counts():
-        zero: set[str] | None = None  # the gradient was 0 with all weights so far
+        learning: set[str] = set()  # the gradient was not 0 with some weights
         for mixer, values, state in case.mixers_of(n_agents):
             parameters = {name: value for name, value in mixer.named_parameters() if value.requires_grad}
             if not parameters:
@@ -264,25 +264,26 @@ def parameters_learn(case: MixerUnderTest) -> None:
                 f"no gradient reaches {plural(unused)}: they would stay as they are initialised; use them or remove "
                 "them.",
             )
-            still = {name for name, gradient in by_name.items() if gradient is not None and not gradient.any()}
-            zero = still if zero is None else zero & still
+            learning |= {name for name, gradient in by_name.items() if gradient is not None and gradient.any()}
+        zero = sorted(parameters.keys() - learning)
         require(
             n_agents == 1 or not zero,  # one agent's share of anything is 1, whatever the weights
-            f"the gradient of {plural(sorted(zero or ()))} is always 0 with {n_agents} agents: they would stay as they "
+            f"the gradient of {plural(zero)} is always 0 with {n_agents} agents: they would stay as they "
             "are initialised; use them or remove them.",
         )
 
 
 def monotonic_in_agents(case: MixerUnderTest) -> None:
     """No agent's credit dq_tot/dq_i is negative, where the mixer is declared monotonic."""
-    for (mixer, values, state), size in itertools.product(case.mixers() if case.monotonic else (), (1, 10, 1000)):
-        larger = replace(values, chosen=size * values.chosen, greedy=size * values.greedy)
-        lowest = differentiate(mixer, larger, state).min().item()
-        require(
-            lowest >= 0,
-            f"not monotonic: a credit dq_tot/dq_i is {lowest:.6g} with {mixer_size(values)} and Q values of about "
-            f"+-{3 * size}; make the mixing weights non-negative or declare monotonic=False.",
-        )
+    for mixer, values, state in case.mixers() if case.monotonic else ():
+        for size in (1, 10, 1000):
+            larger = replace(values, chosen=size * values.chosen, greedy=size * values.greedy)
+            lowest = differentiate(mixer, larger, state).min().item()
+            require(
+                lowest >= 0,
+                f"not monotonic: a credit dq_tot/dq_i is {lowest:.6g} with {mixer_size(values)} and Q values of about "
+                f"+-{3 * size}; make the mixing weights non-negative or declare monotonic=False.",
+            )
 
 
 def greedy_actions_agree(case: MixerUnderTest) -> None:
