@@ -64,7 +64,7 @@ def shard(cells: Sequence[Cell], text: str) -> list[Cell]:
     """
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise BadInput(f"--shard: found {text!r}; i/N with i from 1 to N is allowed, as 3/8.")
+        raise BadInput(f"--shard: found {text!r}; i/N with i from 1 to N is allowed, such as 3/8.")
     return list(cells[int(number) - 1 :: int(count)])
 
 

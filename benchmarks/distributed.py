@@ -159,7 +159,7 @@ def receive(params: Params, cell: Cell, identity: str, files: Mapping[str, bytes
                 write_durably(root / name, files[name])
             if not is_done(params, cell, root):
                 raise StorageFailed(
-                    f"{cell.title}: what came back is not whole, or of other code or parameters than here; install the "
+                    f"{cell.title}: the result is incomplete, or comes from different code or parameters; install the "
                     "same checkout on every node."
                 )
             if (root / weights).exists():

@@ -388,7 +388,7 @@ def report_failures(failed: Sequence[Task]) -> None:
     for task in failed:
         print(f"--- the end of {task.log}:\n{task.tail()}\n", file=sys.stderr)
     names = "; ".join(f"{task.name} (log: {task.log})" for task in failed)
-    raise MarlGreError(f"failed: {names}. Repair the cause and run again; what is finished is kept.")
+    raise MarlGreError(f"failed: {names}. Fix the cause and run again; finished runs are kept.")
 
 
 def stop_all(jobs: Sequence[Job], received: Sequence[int]) -> None:

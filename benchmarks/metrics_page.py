@@ -12,11 +12,11 @@ HEADER = """# Metrics
 
 A training run records its numbers in three CSV files beside `train.json`. Floats have nine significant digits, which is
 exact for float32; an undefined value is an empty cell. Read columns by name: runs of older versions lack some columns,
-the oldest published ones training.csv as a whole, and a column that an algorithm never fills is absent.
+the oldest published runs have no training.csv, and a column that an algorithm never fills is absent.
 
-There are $Q$ steps in a batch, $N$ agents, and $E$ episodes in a mean. $q_i$ is the value of agent $i$'s action,
-$q_{tot}$ the mixed value, $y$ the TD target, $w$ the weight of a step (1 unless `loss_weights` is named), $\\Omega$ the
-mixer's regulariser, $L$ the loss and $\\theta$ all parameters.
+$Q$ is the number of steps in a batch, $N$ the number of agents, and $E$ the number of episodes averaged over.
+$q_i$ is the value of agent $i$'s action, $q_{tot}$ the mixed value, $y$ the TD target, $w$ the weight of a step (1
+unless `loss_weights` is named), $\\Omega$ the mixer's regulariser, $L$ the loss and $\\theta$ all parameters.
 
 A cell that may be empty is empty where nothing can be won (`win_rate`), with a single agent (entropies), or before the
 first update (means over updates).

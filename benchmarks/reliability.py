@@ -68,7 +68,7 @@ ROWS = (
     ),
     Row(
         "crash points",
-        "So does a run that dies, or whose disk fills up, at any call that writes",
+        "A run that dies, or whose disk fills up, at any call that writes also resumes with the same bits",
         ("points", "calls"),
         (("unsafe", "unsafe"),),
         (
@@ -111,7 +111,7 @@ ROWS = (
     ),
     Row(
         "malicious files",
-        "No file runs code (every loader, each case)",
+        "Loading a file never runs code from it (every loader, each case)",
         ("cases", "cases"),
         (("executions", "executions"),),
         ("test_damage.py::test_no_file_runs_code",),
@@ -119,7 +119,7 @@ ROWS = (
     ),
     Row(
         "forged files",
-        "Damage behind matching hashes gives a one-line error",
+        "A damaged file whose hashes were recomputed to match gives a one-line error",
         ("files", "files"),
         (("tracebacks", "tracebacks"),),
         ("test_damage.py::test_damage_behind_fitting_hashes_ends_in_one_line",),
@@ -140,7 +140,7 @@ ROWS = (
     ),
     Row(
         "cluster",
-        "A Ray cluster whose nodes and driver are killed ends with one machine's bits (24 runs, 3 nodes)",
+        "A Ray cluster whose nodes and driver are killed gives the same bits as one machine (24 runs, 3 nodes)",
         ("kills", "kills"),
         (("different", "files not bit-identical"), ("restarted", "trained twice from the start")),
         ("test_cluster.py::test_nodes_and_driver_killed_at_random",),
@@ -266,7 +266,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def table(counted: dict[str, Any]) -> str:
     """Return the table as Markdown; a row that was not counted says so."""
-    lines = ["| Claim | Counted | 95 % upper bound of the failure rate | When, where |", "| --- | --- | --- | --- |"]
+    lines = ["| Claim | Counted | 95% upper bound of the failure rate | When, where |", "| --- | --- | --- | --- |"]
     for row in ROWS:
         entries = list(counted.get(row.name, {}).values())
         if not entries:
@@ -276,16 +276,16 @@ def table(counted: dict[str, Any]) -> str:
         words = [f"{total[row.cases[0]]:,} {row.cases[1]}", *(f"{total[name]:,} {word}" for name, word in row.failures)]
         failures = sum(total[name] for name, _ in row.failures)
         rate = bound(total[row.cases[0]], failures)
-        rate = f"no sample: {row.exhaustive}" if row.exhaustive and not failures else rate
+        rate = f"exhaustive: {row.exhaustive}" if row.exhaustive and not failures else rate
         lines.append(f"| {row.claim} | {', '.join(words)} | {rate} | {where(entries)} |")
     return "\n".join(lines)
 
 
 def bound(cases: int, failures: int) -> str:
-    """Return the 95 % upper bound of a failure rate without failures, 3/n (Hanley and Lippman-Hand, 1983)."""
+    """Return the 95% upper bound of a failure rate without failures, 3/n (Hanley and Lippman-Hand, 1983)."""
     if failures or not cases:
         return "none: there were failures" if failures else "none: nothing was counted"
-    return f"{min(300 / cases, 100):.2g} %"
+    return f"{min(300 / cases, 100):.2g}%"
 
 
 def where(entries: Sequence[dict[str, Any]]) -> str:

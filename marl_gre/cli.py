@@ -25,7 +25,7 @@ def one_thread() -> None:
 
 
 def keep_loaded() -> None:
-    """Spare the garbage collector what is loaded by now, which it never frees: 5 % of a run on small environments.
+    """Spare the garbage collector what is loaded by now, which it never frees: 5% of a run on small environments.
 
     For programs only.
     """

@@ -181,17 +181,23 @@ class TrainConfig(Section):
 
     hidden_dim: int = Field(64, ge=1, le=MAX_WIDTH, description="hidden width of the agents' network")
     optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="Adam has torch's default constants")
-    lr: float = Field(5e-4, gt=0, le=1, description="step size")
+    lr: float = Field(5e-4, gt=0, le=1, description="learning rate")
     rmsprop_alpha: float = Field(0.99, ge=0, lt=1, description="decay of RMSprop's average of squared gradients")
     rmsprop_eps: float = Field(1e-5, gt=0, description="added to the root of that average, as in torch")
-    grad_norm_clip: float = Field(10.0, gt=0, description="greatest norm of the gradient of all parameters together")
+    grad_norm_clip: float = Field(10.0, gt=0, description="maximum norm of the gradient, over all parameters together")
     gamma: float = Field(0.99, ge=0, le=1, description="discount factor per environment step")
     td_lambda: float = Field(0.0, ge=0, le=1, description="lambda of TD(lambda) targets; 0 gives one-step targets")
     epsilon_start: float = Field(1.0, ge=0, le=1, description="probability of a random action at the first step")
     epsilon_finish: float = Field(0.05, ge=0, le=1, description="probability of a random action after annealing")
-    epsilon_anneal_steps: int = Field(50_000, ge=1, description="environment steps from start to finish, linearly")
-    replay_episodes: int = Field(5_000, ge=1, description="capacity of the replay; the oldest episode goes first")
-    batch_episodes: int = Field(32, ge=1, description="episodes in a batch; the first update waits for as many")
+    epsilon_anneal_steps: int = Field(
+        50_000, ge=1, description="environment steps over which epsilon falls linearly from start to finish"
+    )
+    replay_episodes: int = Field(
+        5_000, ge=1, description="capacity of the replay buffer; the oldest episode is dropped first"
+    )
+    batch_episodes: int = Field(
+        32, ge=1, description="episodes in a batch; the first update waits until this many have been played"
+    )
     episodes_per_round: int = Field(
         1, ge=1, le=1024, description="episodes played in parallel, with the same weights, between updates"
     )

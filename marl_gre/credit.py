@@ -77,7 +77,7 @@ def gradient_entropy(credits: Tensor, eps: float = 1e-8) -> Tensor:
     p_i = (|g_i| + eps) / sum_j (|g_j| + eps), H = -sum_i p_i ln p_i / ln N (Eq. 6 and 7 of
     https://arxiv.org/abs/2202.04427; eps as in the released code, so a vanishing gradient counts as even).
 
-    The paper's mixers are monotonic, so its g_i have no sign. Where a mixer is not, the absolute value counts: a share
+    The paper's mixers are monotonic, so its g_i are never negative. For other mixers the absolute value counts: a share
     says how strongly an agent's value moves q_tot, in either direction. Shares of signed credits would be negative, or
     unbounded where credits cancel.
 

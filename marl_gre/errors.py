@@ -11,11 +11,12 @@
 | 6 | `StorageFailed` | the run cannot be written or read back |
 | 7 | `NotVerified` | a published run no longer matches what was published |
 | 129, 130, 143 | `Stopped` | stopped by SIGHUP, SIGINT or SIGTERM |
-| 141 | - | nobody reads the output any more (`marl-gre ... | head`) |
+| 141 | - | the output pipe was closed (`marl-gre ... | head`) |
 """
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -83,7 +84,7 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
     """Run a command's main function; on an error print one line to stderr and exit with the error's code."""
     try:
         main()
-        sys.stdout.flush()  # here, where a full disk can be reported
+        _flush()  # here, where a full disk can be reported
     except MarlGreError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -91,22 +92,26 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
         print("error: stopped by Ctrl-C.", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output went away (`marl-gre ... | head`)
-        sys.stderr.close()
         sys.exit(141)
     except MemoryError as error:
         print(f"error: out of memory ({error}); make networks smaller or episodes fewer or shorter.", file=sys.stderr)
         sys.exit(BadInput.exit_code)
     except OSError as error:
         print(f"error: {error}; free space, fix permissions or name another path.", file=sys.stderr)
-        _give_up_output()
         sys.exit(StorageFailed.exit_code)
+    finally:
+        _give_up_output()
     sys.exit(0)
 
 
+def _flush() -> None:
+    print(end="", flush=True)  # unlike sys.stdout.flush(), nothing where the process has no standard output
+
+
 def _give_up_output() -> None:
-    """Close the standard output if it cannot be written, or the interpreter's end would try again."""
+    """Drop what the standard output does not take, or the interpreter's end would try again and exit with 120."""
     try:
-        sys.stdout.flush()
+        _flush()
     except OSError:
         with contextlib.suppress(OSError):
-            sys.stdout.close()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,7 +1,7 @@
 """One gradient step, readable top to bottom; the same for every algorithm.
 
-Algorithms differ behind four interfaces: the agent, the mixer with its regulariser, the weights of the loss, and
-central networks, which an algorithm may have besides and whose copy then gives the targets.
+Algorithms differ behind four interfaces: the agent, the mixer with its regulariser, the weights of the loss, and,
+optionally, central networks, whose copy then provides the targets.
 """
 
 import copy

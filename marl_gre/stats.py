@@ -4,8 +4,8 @@ of improvement, two one-sided tests.
 Every function is pure: the resampling generator is made from a `seed` argument, and where all resamples of the runs are
 no more than requested (five runs have 5^5 = 3,125) they are enumerated instead of drawn. The measures are those of
 Agarwal et al. 2021 (https://arxiv.org/abs/2108.13264). Percentile bootstraps under-cover with few runs: in 2,000
-simulated benchmarks with normally distributed scores, nominal 95 % intervals of the interquartile mean contained the
-truth in 76 % (3 runs), 90 % (5 runs) and 94 % (10 runs) of cases, those of the mean in 76, 84 and 90 %
+simulated benchmarks with normally distributed scores, nominal 95% intervals of the interquartile mean contained the
+truth in 76% (3 runs), 90% (5 runs) and 94% (10 runs) of cases, those of the mean in 76, 84 and 90%
 (tests/test_stats.py, slow). No scores, or scores that are not finite, raise ValueError.
 """
 
@@ -211,7 +211,7 @@ def seeds_to_decide(
     of the two less 1.
 
     A few values estimate d badly: `least` and `most` are the numbers at the ends of the exact interval of the distance
-    to the nearer bound (the noncentralities that give the statistic found with probability 90 % and 10 %). With values
+    to the nearer bound (the noncentralities that give the statistic found with probability 90% and 10%). With values
     that do not decide at `confidence`, the same interval at that confidence reaches 0, and the number has no upper end.
 
     Returns:

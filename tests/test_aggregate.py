@@ -210,7 +210,7 @@ def test_table_1_is_measured(here):
 def test_tables_2_3(here):
     found = results()
     content = tables.TABLES[1].fill(found)
-    rows = {(row[0], row[1]): row[2:7] for row in content.rows if row[1] != "difference to the paper"}
+    rows = {(row[0], row[1]): row[2:7] for row in content.rows if row[1] != "difference from the paper"}
     for which, choose in (("lowest", np.min), ("highest", np.max)):  # over the seeds, for the first reading
         each = [tables.entropy_percentiles([run], "single steps", "exact", [5, 25, 50, 75, 95])
                 for run in found.select("lumber", "qmix")]  # fmt: skip
@@ -451,7 +451,7 @@ def test_bands_by_hand(here):
 def test_axes_leave_out_a_start_that_would_hide_the_rest():
     steps = np.array([0.0, 4.0, 5.0, 50.0, 100.0])
     low, high = np.array([-900.0, -300, -100, -60, -50]), np.array([-10.0, -20, -20, -20, -30])
-    # from 5 of 100 steps on: -100 to -20, and the highest of all is -10; 900 is more than twice those 90; 3 % margins
+    # from 5 of 100 steps on: -100 to -20, and the highest of all is -10; 900 is more than twice those 90; 3% margins
     assert figures.without_start([(steps, low, high)], 100) == (-100 - 0.03 * 90, -10 + 0.03 * 90)
     tame = np.maximum(low, -190)  # 180 high: the start takes no more than half
     assert figures.without_start([(steps, tame, high)], 100) is None

@@ -293,7 +293,7 @@ def test_files_that_are_not_whole_replace_nothing(made, spoilt):
     identity, files = brought(made, WITHHELD)
     files[spoilt] = files[spoilt][:-3]
     before = Path(spoilt).read_bytes()
-    with pytest.raises(StorageFailed, match="not whole, or of other code or parameters"):
+    with pytest.raises(StorageFailed, match="incomplete, or comes from different code or parameters"):
         distributed.receive(made, WITHHELD, identity, files)
     assert Path(spoilt).read_bytes() == before
     assert not list(Path("work").glob("received-*"))

@@ -104,7 +104,7 @@ def found(results: Results) -> dict[str, str]:
     return {name: one.verdict for name, one in judged(results).items()}
 
 
-# the margin of returns on lumberjacks_v0 is 2.5 % of 153.6 = 3.84
+# the margin of returns on lumberjacks_v0 is 2.5% of 153.6 = 3.84
 AS_THE_PAPER_SAYS = {
     "vdn": {"entropy": 1.0},
     "simple": {"entropy": 1.0},
@@ -355,7 +355,7 @@ def test_a_baseline_that_is_there_at_once_leaves_no_room_for_a_gain(params, firs
     judgement = judged(make_results(params(), {name: {"slow": first} for name in ("qmix", *GRES)}))["RQ2b"]
     assert judgement.verdict == verdict
     if verdict == "not judged":
-        assert "no room for a gain of that size: after 10,000 steps it is there already" in presented.verdict_text(
+        assert "no room for a gain of that size: the baseline gets there after 10,000 steps" in presented.verdict_text(
             judgement
         )
         assert (judgement.p, judgement.outcomes[0].mean, judgement.outcomes[0].low) == (None, 0.0, None)
@@ -481,7 +481,7 @@ def test_of_equal_numbers_of_seeds_the_upper_ends_count():
     assert verdicts._needed([[known, unknown]]).most is None
 
 
-COMMITTED = [  # claim, environment, with the normal-theory quantile of 90 % power, with 80 %
+COMMITTED = [  # claim, environment, with the normal-theory quantile of 90% power, with 80%
     ("early", "traffic_junction10_v1", 187, 146),
     ("RQ3", "lumberjacks_v0", 821, 637),
     ("RQ3", "traffic_junction10_v0", 49, 39),
@@ -571,7 +571,7 @@ WORLDS = [
     ({"qmix": {"entropy": 0.9}, "simple": {"final": -20}, **{name: {"final": -20, "entropy": 0.95} for name in GRES}},
      ("No", "No", "Worse in places", "No"),
      ("on lumber it is 0.9000, and QMIX-simple, whose credits are equal, is 20 lower at 200K steps",
-      "Lower at 200K steps on lumber, -20.0", "at the end? No", "by +0.0500: by none of the weights on lumber")),
+      "Lower at 200K steps on lumber, -20.0", "at the end? No", "by +0.0500: not lowered by any of the weights on lumber")),
     ({"simple": {"final": 20}, **{name: {"noise": 30} for name in GRES}},
      ("Nearly uniform", "No", "No gain shown", "No"),
      ("by +0.000.", "Not equal on lumber, 20.0", "at the end? Undecided on lumber", "by +0.0000")),

@@ -114,7 +114,7 @@ def test_page_holds_claims_figures_tables_and_commands(made):
         assert (claim.says in page.text) == (claim.name not in untested)
     assert "lack the algorithms: RQ1a, control 3; RQ1b, size." in page.text
     assert "missing (" in page.text  # QMIX-GRE's seed 1
-    assert "5 of 6 runs are here." in page.text
+    assert "5 of 6 runs are available." in page.text
     assert "Made up & <not> real." in page.text
     assert "Lumber <i>jacks</i>" in page.text  # shown as it is written, not as markup
     assert "dvc repro -f -s train@lumber-gre-1 evaluate@lumber-gre-1" in page.text
@@ -143,7 +143,7 @@ def test_page_answers_first(made):
     # QMIX's made-up entropies are 1 - 0.02 / 2 on average, with a tenth of noise
     assert re.search(r"gradient entropy is 0\.9(89|90|91) on average", page.text)
     assert "Claims of the paper" in page.text
-    assert "Controls of ours" in page.text
+    assert "Our own controls" in page.text
 
 
 def test_figures_that_coincide_are_in_the_appendix(made):

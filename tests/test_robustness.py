@@ -73,7 +73,7 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path):
     thesis = tmp_path / "mine" / "thesis" / "chapter.tex"
     thesis.parent.mkdir(parents=True)
     thesis.write_text("all of it")
-    with pytest.raises(BadInput, match="mine: found thesis, which is no file of a run; move it or name another"):
+    with pytest.raises(BadInput, match="mine: found thesis, which does not belong to a run; move it or name another"):
         prepare(tmp_path / "mine")
     assert thesis.read_text() == "all of it"
 
@@ -82,7 +82,7 @@ def test_a_file_that_the_user_put_beside_a_run_is_not_deleted_with_it(tmp_path):
     for name in (*PUBLISHED, "notes.txt", "of_an_older_version.csv"):
         (tmp_path / name).touch()
     (tmp_path / SUMS).write_text(f"{'0' * 64}  of_an_older_version.csv\n")
-    with pytest.raises(BadInput, match=r"found notes.txt, which is no file of a run"):
+    with pytest.raises(BadInput, match=r"found notes.txt, which does not belong to a run"):
         prepare(tmp_path)
     (tmp_path / "notes.txt").unlink()
     prepare(tmp_path)

@@ -246,5 +246,5 @@ def test_command(runs, tmp_path, marl_gre):
 
 def test_an_environment_without_a_no_op_says_so(runs):
     run = load_run(runs / "corridor")
-    with pytest.raises(BadInput, match="names no no-op"):
+    with pytest.raises(BadInput, match="declares no no-op"):
         contributions(run, measure(run, [0]), 4)

@@ -155,7 +155,7 @@ def test_answers_say_by_how_much():
     texts = {one.name: one.text for one in answers(results, verdicts.judge(results))}
     assert texts["RQ1a, SMAC"].startswith("After exploration its gradient entropy is 0.978 to 0.984 on average")
     found = re.match(r"The means over seeds differ .* by (\S+) to (\S+) \((.*?)\)", texts["RQ1a, Table 3, SMAC"])
-    # make_run's percentiles have a kink at 5 %, where pooling the seeds' quantiles reads up to 0.0008 higher
+    # make_run's percentiles have a kink at 5%, where pooling the seeds' quantiles reads up to 0.0008 higher
     assert [float(end) for end in found.groups()[:2]] == pytest.approx([-0.002, 0.004], abs=0.0008)
     assert found[3] == "allowed ±0.01 to ±0.02"
 
@@ -190,7 +190,7 @@ def test_margin_of_win_rates_is_5_points():
 
 
 def test_margins_of_times_and_of_table_3():
-    """A gain of 10,000 steps is not more than that; percentiles 0.015 too low are near enough for the 5 % alone."""
+    """A gain of 10,000 steps is not more than that; percentiles 0.015 too low are near enough for the 5% alone."""
     claims = {claim.name: claim for claim in SMAC_CLAIMS}
     for half, verdict in ((490_000, "contradicted"), (480_000, "supported")):
         results = made_up({"qmix_gre_1e-3": {"half": half}}, "smac", "smac_credit")
@@ -456,8 +456,8 @@ def test_stages_in_the_studies_readme(stages, tmp_path, monkeypatch):
     for name in ("smac", "smac_credit_scores", "smac_credit_entropy"):
         assert np.ptp(matplotlib.image.imread(tmp_path / f"figures/{name}.png")[..., :3]) > 0.9
     empty = [Results(stages[name].params, {}, dict.fromkeys(stages[name].runs, "not trained")) for name in STAGES]
-    assert readme.smac_texts(main, *empty) == ("No run of this study is here yet.",) * 3
-    assert readme.smac_so_far(empty[0]) == "No run of this study is here yet."
+    assert readme.smac_texts(main, *empty) == ("No runs of this study yet.",) * 3
+    assert readme.smac_so_far(empty[0]) == "No runs of this study yet."
     text = readme.smac_so_far(stages["smac"])
     assert all(f"- {sentence}" in text for sentence in beside_game.sentences(stages["smac"]))
     assert f"](../{tmp_path}/figures/smac.png)" in text

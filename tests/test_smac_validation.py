@@ -138,10 +138,10 @@ def test_criteria_name_what_is_missed_and_what_was_not_measured():
     assert "| 1 of 2 | 3m switches: not seen | open |" in text
     assert "| 1 of 2 maps | 2s3z -40 points | open |" in text
     assert [c.name for c in found if c.found == criteria.NOT_MEASURED] == [
-        "near-random play within 10 % of the game's mean or inside its range",
-        "near-random means more than 20 % from the game's",
-        "one step predicted from recorded states on 3m",
-        "battles played on from contact on 3m",
+        "near-random play within 10% of the game's mean or inside its range",
+        "means of near-random play more than 20% off the game's",
+        "one-step predictions from recorded states on 3m",
+        "recorded battles on 3m continued from first contact",
         "first deaths in replays of 2s3z",
     ]
     summary = criteria.summary(found, "table.md")
@@ -203,7 +203,7 @@ def test_one_step_ahead_of_its_own_play_the_engine_is_never_off(folder):
     section = battles.one_step_section(folder, {})
     values = {check.quantity: (check.engine, check.samples) for check in section.checks}
     assert len(values) == 5
-    for quantity in ("walking enemies, median", "agents ordered to move, 90 % quantile"):
+    for quantity in ("walking enemies, median", "agents ordered to move, 90% quantile"):
         error, samples = values[quantity]
         assert error == 0.0
         assert samples > 50
@@ -418,7 +418,7 @@ def test_the_command_measures_keeps_and_writes_the_table(folder, document, capsy
     text = document.read_text()
     assert "| One step predicted from recorded states on 3m |" in text
     assert "Not measured: near_random, attacked, replays, swarm, learning." in text
-    assert "- **Met**: one step predicted from recorded states on 3m (5 of 5)" in Path("README.md").read_text()
+    assert "- **Met**: one-step predictions from recorded states on 3m (5 of 5)" in Path("README.md").read_text()
     assert "recordings.py says where recordings come from" in capsys.readouterr().out
     # rows of another version of the engine are not kept
     content["results_version"] += 1
@@ -438,7 +438,7 @@ def test_options_of_the_engine_are_tried_without_touching_the_results(document, 
     [
         (["--only", "4m"], "found '4m'; one of 3m"),
         (["--seeds", "0"], "--seeds: found 0"),
-        (["--recordings", "nowhere"], "nowhere is no folder"),
+        (["--recordings", "nowhere"], "nowhere is not a folder"),
         (["--section", "replays"], "needs recordings"),
         (["--set", "retaliation"], "NAME=VALUE is needed"),
         (["--set", "no_such_rule=1"], "no_such_rule"),

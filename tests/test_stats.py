@@ -24,10 +24,10 @@ def test_iqm_by_hand():
 
 
 def test_interval_of_two_runs_against_all_resamples():
-    # two runs 0 and 1: the four equally likely resamples have means 0, 1/2, 1/2, 1; 2.5 % and 97.5 % are the ends
+    # two runs 0 and 1: the four equally likely resamples have means 0, 1/2, 1/2, 1; 2.5% and 97.5% are the ends
     assert stats.bootstrap_interval([0, 1], stats.mean, seed=3) == (0, 1)
     assert stats.bootstrap_interval(np.ones((1, 64)), stats.mean, seed=3) == (1, 1)  # one run, more tasks than axes
-    # at confidence 0.4 the ends are the 30 % and 70 % quantiles, both 1/2
+    # at confidence 0.4 the ends are the 30% and 70% quantiles, both 1/2
     assert stats.bootstrap_interval([0, 1], stats.mean, confidence=0.4, seed=3) == (0.5, 0.5)
 
 
@@ -39,7 +39,7 @@ def test_interval_against_enumeration(statistic):
     enumerated = stats.bootstrap_interval(scores, statistic, resamples=256, confidence=0.9, seed=5)
     assert enumerated == pytest.approx(np.quantile(exact, [0.05, 0.95], method="inverted_cdf"))
     assert enumerated == stats.bootstrap_interval(scores, statistic, confidence=0.9, seed=6)
-    # one fewer is drawn; with 20,000 of the 10^10 resamples of ten values a share of 5 % has a standard error of 0.15 %
+    # one fewer is drawn; with 20,000 of the 10^10 resamples of ten values a share of 5% has a standard error of 0.15%
     ten = np.arange(10.0) ** 2
     low, high = stats.bootstrap_interval(ten, statistic, resamples=20_000, confidence=0.9)
     other = [statistic(ten[np.random.default_rng(k).integers(0, 10, 10)]) for k in range(5000)]
@@ -62,7 +62,7 @@ def test_interval_is_stratified():
     table = np.array([[0.0, 10.0]] * 5)
     assert stats.bootstrap_interval(table, stats.mean) == (5, 5)
     # runs are drawn for each task by itself: of the 16 resamples of two runs with scores (0, 0) and (1, -1), one has
-    # the mean -1/2 and one 1/2, and 1/16 is more than 2.5 %; the same runs for both tasks would always have the mean 0
+    # the mean -1/2 and one 1/2, and 1/16 is more than 2.5%; the same runs for both tasks would always have the mean 0
     assert stats.bootstrap_interval([[0, 0], [1, -1]], stats.mean) == (-0.5, 0.5)
 
 
@@ -129,7 +129,7 @@ def test_pooled_quantiles_against_the_raw_values():
     at = [0.05, 0.25, 0.5, 0.75, 0.95]
     exact = np.quantile(np.concatenate(raw), at)
     error = np.abs(stats.pooled_quantiles(sketches, LEVELS, at) - exact)
-    # within a sketch's lowest twentieth the quantile function is far from linear, which reaches the pooled 5 %
+    # within a sketch's lowest twentieth the quantile function is far from linear, which reaches the pooled 5%
     assert error[0] < 0.02
     assert error[1:].max() < 0.002
 
@@ -187,7 +187,7 @@ def test_seeds_to_decide_gives_the_power_it_says(low, high, number):
     """The first guess is normal theory: (1.96 + .84)^2 / d^2 seeds at a distance of d standard deviations.
 
     d = 1: 7.8; d = 1/2: 31.4; Student's t takes a few more. Between two bounds at 1 the interval can miss either, so
-    each miss may have 10 %: (1.96 + 1.28)^2 = 10.5, and a few more.
+    each miss may have 10%: (1.96 + 1.28)^2 = 10.5, and a few more.
     """
     assert stats.seeds_to_decide(unit(), low, high).about == number
 
@@ -204,7 +204,7 @@ def test_seeds_to_decide_gives_the_power_it_says(low, high, number):
 
 
 def test_seeds_to_decide_at_other_levels_and_at_the_ends():
-    # a power of 90 %: (1.96 + 1.28)^2 = 10.5 by normal theory, and a few more
+    # a power of 90%: (1.96 + 1.28)^2 = 10.5 by normal theory, and a few more
     assert 12 <= stats.seeds_to_decide(unit(), -1, np.inf, power=0.9).about <= 13
     assert stats.seeds_to_decide(unit(), 0, np.inf).about is None  # the mean is on the bound
     assert stats.seeds_to_decide([5, 5, 5], 0, 1).about == 2
@@ -214,7 +214,7 @@ def test_seeds_to_decide_at_other_levels_and_at_the_ends():
 def test_ends_of_the_number_of_seeds():
     """Five values at a distance of one standard deviation have t = sqrt(5) with 4 degrees of freedom.
 
-    True distances of 1.6665 and 0.2249 give less than that with 10 % and 90 %.
+    True distances of 1.6665 and 0.2249 give less than that with 10% and 90%.
     """
     found, distances = stats.seeds_to_decide(unit(), -1, np.inf), (1.666543, 0.224876)
     assert scipy.stats.nct.cdf(5**0.5, 4, 5**0.5 * np.array(distances)) == pytest.approx([0.1, 0.9], abs=1e-5)
@@ -226,7 +226,7 @@ def test_ends_of_the_number_of_seeds():
 
 
 def test_interval_of_the_number_of_seeds(monkeypatch):
-    """In 80 % of samples of five the true distance lies in the interval, so the true number does."""
+    """In 80% of samples of five the true distance lies in the interval, so the true number does."""
     monkeypatch.setattr(stats, "MOST_SEEDS", 200)
     truth = stats.seeds_to_decide(unit(), -1, np.inf).about
     drawn = np.random.default_rng(3).normal(size=(1000, 5))

@@ -81,8 +81,8 @@ def test_table_and_figure_with_missing_runs(name, main, studies, tmp_path, monke
 
 def test_a_study_without_runs_says_so(main, studies):
     empty = Results(studies["mixers"].params, {}, dict.fromkeys(studies["mixers"].runs, "not trained"))
-    assert readme.study_text("mixers", BESIDE["mixers"], main, empty) == "No run of this study is here yet."
-    assert readme.decided(main, Results(studies["decisive"].params, {}, {})) == "No run of this study is here yet."
+    assert readme.study_text("mixers", BESIDE["mixers"], main, empty) == "No runs of this study yet."
+    assert readme.decided(main, Results(studies["decisive"].params, {}, {})) == "No runs of this study yet."
 
 
 def test_missing_runs_are_named(studies):
@@ -153,7 +153,7 @@ def test_reports_of_studies_with_missing_runs(name, studies, tmp_path, only_figu
     (tmp_path / "report").mkdir()
     write_report(studies[name], tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text()
-    assert f"{len(studies[name].runs)} of {len(studies[name].runs) + len(studies[name].missing)} runs are here" in page
+    assert f"{len(studies[name].runs)} of {len(studies[name].runs) + len(studies[name].missing)} runs are available" in page
     assert "not evaluated" in page
 
 

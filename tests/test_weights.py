@@ -25,7 +25,7 @@ envs: {lumber: {env: lumberjacks_v0, kwargs: {max_steps: 10}, total_steps: 100, 
 algorithms: {vdn: {mixer: vdn}}
 train: {hidden_dim: 8, batch_episodes: 4, device: cpu}
 """
-AWAY = "lumber vdn seed 1: its weights are not here; a pipeline publishes those of its first seed only"
+AWAY = "lumber vdn seed 1: its weights are not here; the pipeline publishes only the first seed's weights"
 
 
 @pytest.fixture(scope="module")

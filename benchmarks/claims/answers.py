@@ -99,7 +99,7 @@ def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     control = [mean for one in found.get("RQ1a, control 1", []) if (mean := one.outcomes[0].mean) is not None]
     if control:
         sentences.append(
-            f"Against untrained networks, on the same steps, training changes it by {_span(control, '+.3f')}."
+            f"Compared with untrained networks on the same steps, training changes it by {_span(control, '+.3f')}."
         )
     for low in [one for one in found.get("RQ1b", []) if _loses(one)]:
         entropy = next((1 + (one.outcomes[0].mean or 0) for one in found["RQ1a"] if one.env == low.env), None)
@@ -134,7 +134,7 @@ def _equal(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     more = [one for one in found.get("RQ1b, size", []) if _loses(one)]
     if more:
         effects = "; ".join(f"{compact(one.outcomes[0])} on {results.title(one.env)}" for one in more)
-        text += f" Fewer parameters do not explain it: with QMIX's number of them {effects}."
+        text += f" Fewer parameters do not explain it: with as many as QMIX, the difference is {effects}."
     return Answer("RQ1b", "Do equal credits (QMIX-simple) do as well?", _short(found["RQ1b"]), text)
 
 
@@ -145,7 +145,7 @@ def _gre(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     words = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
     questions = {
         "RQ2b": "Is it faster early?",
-        "RQ2c": "Does QMIX drop in mid-training where it rises?",
+        "RQ2c": "Does QMIX drop in mid-training where QMIX-GRE rises?",
         "RQ2a": "Is it at least as good at the end?",
         "RQ2a, better": "Does it end higher?",
     }
@@ -165,7 +165,7 @@ def _gre(results: Results, found: dict[str, list[Judgement]]) -> Answer:
 
 def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     means = [one.mean for judgement in found["RQ3"] for one in judgement.outcomes if one.mean is not None]
-    words = {"supported": "lowered", "contradicted": "by none of the weights", "undecided": "undecided"}
+    words = {"supported": "lowered", "contradicted": "not lowered by any of the weights", "undecided": "undecided"}
     text = f"On average it changes by {_span(means, '+.4f')}: {_listed(results, found['RQ3'], words)}"
     maps = [env for env in results.params.run.envs if results.params.envs[env].env.startswith("smac")]
     done = [env for env in maps if any(key[0] == env for key in results.runs)]
@@ -195,8 +195,8 @@ def _premise(results: Results, premises: Sequence[contributions.Premise]) -> Ans
         "Shapley shares measure what each agent adds to the return of replayed episodes "
         f"({contributions.EPISODES} of one policy each, seed {results.params.run.seeds[0]}). "
         "By their L1 distance from even they are "
-        f"{'; '.join(parts)}.{correlations} Even credits can still carry uneven contributions by the agents' values, "
-        "as VDN's do, so this does not say that even credit learns worse."
+        f"{'; '.join(parts)}.{correlations} With even credits, contributions can still be uneven through the agents' "
+        "values, as in VDN, so this does not mean that even credit learns worse."
     )
     verdicts = {one.holds for one in premises}
     short = "Yes" if verdicts == {True} else "In places" if True in verdicts else "Not shown"

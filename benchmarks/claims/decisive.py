@@ -9,7 +9,7 @@ among 40 runs one that fails must not leave the test without a verdict. (Where h
 
 Each claim is tested in both directions. Its p-value is the smaller of the two, and Holm's method adjusts the eight
 together: a verdict is *supported* or *contradicted* where the adjusted p-value is at most `LEVEL`, the level of a
-one-sided test behind a 95 % interval, else *undecided*. A p-value that cannot be computed counts as 1.
+one-sided test behind a 95% interval, else *undecided*. A p-value that cannot be computed counts as 1.
 
 Verdicts come from the new seeds alone. The pilot's stand beside them, and pilot and new seeds together are described,
 not tested: the pilot chose what is tested.

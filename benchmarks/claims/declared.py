@@ -276,8 +276,8 @@ BELOW = Kind("below the margin", lambda m: (-math.inf, m), "claimed below {}")
 OF_SPAN = Margin(
     0.025,
     "span",
-    "2.5 % of the way from doing nothing to good play (reference/anchors.yaml): small for a reader of the curves, and "
-    "smaller than what the released code's VDN lacks to its QMIX on Lumberjacks (4 %), which must not count as equal",
+    "2.5% of the way from doing nothing to good play (reference/anchors.yaml): small for a reader of the curves, and "
+    "smaller than what the released code's VDN lacks to its QMIX on Lumberjacks (4%), which must not count as equal",
 )
 NEAR_ONE = Margin(
     0.05,
@@ -346,7 +346,7 @@ CLAIMS: tuple[Claim, ...] = (
         "RQ1a, control 2",
         "control",
         "What unevenness QMIX's credit has follows the state, not the agent's index.",
-        "not in the paper; put in place of another control after the runs were seen",
+        "not in the paper; replaced another control after the runs were seen",
         (
             Test(
                 "shares move with the states by more than half of their unevenness",
@@ -377,14 +377,14 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "RQ1b",
         "paper",
-        "QMIX-simple performs as QMIX.",
+        "QMIX-simple performs like QMIX.",
         "RQ1; Figure 4",
         (Test("same final return", Term(FINAL_RETURN, SIMPLE), Term(FINAL_RETURN, QMIX), EQUAL, OF_SPAN),),
     ),
     Claim(
         "RQ1b, size",
         "control",
-        "QMIX-simple with as many parameters as QMIX performs as QMIX. (Where RQ1b is contradicted by a drop, this "
+        "QMIX-simple with as many parameters as QMIX performs like QMIX. (Where RQ1b is contradicted by a drop, this "
         "decides whether the drop comes from fewer parameters.)",
         "RQ1",
         (Test("same final return", Term(FINAL_RETURN, SIZED), Term(FINAL_RETURN, QMIX), EQUAL, OF_SPAN),),
@@ -409,7 +409,7 @@ CLAIMS: tuple[Claim, ...] = (
         "RQ2b",
         "extension",
         "QMIX-GRE learns faster early.",
-        "RQ2; Figure 5 (its gridworlds: comparable); the measure was put in place of another after the runs were seen",
+        "RQ2; Figure 5 (its gridworlds: comparable); the measure replaced another after the runs were seen",
         (
             Test(
                 "fewer steps to half-way from doing nothing to good play",

@@ -13,7 +13,7 @@ from benchmarks.report.tables import Cell, Column, Content, markdown_table
 from marl_gre import stats
 from marl_gre.stats import SeedsNeeded
 
-OF = {"paper": "the paper", "extension": "an extension", "control": "a control of ours", "game": "the real game"}
+OF = {"paper": "the paper", "extension": "an extension", "control": "our own control", "game": "the real game"}
 """Whose claim it is."""
 
 
@@ -159,10 +159,10 @@ def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
         f"Verdicts are about {scope}. A claim is judged on each environment by the "
         f"mean of paired differences over seeds and its {CONFIDENCE:.0%} interval; tests, margins and their reasons "
         f"were fixed {fixed}.",
-        "Claims that the paper makes about other environments are extensions here: that one does not carry over does "
+        "Claims that the paper makes about other environments are extensions here: one that does not carry over does "
         "not contradict the paper.",
-        "Seeds that would decide: with the mean and the spread found, power 80 %; in brackets its 80 % interval. Where "
-        "no candidate heads for support, every one must be contradicted.",
+        "Seeds that would decide: at 80% power, if the mean and the spread are those found; in brackets an 80% "
+        "interval. If no candidate points towards support, the number is what it takes to contradict all of them.",
         *([_CHOICE] if any(claim.candidates for claim in planned(results)) else []),
         *([text] if (text := family_text(results, judgements)) else []),
         *([f"Not tested, since these runs lack the algorithms: {'; '.join(left_out)}."] if left_out else []),
@@ -173,8 +173,8 @@ def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
 
 
 _CHOICE = (
-    "Claims about QMIX-GRE: all three lambdas of the paper's grid are tested, one that passes is enough, and the "
-    f"intervals are widened for it (each {1 - (1 - CONFIDENCE) / len(GRID):.1%}, one-sided tests at "
+    "Claims about QMIX-GRE: all three lambdas of the paper's grid are tested; one that passes is enough, and the "
+    f"intervals are widened accordingly (each {1 - (1 - CONFIDENCE) / len(GRID):.1%}, one-sided tests at "
     f"{(1 - CONFIDENCE) / len(GRID) / 2:.4f} instead of {(1 - CONFIDENCE) / 2:g})."
 )
 
@@ -192,8 +192,8 @@ def _scope(results: Results) -> tuple[str, str]:
     """Return what verdicts are about, and what was fixed when."""
     if "smac" not in _families(results):
         return (
-            "gridworlds only, none speaks of StarCraft",
-            "before the runs but for two and some rules of judging (benchmarks/claims/declared.py says which)",
+            "gridworlds only, not about StarCraft",
+            "before the runs, except for two measures and some rules (benchmarks/claims/declared.py says which)",
         )
     before = "before any full run on the engine (benchmarks/claims/smac.py)"
     return f"{_places(results)}, a substitute, none about StarCraft II itself", before
@@ -247,8 +247,8 @@ def detail_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
         "Paired by seed (runs of one seed are tested on the same episodes). CI: Student's t. Supported: the CI lies "
         "within the claimed region; contradicted: outside it. p: the larger of two one-sided tests against the "
         "region's ends, each at the level beside it. Seeds that would decide: with the mean and the spread found, "
-        f"power 80 %, to be tested once, on new seeds; in brackets the {stats.NUMBER_CONFIDENCE:.0%} interval of that "
-        "number, which five seeds know badly: what is undecided at 95 % has no upper end at 95 %.",
+        f"power 80%, to be tested once, on new seeds; in brackets the {stats.NUMBER_CONFIDENCE:.0%} interval of that "
+        "number, which five seeds estimate poorly: for a test undecided at 95%, a 95% interval has no upper end.",
     ]
     return Content(columns, rows, notes)
 

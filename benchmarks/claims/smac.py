@@ -105,7 +105,7 @@ def _printed(percent: int) -> Callable[[Sequence[Run], Params], Array]:
 
 FINAL_WIN_RATE = Measure("final win rate", "of battles", per_run(lambda run, _: tables.FINAL_WIN_RATE.read(run)))
 STEPS_TO_HALF = Measure(
-    "steps to a win rate of 50 % (mean of five tests; never: one test past the end)",
+    "steps to a win rate of 50% (mean of five tests; never: one test past the end)",
     "steps",
     per_run(_steps_to_half),
     is_time=True,
@@ -126,7 +126,7 @@ FIVE_PERCENT = Margin(
     0.02,
     "absolute",
     "a fifth of the axis of the paper's entropy figures, 0.9 to 1: on the gridworlds, whose rules are known exactly, "
-    "our 5 % lie up to 0.018 from the paper's",
+    "our 5% lie up to 0.018 from the paper's",
 )
 
 MARGINS = {5: FIVE_PERCENT, 25: TENTH_OF_AXIS, 50: TENTH_OF_AXIS, 75: TENTH_OF_AXIS, 95: TENTH_OF_AXIS}
@@ -136,12 +136,12 @@ MARGINS = {5: FIVE_PERCENT, 25: TENTH_OF_AXIS, 50: TENTH_OF_AXIS, 75: TENTH_OF_A
 def _table_3(derivative: Derivative) -> tuple[Test, ...]:
     return tuple(
         Test(
-            f"{percent} % as printed",
+            f"{percent}% as printed",
             Term(
-                Measure(f"{percent} % of single steps, {derivative} derivative", "", _percentile(percent, derivative)),
+                Measure(f"{percent}% of single steps, {derivative} derivative", "", _percentile(percent, derivative)),
                 QMIX,
             ),
-            Term(Measure(f"the paper's {percent} %", "", _printed(percent)), QMIX),
+            Term(Measure(f"the paper's {percent}%", "", _printed(percent)), QMIX),
             EQUAL,
             margin,
         )
@@ -193,7 +193,7 @@ SMAC_CLAIMS: tuple[Claim, ...] = (
     Claim(
         "RQ1b",
         "extension",
-        "QMIX-simple performs as QMIX.",
+        "QMIX-simple performs like QMIX.",
         "RQ1; Figure 4",
         (
             Test(
@@ -251,7 +251,7 @@ SMAC_CLAIMS: tuple[Claim, ...] = (
         "RQ2; Figure 5",
         (
             Test(
-                "fewer steps to a win rate of 50 %",
+                "fewer steps to a win rate of 50%",
                 Term(STEPS_TO_HALF, GRE),
                 Term(STEPS_TO_HALF, QMIX),
                 LESS,
@@ -292,7 +292,7 @@ SMAC_CLAIMS: tuple[Claim, ...] = (
         "Order 1",
         None,
         "QMIX ends above VDN.",
-        "the real game: 94 and 77 % on 3s5z, 59 and 13 % on MMM2 (benchmarks/reference/real_game.yaml)",
+        "the real game: 94 and 77% on 3s5z, 59 and 13% on MMM2 (benchmarks/reference/real_game.yaml)",
         (Test("higher final win rate", Term(FINAL_WIN_RATE, QMIX), Term(FINAL_WIN_RATE, VDN), MORE, WIN_RATE_MARGIN),),
         on={"3s5z": "game", "MMM2": "game"},
         family=FAMILY,
@@ -300,9 +300,9 @@ SMAC_CLAIMS: tuple[Claim, ...] = (
     Claim(
         "Order 2",
         None,
-        "VDN reaches a win rate of 50 % before QMIX.",
+        "VDN reaches a win rate of 50% before QMIX.",
         "the real game: after 0.75 and 1.40 million steps on 3s_vs_5z (benchmarks/reference/real_game.yaml)",
-        (Test("fewer steps to 50 %", Term(STEPS_TO_HALF, VDN), Term(STEPS_TO_HALF, QMIX), LESS, TEST_INTERVAL),),
+        (Test("fewer steps to 50%", Term(STEPS_TO_HALF, VDN), Term(STEPS_TO_HALF, QMIX), LESS, TEST_INTERVAL),),
         on={"3s_vs_5z": "game"},
         family=FAMILY,
     ),

@@ -315,7 +315,7 @@ def _says_nothing(
         return f"neither gets there in {neither} of {len(right)} pairs of runs"
     greatest = first - right
     if len(right) > 1 and not any(_inside(one, region, confidence) for one in (greatest, 0 * right + greatest.max())):
-        return f"no room for a gain of that size: after {right.mean():,.0f} steps it is there already"
+        return f"no room for a gain of that size: the baseline gets there after {right.mean():,.0f} steps"
     return ""
 
 

@@ -121,7 +121,7 @@ def game_rows(results: Results) -> Content:
         )
     columns = [
         *(Column("Map"), Column("Algorithm"), Column("Played on"), Column("Runs"), Column("Final win rate, %")),
-        Column("Steps to 50 %"),
+        Column("Steps to 50%"),
         *(Column(f"at {_thousands(time)}") for time in ALL_TIMES),
         Column("SMAC paper, %"),
     ]
@@ -131,7 +131,7 @@ def game_rows(results: Results) -> Content:
         "embedded substitute for StarCraft II. Final: mean over seeds of a run's last five tests. At a time: median "
         "over seeds of the mean of five tests. StarCraft II: other people's runs of PyMARL on the game itself "
         "(benchmarks/reference/real_game.yaml). Final: mean over runs of the last ten tests. At a time: mean over "
-        "runs. Steps to 50 %: the first test at which the mean of the last five tests is that high, median over runs. "
+        "runs. Steps to 50%: the first test at which the mean of the last five tests is that high, median over runs. "
         "SMAC paper: another version of the game.",
         *(f"**{text}**" for text in results.notes()),
     ]
@@ -166,8 +166,8 @@ def sentence(results: Results, env: str, algorithms: Sequence[str]) -> str:
                 [steps_to(run.tests, HALF) for run in runs],
             )
             ends.append(
-                f"{results.title(algorithm)} ends at {100 * ours:.0f} % (game {100 * end['win_rate'][0]:.0f}) and "
-                f"reaches 50 % {_after(_steps(half))} (game {_after(_thousands(end['steps_to_half']))})"
+                f"{results.title(algorithm)} ends at {100 * ours:.0f}% (game {100 * end['win_rate'][0]:.0f}) and "
+                f"reaches 50% {_after(_steps(half))} (game {_after(_thousands(end['steps_to_half']))})"
             )
     if not places:
         return f"**{results.title(env)}: no learning curve of the game is known for what is run here.**"

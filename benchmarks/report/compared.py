@@ -100,7 +100,7 @@ def side_by_side(compared: Compared, main: Results, study: Results) -> Figure:
             _plain(axes, "x")
     figure.supxlabel(
         "blue: main results, orange: this study. Returns: dots are seeds, lines their mean, dotted: doing nothing.\n"
-        "Entropies of all training's steps: 5 to 95 % (thin), 25 to 75 % (thick), median (dot); hollow: credits of the "
+        "Entropies of all training's steps: 5 to 95% (thin), 25 to 75% (thick), median (dot); hollow: credits of the "
         "function",
         fontsize=8,
     )

@@ -35,15 +35,15 @@ READING = (
 )
 
 SLOPES = (
-    "Credit is the slope dq_tot/dq_i, as the paper has it. A mixer with even slopes can still represent uneven "
-    "contributions by the agents' values, as VDN's sum does: uneven contributions say that credit in the paper's sense "
-    "does not follow them, not that even slopes learn worse (RQ1b tests that)."
+    "Credit is the slope dq_tot/dq_i, as the paper has it. With even slopes, contributions can still be uneven "
+    "through the agents' values, as in VDN's sum: uneven contributions mean that credit in the paper's sense does not "
+    "follow them, not that even slopes learn worse (RQ1b tests that)."
 )
 
 AFTERWARDS = (
     "Decided in advance: the game, the orders, and that uneven beside even means the premise. Decided after some of "
-    "the output was seen: to leave out games with nothing at stake, whose zeros would else count as even, and that "
-    "the answer needs more unevenness than sampling adds, by a t interval over episodes."
+    "the output was seen: to leave out games with nothing at stake, whose zeros would otherwise count as even, and to "
+    "let the answer need more unevenness than sampling adds, by a t interval over episodes."
 )
 
 
@@ -67,7 +67,7 @@ class Premise:
     credit: float  # mean unevenness of the shares of credit
     shapley: float
     sampling: float  # what sampling can have added to it
-    low: float  # 95 % interval of their difference less the sampling, over episodes
+    low: float  # 95% interval of their difference less the sampling, over episodes
     high: float
     correlation: float | None
     mean_credit: float  # unevenness of the shares' mean over games, in which a single game's chance averages out
@@ -134,7 +134,7 @@ def rows(results: Results) -> Content:
     columns = [
         *(Column("Environment"), Column("Policy of"), Column("Quarter"), Column("Agents", "d"), Column("Games", "d")),
         *(Column("nothing at stake", "d"), Column("Unevenness of credits", ".3f")),
-        *(Column("of Shapley shares", ".3f"), Column("of it, sampling at most", ".3f")),
+        *(Column("of Shapley shares", ".3f"), Column("of which sampling, at most", ".3f")),
         *(Column("of the credits' mean", ".3f"), Column("of the Shapley shares' mean", ".3f")),
         *(Column("Correlation", "+.2f"), Column("low", "+.2f"), Column("high", "+.2f"), Column("Negative", ".0%")),
     ]
@@ -148,8 +148,8 @@ def rows(results: Results) -> Content:
         f"{results.params.run.seeds[0]} of each algorithm, {EPISODES} episodes. "
         "Where acting or not makes no difference any more (all trees felled; a jam), nothing is at stake "
         "and the game counts nowhere else.",
-        "Unevenness: sum of |share - 1/N| over the agents, at most 2 (N - 1) / N; shares of sizes, since Shapley "
-        "values can be negative. A Shapley value belongs to one episode with its chance events, which makes single "
+        "Unevenness: sum of |share - 1/N| over the agents, at most 2 (N - 1) / N; shares of absolute values, since "
+        "Shapley values can be negative. A Shapley value belongs to one episode and its chance events, which makes single "
         "games less even than their expectation; the unevenness of the mean over games holds what is left when chance "
         "averages out. Correlation over games and agents of the shares, with its "
         f"{results.params.report.confidence:.0%} bootstrap interval over games; undefined where credits are even, as "

@@ -36,7 +36,7 @@ GROUPS = {
     "paper": "Claims of the paper",
     "extension": "Extensions of its claims",
     "game": "What holds in the real game",
-    "control": "Controls of ours",
+    "control": "Our own controls",
 }
 
 

@@ -52,7 +52,7 @@ CREDIT_ENTROPY = Curves(
     (ENTROPY,),
     ("qmix", "qmix_gre", "qmix_simple"),
 )
-NOT_RUN = "No run of this study is here yet."
+NOT_RUN = "No runs of this study yet."
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ def answered(results: Results) -> str:
     judgements = judge(results)
     lines = [f"- **{one.name}. {one.question} {one.short}.** {one.text}" for one in answers(results, judgements)]
     total = len(results.runs) + len(results.missing)
-    count = f"{len(results.runs)} of {total} runs are here" if results.missing else f"{total} runs"
+    count = f"{len(results.runs)} of {total} runs are available" if results.missing else f"{total} runs"
     note = " ".join(
         [
             f"{count}, seeds {', '.join(map(str, results.params.run.seeds))}. Mean difference over seeds, interval, "
@@ -126,8 +126,8 @@ def study_rows(beside: Compared, main: Results, study: Results) -> Content:
     ]
     columns = [
         *(Column("Environment"), Column("Algorithm"), Column("Seeds", "d"), Column("Doing nothing", ".1f")),
-        *(Column("Final return", ".1f"), Column("least", ".1f"), Column("most", ".1f")),
-        *(Column(f"Entropy {percents[0]} %", ".3f"), *(Column(f"{percent} %", ".3f") for percent in percents[1:])),
+        *(Column("Final return", ".1f"), Column("lowest", ".1f"), Column("highest", ".1f")),
+        *(Column(f"Entropy {percents[0]}%", ".3f"), *(Column(f"{percent}%", ".3f") for percent in percents[1:])),
     ]
     return Content(columns, rows, missing(study))
 
@@ -208,7 +208,7 @@ def smac_so_far(results: Results) -> str:
     lines = [*beside_game.sentences(results), *(f"**{one.question} {one.short}.** {one.text}" for one in found)]
     picture = f"![{beside_game.FIGURE.describe(results)}](../{STUDIES}/figures/smac.png)"
     total = len(results.runs) + len(results.missing)
-    note = f"*{len(results.runs)} of the {total} runs of the first stage are here. {results.substitutes()}*"
+    note = f"*{len(results.runs)} of the {total} runs of the first stage are available. {results.substitutes()}*"
     return "\n\n".join([picture, "\n".join(f"- {line}" for line in lines), note])
 
 

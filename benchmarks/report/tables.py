@@ -243,15 +243,15 @@ def percentile_rows(results: Results, *, mixer: str, readings: Sequence[tuple[Re
     columns = [Column("Environment"), Column("Values"), *(Column(f"{p}%", "z.3f") for p in percents), Column("Seeds")]
     notes = [
         "Normalised gradient entropy of QMIX (1 = even credits) over the whole training, all seeds together. The paper "
-        "does not say whether these are percentiles of single steps or of batch means, nor of which ELU derivative "
-        "(its released code uses another than the formula has). Our first reading is single steps, because "
-        "on Lumberjacks no batch mean reaches the paper's 95 % value of 1.000, but single steps do "
+        "does not say whether these are percentiles of single steps or of batch means, nor with which ELU derivative "
+        "(its released code uses a different one from the formula's). Our first reading is single steps, because "
+        "on Lumberjacks no batch mean reaches the paper's 95% value of 1.000, but single steps do "
         "(benchmarks/deviations.md, row 17), with the exact derivative, which is the paper's equation. It remains an "
         "inference, and the other readings follow. (The claims about SMAC's rows were declared for the released "
         "derivative, which the authors' program computed, with the exact one as a control.) "
         "'released code' was measured by running that code.",
-        "How even that is: between two agents, as on Lumberjacks, an entropy of 0.99 is a split of 56 % to 44 %, 0.9 "
-        "one of 68 % to 32 %; among n agents an entropy H is that of n to the power of H agents with equal shares (0.9 "
+        "How even that is: between two agents, as on Lumberjacks, an entropy of 0.99 is a split of 56% to 44%, 0.9 "
+        "one of 68% to 32%; among n agents an entropy H is that of n to the power of H agents with equal shares (0.9 "
         "among ten: 7.9).",
         *_notes(results),
     ]
@@ -266,7 +266,7 @@ def _percentiles_beside(
     percents: Sequence[float],
     printed: Sequence[float] | None,
 ) -> list[list[Cell]]:
-    """Return the rows of one environment: each reading, its difference to the paper, the released code's values."""
+    """Return the rows of one environment: each reading, its difference from the paper, the released code's values."""
     title, seeds = results.title(env), _seeds(results, env, algorithm)
     runs = results.select(env, algorithm)
     rows: list[list[Cell]] = []
@@ -278,7 +278,7 @@ def _percentiles_beside(
             continue
         rows.append([title, name, *values.tolist(), seeds])
         if printed:
-            rows.append([title, "difference to the paper", *(values - printed).tolist(), ""])
+            rows.append([title, "difference from the paper", *(values - printed).tolist(), ""])
         if len(runs) > 1 and (reading, derivative) == readings[0]:
             each = [
                 found
@@ -335,7 +335,7 @@ def score_rows(results: Results, *, score: Score) -> Content:
     notes = [
         f"{score.title[0].upper()}{score.title[1:]}. IQM: interquartile mean over seeds. CI: percentile bootstrap over "
         f"seeds, {report.bootstrap_resamples:,} resamples; with five seeds or fewer such intervals are too narrow "
-        "(marl_gre/stats.py says how much). P: probability that a run beats a run of the other algorithm, ties half.",
+        "(marl_gre/stats.py says how much). P: probability that a run beats one of the other algorithm, ties 1/2.",
         *_notes(results),
     ]
     return Content(columns, rows, notes)

@@ -115,7 +115,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
             raise BadInput(f"--{option}: found {getattr(asked, option)}; 1 or more is allowed.")
     for option in ("recordings", "learning"):
         if (folder := getattr(asked, option)) is not None and not folder.is_dir():
-            raise BadInput(f"--{option}: {folder} is no folder; name one that is there.")
+            raise BadInput(f"--{option}: {folder} is not a folder; name an existing one.")
     if asked.section and asked.recordings is None and (needing := {*asked.section} & {*NEED_RECORDINGS}):
         raise BadInput(f"--section {min(needing)} needs recordings: {HOW_TO}")
     return asked

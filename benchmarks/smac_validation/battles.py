@@ -157,7 +157,7 @@ def _one_step_checks(where: str, env: VectorEnv, battles: Battles, judged: bool)
     measures = (
         ("walking", "walking enemies, median", lambda x: np.median(x), WALKING),
         ("rear", "rear enemies of a standing front, mean", np.mean, REAR),
-        ("moved", "agents ordered to move, 90 % quantile", lambda x: np.quantile(x, 0.9), MOVED),
+        ("moved", "agents ordered to move, 90% quantile", lambda x: np.quantile(x, 0.9), MOVED),
     )
     checks = []
     for key, words, measure, limit in measures:

@@ -45,8 +45,8 @@ def judge(sections: Sequence[Section]) -> list[Criterion]:
     found = {section.name: section.checks for section in sections}
     return [
         *_near_random(found.get("near_random", ())),
-        _all_met("one step predicted from recorded states on 3m", found.get("one_step", ())),
-        _all_met("battles played on from contact on 3m", found.get("played_on", ())),
+        _all_met("one-step predictions from recorded states on 3m", found.get("one_step", ())),
+        _all_met("recorded battles on 3m continued from first contact", found.get("played_on", ())),
         _all_met("whom the enemies attack", found.get("attacked", ())),
         _all_met("first deaths in replays of 2s3z", found.get("replays", ())),
         _scripted(found.get("scripted", ())),
@@ -79,10 +79,10 @@ def _in_words(criterion: Criterion) -> str:
 
 def _near_random(checks: Sequence[Check]) -> list[Criterion]:
     name, needed = (
-        "near-random play within 10 % of the game's mean or inside its range",
+        "near-random play within 10% of the game's mean or inside its range",
         f"{MAPS_NEEDED} of {MAPS} maps",
     )
-    far_name = f"near-random means more than {100 * FAR:.0f} % from the game's"
+    far_name = f"means of near-random play more than {100 * FAR:.0f}% off the game's"
     judged = [check for check in checks if check.met is not None]
     maps = list(dict.fromkeys(check.where for check in judged))
     if not maps:

@@ -157,7 +157,8 @@ def swarm_section(folder: Path, options: dict[str, Any]) -> Section:
         replay = load_replay(path).repeated(REPEATS)
         checks += swarm_checks(where_of(path), replay, play_orders(replay, options))
     note = (
-        "Medians over the Zerglings that recorded orders aim at, whose places a replay tells, and the same ones here."
+        "Medians over the Zerglings targeted by recorded orders, whose positions the replay gives, and over the same "
+        "ones here."
     )
     return Section("swarm", "Where Zerglings run", note, checks)
 

@@ -18,7 +18,7 @@ EPISODES = 200
 COUNTED_EPISODES = 1000
 EXPLORATION = 0.3  # share of random actions, so that agents do not all attack the same enemy
 REACH = 5.75  # between the centres of two marines [map units]
-TOLERANCE = 0.10  # of a share of switches, beside the game's 95 % interval
+TOLERANCE = 0.10  # of a share of switches, beside the game's 95% interval
 
 
 def closest_kept(pos: np.ndarray, hp: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ def section(maps: Sequence[str], options: dict[str, Any], episodes: int = EPISOD
         checks.append(Check(name, "win rate", float(won.mean()), game, error, samples=episodes))
     note = (
         "Each agent attacks the closest enemy and keeps to it until it is dead. The game's figures are second-hand "
-        "(a hint on fights that small differences decide)."
+        "(a hint only: small differences decide these fights)."
     )
     return Section("scripted", "Scripted policy", note, checks, by_map=True)
 
@@ -165,8 +165,8 @@ def attacked_section(options: dict[str, Any], episodes: int = COUNTED_EPISODES) 
         )
     note = (
         f"{episodes:,} episodes of 3m on the engine, the scripted policy with {EXPLORATION:.0%} random actions: the "
-        "last enemy alive hit A, and another agent B is within its reach. Allowed: the game's 95 % interval or "
-        f"{TOLERANCE:.0%} more or less."
+        "last enemy alive hit A, and another agent B is within its reach. Allowed: the game's 95% interval, "
+        f"widened to at least {100 * TOLERANCE:.0f} percentage points either way."
     )
     return Section("attacked", "Whom enemies attack", note, checks)
 
@@ -183,7 +183,7 @@ def case_words(a_attacks: bool, a_attacked: bool, b_attacks: bool) -> str:
 
 
 def wilson(count: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson, 1927)."""
+    """Return the 95% interval of a share (Wilson, 1927)."""
     share, spread = count / total, z * z / total
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * (share * (1 - share) / total + spread / (4 * total)) ** 0.5

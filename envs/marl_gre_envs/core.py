@@ -178,7 +178,7 @@ class CoreEnv(VectorEnv):
             # Kernels are compiled for writable C arrays of the world's own dtypes only.
             flat[name] = np.require(given[name], field.dtype, ("C", "W")).reshape(size, *field.shape)
             if name in self.indices:
-                # All batches of a replay pass here: this takes microseconds, in_range up to 4 % of a call.
+                # All batches of a replay pass here: this takes microseconds, in_range up to 4% of a call.
                 cast = given[name].dtype != field.dtype
                 if cast or _any_outside(flat[name].reshape(-1), *self._index_bounds[name]):
                     in_range(name, given[name], field.low, field.high)

@@ -308,7 +308,7 @@ def _package_and_options(map_name: str, smac_options: dict[str, Any]) -> tuple[s
     if smac_options.pop("continuing_episode", True) is not True:
         raise ValueError("continuing_episode is always on here, to tell the time limit from a defeat: leave it out.")
     if "seed" in smac_options:
-        raise ValueError("seed is no option of the environment: give it to reset().")
+        raise ValueError("seed is not an option of the environment: pass it to reset().")
     if map_name in MAPS:
         return "smac", {"map_name": map_name, "continuing_episode": True, **smac_options}
     if map_name not in RACE_AND_SIZE:
@@ -340,7 +340,7 @@ def _check_class(env_class: str, package: str, map_name: str) -> None:
     if owner == "smacv2" and package == "smac":
         raise ValueError(f"smacv2 observes SMAC's maps wrongly: play {map_name} with smac, or a scenario of SMACv2.")
     if owner == "smac" and package == "smacv2":
-        raise ValueError(f"smac knows no random units: play {map_name} with smacv2, or a map of SMAC.")
+        raise ValueError(f"smac has no random units: play {map_name} with smacv2, or a map of SMAC.")
 
 
 def _package_problem(package: str) -> str | None:

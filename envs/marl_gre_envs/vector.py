@@ -18,7 +18,7 @@ class VectorEnv(abc.ABC):
 
     An episode is a pure function of (seed, episode counter, actions), and environment i of a batch is bit-identical to
     a single environment with the same seed. Unlike those of Gymnasium's VectorEnv, reset and step return nothing: the
-    arrays below hold what they lead to. Autoreset is Gymnasium's SAME_STEP. Axis letters: E environments, N agents,
+    arrays below hold their results. Autoreset is Gymnasium's SAME_STEP. Axis letters: E environments, N agents,
     A actions, O observation, S state.
 
     Attributes:
@@ -30,7 +30,7 @@ class VectorEnv(abc.ABC):
         episode_limit: maximum number of steps in an episode.
         agents: PettingZoo names of the agents, in the order of axis N.
         action_names: names of the actions, in the order of axis A.
-        noops: the actions that do nothing, the first one available is an agent's no-op; () where none is known.
+        noops: the actions that do nothing; an agent's no-op is the first of them available. () if none is known.
         autoreset: whether an environment restarts by itself when its episode ends.
         started: whether there has been a reset or set_world yet.
         backend: what runs the episodes: "native" for ordinary environments, "embedded" for this package's engine in

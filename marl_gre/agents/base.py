@@ -19,7 +19,7 @@ Memory = tuple[Tensor, ...]
 
 
 class Actor(Protocol):
-    """Plays E episodes in parallel, while which the agent's weights must not change."""
+    """Plays E episodes in parallel; the agent's weights must not change while it does."""
 
     def act(
         self,
@@ -32,7 +32,7 @@ class Actor(Protocol):
         """Choose the actions of one step and store them as the next step's previous actions.
 
         Args:
-            obs: float32 [E,N,O]; overwritten by the next step, so that an actor that keeps it copies it.
+            obs: float32 [E,N,O]; overwritten by the next step: copy it to keep it.
             action_mask: 1 = available [E,N,A].
             epsilon: probability of a random available action, per agent.
             noise: uniform numbers in [0, 1) [2,E,N]: whether to explore, and which action; None acts greedily.

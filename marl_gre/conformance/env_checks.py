@@ -184,7 +184,7 @@ def reproducible(case: EnvUnderTest) -> None:
             case.play(env, seed),
             case.reference(seed),
             seed,
-            "something leaks from earlier episodes: a re-used instance plays another episode than a fresh one",
+            "something leaks from earlier episodes: a reused instance plays a different episode from a fresh one",
         )
 
 
@@ -304,7 +304,7 @@ def step_needs_reset(case: EnvUnderTest) -> None:
         env.step(actions)
     except Exception:
         return
-    raise ConformanceError("step before the first reset works in silence: it must raise.")
+    raise ConformanceError("step before the first reset does not raise: it must.")
 
 
 def closes_twice(case: EnvUnderTest) -> None:

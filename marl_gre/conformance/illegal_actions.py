@@ -62,7 +62,7 @@ def counted(frame: Frame, agent: str, what: str) -> None:
     ]
     require(
         any(np.any(count) for count in counts),
-        f"{what} was accepted in silence: raise, or replace it by a legal one and count it in "
+        f"{what} was silently accepted: raise, or replace it by a legal one and count it in "
         f"info[{agent!r}]['illegal_actions'].",
     )
 

@@ -187,7 +187,7 @@ def regularised_alike(case: MixerUnderTest) -> None:
         error = (checked_mix(mixer, values, state)[0] - mixer(values, state)).abs().max().item()
         require(
             error <= 1e-9,
-            f"mix_and_regularise gives another q_tot than forward, by up to {error:.3g}; they must be equal, since "
+            f"mix_and_regularise and forward give q_tot that differ by up to {error:.3g}; they must be equal, since "
             "the target network is mixed by forward.",
         )
 
@@ -388,7 +388,7 @@ def credits_for_training(case: MixerUnderTest) -> None:
             both = zip((q_tot, regulariser), checked_mix(mixer, values, state), strict=True)
             require(
                 all(torch.allclose(one, other, rtol=1e-9, atol=1e-9) for one, other in both),
-                "mix_with_credits gives another q_tot or regulariser than mix_and_regularise.",
+                "mix_with_credits and mix_and_regularise give different q_tot or regulariser.",
             )
             require(
                 found.shape == credits.shape and torch.allclose(found, credits, rtol=1e-9, atol=1e-12),

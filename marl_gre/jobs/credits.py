@@ -108,7 +108,7 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
     if first.entropy is None:
         print("the entropy of a single agent's credit is undefined")
     for row in phase_rows(found) if first.entropy is not None else ():
-        print(f"phase {row['phase']}: entropy {row['entropy_mean']:.4f}, 5 to 95 %: "
+        print(f"phase {row['phase']}: entropy {row['entropy_mean']:.4f}, 5 to 95%: "
               f"{row['entropy_q05']:.4f} to {row['entropy_q95']:.4f}")  # fmt: skip
     for line in comparison_lines(games):
         print(line)

@@ -113,7 +113,7 @@ def _games(run: FinishedRun, env: VectorEnv, found: Sequence["EpisodeCredits"], 
     config, n_agents = run.config, env.n_agents
     if not env.noops:
         raise BadInput(
-            f"envs.{config.env_key}: this environment names no no-op (`noops`), which absent agents would take."
+            f"envs.{config.env_key}: this environment declares no no-op (`noops`) for absent agents to take."
         )
     policy = _Partial(restore(run, env).agent, env)
     games = []

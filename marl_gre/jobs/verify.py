@@ -126,7 +126,7 @@ def _check_evaluation(path: Path, finished: FinishedRun, other: list[str]) -> st
     """Compare an evaluation with what evaluating again gives, where the weights are here."""
     published = _read_json(path)
     if published.get("weights_sha256") != finished.sums[WEIGHTS]:
-        raise NotVerified(f"{path}: made from other weights than the run's.")
+        raise NotVerified(f"{path}: not made from the run's weights.")
     if not isinstance(published.get("episodes"), list) or not published["episodes"]:
         raise NotVerified(f"{path}: holds no episodes.")
     if finished.weights is None:

@@ -30,8 +30,8 @@ class QattenConfig(MixerConfig):
     unit_dim: int | None = Field(
         None,
         ge=1,
-        description="features of each agent, which the state begins with, agent by agent; null: the whole state in "
-        "equal parts, without the remainder",
+        description="number of features of each agent; the state begins with them, agent by agent. null: the whole "
+        "state in equal parts, without the remainder",
     )
     attention: Literal["trained", "frozen"] = Field(
         "trained",

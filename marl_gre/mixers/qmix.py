@@ -22,7 +22,7 @@ class QMIXConfig(MixerConfig):
     """Keys of QMIX in params.yaml; the defaults are PyMARL's."""
 
     embed_dim: int = Field(32, ge=1, le=MAX_WIDTH, description="width K of the mixing network")
-    hypernet_layers: int = Field(2, ge=1, le=2, description="layers of the networks that make W1 and w2")
+    hypernet_layers: int = Field(2, ge=1, le=2, description="layers of the hypernetworks that generate W1 and w2")
     hypernet_dim: int = Field(64, ge=1, le=MAX_WIDTH, description="hidden width of two-layer hypernetworks")
 
 

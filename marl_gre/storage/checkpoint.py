@@ -134,7 +134,7 @@ def newest_sound(work: Path, run: str) -> int:
 def peek(work: Path, run: str) -> dict[str, Any] | None:
     """Return the content of the newest intact checkpoint of a run that may be training; None if there is none.
 
-    Nothing is renamed, whatever looks damaged because the run's process is just replacing it.
+    Nothing is renamed: a checkpoint may look damaged only because the run's process is replacing it.
 
     Raises:
         StorageFailed: one cannot be read.

@@ -117,7 +117,7 @@ def _require_replaceable(target: Path) -> None:
     listed = (target / SUMS).read_text(errors="replace") if SUMS in found else ""
     own = {*PUBLISHED, SUMS, *_digests(listed), ".DS_Store"}
     if others := sorted(found - own):
-        raise BadInput(f"{target}: found {others[0]}, which is no file of a run; move it or name another folder.")
+        raise BadInput(f"{target}: found {others[0]}, which does not belong to a run; move it or name another folder.")
 
 
 def work_folder(work: Path, identity: str) -> Path:
@@ -158,8 +158,8 @@ class FinishedRun:
         if self.weights is None:
             config = self.config
             raise BadInput(
-                f"{config.env_key} {config.algorithm_key} seed {config.seed}: its weights are not here; a pipeline "
-                "publishes those of its first seed only: name that one's folder, or train this one again."
+                f"{config.env_key} {config.algorithm_key} seed {config.seed}: its weights are not here; the pipeline "
+                "publishes only the first seed's weights: name that seed's folder, or train this run again."
             )
         load_weights(self.weights, agent, mixer)
 

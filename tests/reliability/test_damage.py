@@ -603,7 +603,7 @@ def test_verify_finds_numbers_that_do_not_come_out(results):
     with pytest.raises(NotVerified, match=r"1 of \d+ values differ, most at not_measured \(by inf\), although"):
         list(verify(run))
     evaluation.write_bytes(edited(evaluation, '"weights_sha256": "', '"weights_sha256": "0'))
-    with pytest.raises(NotVerified, match="made from other weights"):
+    with pytest.raises(NotVerified, match="not made from the run's weights"):
         list(verify(run))
     evaluation.write_bytes(original)
     original = (run / "train.json").read_bytes()

@@ -309,7 +309,7 @@ DEFECTS = {
     "NanObservation": r"observation of agent_1 holds NaN or infinity \(seed 0, episode 0, step 2\)",
     "InfiniteReward": "the reward of agent_0 is inf",
     "WrapsAround": "wraps around: -1 and -2",
-    "SilentlyStays": "accepted in silence",
+    "SilentlyStays": "silently accepted",
     "MaskIsDecoration": "not replaced by a legal one",
     "RewardNotShared": "reward is not shared",
     "Endless": "no end is reached",

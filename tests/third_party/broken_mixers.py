@@ -293,7 +293,7 @@ DEFECTS = {
     "MixesBatchRows": "steps are not independent: q_tot .* the other steps of the batch changed",
     "MixesTime": "steps are not independent: regulariser",
     "RegulariserReachesAgents": "the regulariser reaches the agents' Q values",
-    "RegularisesAnother": "mix_and_regularise gives another q_tot than forward",
+    "RegularisesAnother": "mix_and_regularise and forward give q_tot that differ",
     "WrongCredits": "the analytic credits 'exact' differ from autograd's dq_tot/dq_i",
     "WrongCreditsShape": r"analytic credits 'even' have shape \[3, 4\]",
     "WrongFunctionCredits": "the analytic credits 'function' differ from the slopes of q_tot",
