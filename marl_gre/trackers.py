@@ -51,7 +51,7 @@ def folder_of(config: RunConfig, work: Path, name: str) -> Path:
 
 
 def values(file: str, row: Row) -> dict[str, float]:
-    """Return the numbers of a row by file and column, such as tests/episode_return_mean, no counters, no empty cells."""
+    """Return a row's numbers by file and column, as tests/episode_return_mean, without counters and empty cells."""
     prefix = file.removesuffix(".csv")
     return {f"{prefix}/{name}": value for name, value in row.items() if name not in COUNTERS and not math.isnan(value)}
 

@@ -382,7 +382,7 @@ def test_one_early_run_of_the_baseline_leaves_room_for_a_gain(params):
 def test_verdicts_on_all_and_on_one_of_several():
     assert verdicts._all(["supported", "undecided"]) == "undecided"
     assert verdicts._all(["undecided", "missing"]) == "missing"
-    assert verdicts._all(["missing", "contradicted"]) == "contradicted"  # whatever the others show
+    assert verdicts._all(["contradicted", "missing"]) == "missing"  # nothing is judged before all runs are there
     assert verdicts._one(["contradicted", "undecided"]) == "undecided"
     assert verdicts._one(["contradicted", "missing"]) == "missing"
     assert verdicts._one(["missing", "supported"]) == "supported"
@@ -531,7 +531,7 @@ def test_family_is_holms(params):
     assert verdicts.family([judgements[3]]) == ([], [])
     text = presented.family_text(make_results(params(), {}), judgements)
     assert "With all 3 verdicts" in text
-    assert text.endswith("1 of the 2 decided verdicts hold; these do not: RQ1a on lumber.")
+    assert text.endswith("1 of the 2 decided verdicts holds; these do not: RQ1a on lumber.")
 
 
 def test_verdicts_at_their_own_level_only_are_marked(params):
@@ -542,7 +542,7 @@ def test_verdicts_at_their_own_level_only_are_marked(params):
     assert (found["RQ1b"].verdict, found["RQ2a"].verdict) == ("supported", "undecided")
     assert found["RQ1b"].p == pytest.approx(0.0157, abs=1e-4)
     assert {name for name, one in found.items() if one.own_level_only} == {"RQ1b"}
-    assert answers._listed(results, [found["RQ1b"]], {"supported": "as good"}).endswith("lumber †.")
+    assert answers.listed(results, [found["RQ1b"]], {"supported": "as good"}).endswith("lumber †.")
 
 
 @pytest.mark.parametrize(("found", "short", "evenness"), [
@@ -551,10 +551,25 @@ def test_verdicts_at_their_own_level_only_are_marked(params):
     (("contradicted", "undecided"), "Not everywhere", "Not everywhere"),
     (("contradicted", "contradicted"), "No", "No"),
     (("undecided",), "Undecided", "Undecided"),
+    (("supported", "not judged"), "Yes", "Nearly uniform, where decided"),
+    (("not judged",), "Not judged", "Undecided"),
 ])  # fmt: skip
 def test_answers_in_few_words(found, short, evenness):
     judgements = [verdicts.Judgement(CLAIMS[0], "lumber", one, (), of="paper") for one in found]
     assert (answers._short(judgements), answers._evenness(judgements)) == (short, evenness)
+
+
+def test_an_answer_that_rests_on_verdicts_at_their_own_level_is_marked():
+    """Holm leaves both, one, or neither of a supported and an undecided verdict as they are."""
+    strong, weak = (
+        verdicts.Judgement(CLAIMS[0], env, "supported", (), of="paper", own_level_only=own)
+        for env, own in (("lumber", False), ("traffic", True))
+    )
+    assert answers._marked(answers._short, [strong]) == "Yes"
+    assert answers._marked(answers._short, [strong, weak]) == "Yes †"
+    assert answers._marked(answers._short, [weak]) == "Yes †"
+    other = dataclasses.replace(weak, verdict="undecided", own_level_only=False)
+    assert answers._marked(answers._short, [strong, other]) == "Partly shown"
 
 
 @pytest.mark.parametrize(("final", "short"), [(30, "In places"), (0, "No gain shown"), (-30, "Worse in places")])
@@ -571,13 +586,14 @@ WORLDS = [
     ({"qmix": {"entropy": 0.9}, "simple": {"final": -20}, **{name: {"final": -20, "entropy": 0.95} for name in GRES}},
      ("No", "No", "Worse in places", "No"),
      ("on lumber it is 0.9000, and QMIX-simple, whose credits are equal, is 20 lower at 200K steps",
-      "Lower at 200K steps on lumber, -20.0", "at the end? No", "by +0.0500: not lowered by any of the weights on lumber")),
+      "Lower at 200K steps on lumber, -20.0", "at the end? No",
+      "by +0.0500: not lowered by any of the weights on lumber")),
     ({"simple": {"final": 20}, **{name: {"noise": 30} for name in GRES}},
      ("Nearly uniform", "No", "No gain shown", "No"),
      ("by +0.000.", "Not equal on lumber, 20.0", "at the end? Undecided on lumber", "by +0.0000")),
     ({**LOST, **{name: {"final": -160, "noise": 0} for name in GRES}},
-     ("Nearly uniform", "Undecided", "No gain shown", "No"),
-     ("is 0.980", "Nothing to compare on lumber.", "Does it end higher? Nothing to compare on lumber.", "by none")),
+     ("Nearly uniform", "Not judged", "No gain shown", "No"),
+     ("is 0.980", "Nothing to compare on lumber.", "Does it end higher? Nothing to compare on lumber.", "not lowered")),
 ]  # fmt: skip
 
 

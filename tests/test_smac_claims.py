@@ -357,7 +357,13 @@ def test_engine_beside_game(stages):
 
 def test_a_sentence_says_how_many_seeds_it_rests_on(stages):
     (text,) = [one for one in beside_game.sentences(stages["smac"]) if one.startswith("**2s3z")]
-    assert "Seeds so far: QMIX 2 of 3" in text
+    assert text.startswith(
+        "**2s3z: not judged before all seeds are there (QMIX 2 of 3, VDN 2 of 3).** 4 of 10 win rates"
+    )
+    results = stages["smac"]
+    lone = dataclasses.replace(results, runs={key: run for key, run in results.runs.items() if key[1] == "qmix"})
+    (text,) = [one for one in beside_game.sentences(lone) if one.startswith("**2s3z")]
+    assert "(QMIX 2 of 3, VDN 0 of 3).** 2 of 5 win rates" in text
 
 
 def test_sentences_follow_from_the_numbers():
@@ -367,6 +373,57 @@ def test_sentences_follow_from_the_numbers():
     assert beside_game.judged(4, 3, 3) == "learning differs from the game's, in both directions"
     assert beside_game.judged(0, 3, 1) == "the engine is easier than the game"  # 3 of 4: the share is "at least"
     assert beside_game.judged(0, 1, 3) == "the engine is harder than the game"
+    assert beside_game.judged(2, 0, 0) == "too few win rates to compare"
+    assert beside_game.judged(3, 0, 0) == "learning looks like learning on the game"
+
+
+@pytest.mark.parametrize(("ours", "game", "where"), [
+    (0.0, (0.0, 0.0, 0.0), None),  # nobody wins yet
+    (0.03, (0.01, 0.0, 0.03), None),
+    (0.03, (0.01, 0.0, 0.04), 0),
+    (0.06, (0.0, 0.0, 0.0), 1),  # ours are earlier
+    (0.0, (0.58, 0.0, 0.90), -1),  # one run of the game failed, most did not
+    (0.05, (0.58, 0.0, 0.90), 0),
+    (0.93, (0.58, 0.0, 0.90), 0),  # less than a battle of 32 beyond
+    (0.94, (0.58, 0.0, 0.90), 1),
+    (0.47, (0.58, 0.5, 0.90), 0),
+    (0.46, (0.58, 0.5, 0.90), -1),
+])  # fmt: skip
+def test_a_win_rate_beside_the_games(ours, game, where):
+    assert beside_game.where(ours, *game) == where
+
+
+@pytest.mark.parametrize(("final", "says"), [
+    ({"qmix": 0.0, "vdn": 0.0}, "the engine is harder than the game"),
+    ({"qmix": 0.0, "vdn": 0.91}, "learning differs from the game's, in both directions"),
+])  # fmt: skip
+def test_an_engine_that_is_never_won_is_not_like_the_game(final, says):
+    """One of the game's twelve runs of QMIX on MMM2 never wins, which does not excuse ours."""
+    results = made_up({}, "smac")
+    for key, run in results.runs.items():
+        curve = np.where(STEPS >= 900_000, final[key[1]], 0.0)
+        results.runs[key] = dataclasses.replace(run, tests={**run.tests, "win_rate": curve})
+    (text,) = [one for one in beside_game.sentences(results) if one.startswith("**MMM2")]
+    assert text.startswith(f"**MMM2: {says}.**")
+    assert "QMIX ends at 0% (game 59) and never reaches 50% (game after 1.49M)" in text
+
+
+def test_a_gain_for_which_the_baseline_leaves_no_room_is_not_judged():
+    """VDN wins 0.96 on average: QMIX cannot end more than 0.05 above it. At 0.94 it can."""
+    for vdn, verdict in ((0.96, "not judged"), (0.94, "supported"), (0.97, "not judged")):
+        found = judged(made_up({"qmix": {"final": 1.0}, "vdn": {"final": vdn}}, "smac"))["Order 1", "MMM2"]
+        assert found.verdict == verdict, vdn
+    assert presented.verdict_text(found) == "not judged (no room for a gain of that size: the baseline has 0.971 of 1)"
+
+
+def test_a_claim_is_missing_while_runs_of_any_of_its_tests_are():
+    """RQ2c is contradicted by QMIX alone, which does not drop; without a run of QMIX-GRE nothing is said."""
+    claims = [claim for claim in SMAC_CLAIMS if claim.name == "RQ2c"]
+    results = made_up({}, "smac", "smac_credit")
+    (found,) = {one.verdict for one in verdicts.judge(results, claims)}
+    assert found == "contradicted"
+    rest = {key: run for key, run in results.runs.items() if key[1] != "qmix_gre_1e-3"}
+    assert {one.verdict for one in verdicts.judge(dataclasses.replace(results, runs=rest), claims)} == {"missing"}
 
 
 def test_places_of_a_sentence_by_hand(stages):
@@ -376,14 +433,17 @@ def test_places_of_a_sentence_by_hand(stages):
     3s5z, QMIX: 0.05 to 0.52, 0.10 to 0.58, from 0.54, up to 0.95, 0.89 to 1; VDN: 0 to 0.11, up to 0.09, 0.35, 0.73
     and 0.88.
     """
-    texts = " ".join(beside_game.sentences(stages["smac"]))
+    results = stages["smac"]
+    run = results.params.run.model_copy(update={"seeds": [0, 1]})  # all that are there
+    results = dataclasses.replace(results, params=results.params.model_copy(update={"run": run}))
+    texts = " ".join(beside_game.sentences(results))
     assert (
         "2s3z: the engine is harder than the game.** 4 of 10 win rates lie inside the range of the game's runs, "
-        "0 above, 6 below." in texts
+        "0 above, 6 below; 4 are above its mean." in texts
     )
     assert (
         "3s5z: the engine is easier than the game.** 4 of 10 win rates lie inside the range of the game's runs, "
-        "5 above, 1 below." in texts
+        "5 above, 1 below; 7 are above its mean." in texts
     )
 
 
@@ -457,7 +517,10 @@ def test_stages_in_the_studies_readme(stages, tmp_path, monkeypatch):
         assert np.ptp(matplotlib.image.imread(tmp_path / f"figures/{name}.png")[..., :3]) > 0.9
     empty = [Results(stages[name].params, {}, dict.fromkeys(stages[name].runs, "not trained")) for name in STAGES]
     assert readme.smac_texts(main, *empty) == ("No runs of this study yet.",) * 3
-    assert readme.smac_so_far(empty[0]) == "No runs of this study yet."
-    text = readme.smac_so_far(stages["smac"])
+    assert readme.smac_so_far(empty) == "No runs of this study yet."
+    text = readme.smac_so_far([stages[name] for name in STAGES])
+    whole = readme.smac_so_far([made_up({}, name) for name in STAGES])
+    assert "**Does GRE lower the gradient entropy?" in whole  # of the third stage, beside the first's QMIX
+    assert "of the three stages. Played on the embedded engine" in text
     assert all(f"- {sentence}" in text for sentence in beside_game.sentences(stages["smac"]))
     assert f"](../{tmp_path}/figures/smac.png)" in text

@@ -114,7 +114,15 @@ def test_near_random_play_is_judged_over_maps(lengths, first, second):
 def test_learning_is_judged_on_enough_seeds(seeds, outcome):
     rows = [Check("3m qmix", f"win rate after {k}", 0.9, 0.9, allowed=(0.8, 1.0), samples=seeds) for k in range(9)]
     found = next(c for c in criteria.judge([Section("learning", "", "", rows)]) if "win rates inside" in c.name)
-    assert (found.found, found.outcome) == (f"9 of 9, {seeds} seed{'s' * (seeds > 1)}", outcome)
+    assert (found.found, found.outcome) == (f"9 of 9 on 3m; {seeds} seed{'s' * (seeds > 1)}", outcome)
+
+
+@pytest.mark.parametrize(("good", "counted", "outcome"), [
+    (7, 9, "met"), (6, 9, "missed"), (6, 7, "open"), (4, 7, "missed"),
+    (21, 27, "met"), (20, 27, "missed"), (7, 27, "missed"),  # seven of nine is a share where more is measured
+])  # fmt: skip
+def test_a_criterion_needs_its_share_of_all_that_is_measured(good, counted, outcome):
+    assert criteria._enough(good, counted, 7, 9) == outcome
 
 
 def test_criteria_name_what_is_missed_and_what_was_not_measured():
@@ -133,7 +141,7 @@ def test_criteria_name_what_is_missed_and_what_was_not_measured():
     ]
     found = criteria.judge(sections)
     text = criteria.markdown(found)
-    assert "| 1 of 1, 3 seeds |  | open |" in text
+    assert "| 1 of 1 on 3m; 3 seeds |  | open |" in text
     assert "| 0 of 1 | 3m qmix spread of returns after 100K steps: missed by 1 (-67%) | missed |" in text
     assert "| 1 of 2 | 3m switches: not seen | open |" in text
     assert "| 1 of 2 maps | 2s3z -40 points | open |" in text
@@ -416,7 +424,7 @@ def test_the_command_measures_keeps_and_writes_the_table(folder, document, capsy
     rows = content["sections"]["one_step"]["checks"]
     assert {row["met"] for row in rows if row["allowed"]} <= {True, None}
     text = document.read_text()
-    assert "| One step predicted from recorded states on 3m |" in text
+    assert "| One-step predictions from recorded states on 3m |" in text
     assert "Not measured: near_random, attacked, replays, swarm, learning." in text
     assert "- **Met**: one-step predictions from recorded states on 3m (5 of 5)" in Path("README.md").read_text()
     assert "recordings.py says where recordings come from" in capsys.readouterr().out

@@ -153,7 +153,8 @@ def test_reports_of_studies_with_missing_runs(name, studies, tmp_path, only_figu
     (tmp_path / "report").mkdir()
     write_report(studies[name], tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text()
-    assert f"{len(studies[name].runs)} of {len(studies[name].runs) + len(studies[name].missing)} runs are available" in page
+    total = len(studies[name].runs) + len(studies[name].missing)
+    assert f"{len(studies[name].runs)} of {total} runs are available" in page
     assert "not evaluated" in page
 
 
@@ -171,7 +172,9 @@ def test_decisive_report_and_table(tmp_path, only_figures):
     seeds = [*decisive.PILOT]
     main = made_up(tmp_path / "main", ROOT, envs=[*decisive.ENVS], algorithms=algorithms, seeds=seeds)
     rows = [line.split(" | ") for line in readme.decided(main, new).splitlines() if line.startswith("| RQ")]
-    assert len(rows) == 8
+    assert len(rows) == 12
+    assert [row[0] for row in rows[8:]] == ["| RQ1b, units"] * 2 + ["| RQ1b, credit"] * 2
+    assert {row[-3] for row in rows[8:]} == {"-"}  # beside the family: no p-value of Holm's
     assert {row[2] for row in rows} <= {"supported", "contradicted", "undecided", "not judged"}
     gone = ("lumberjacks_v1", "qmix", 9)
     few = replace(new, runs={key: run for key, run in new.runs.items() if key != gone}, missing={gone: "not trained"})

@@ -1,13 +1,15 @@
 """The paper's questions answered in a sentence or two each, from the verdicts; and one row per environment."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from benchmarks.claims.presented import OWN_LEVEL, compact
-from benchmarks.claims.verdicts import Judgement, Outcome
+from benchmarks.claims.verdicts import Judgement, Outcome, short_budget, unsolved
 from benchmarks.report import contributions
 from benchmarks.report.gather import Results
 from benchmarks.report.tables import Cell, Column, Content
+
+YES = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Answer:
 
 def answers(results: Results, judgements: Sequence[Judgement]) -> list[Answer]:
     """Return the answers to the questions whose claims are judged here."""
-    found = _decidable(judgements, "gridworld")
+    found = _reached(results, judgements, "gridworld")
     given = []
     if "RQ1a" in found:
         given.append(_uniform(results, found))
@@ -34,20 +36,21 @@ def answers(results: Results, judgements: Sequence[Judgement]) -> list[Answer]:
         given.append(_entropy(results, found))
     if premises := contributions.premises(results):
         given.append(_premise(results, premises))
-    return given + _on_engine(results, _decidable(judgements, "smac"))
+    return given + _on_engine(results, judgements)
 
 
-def _decidable(judgements: Sequence[Judgement], family: str) -> dict[str, list[Judgement]]:
-    """Return the judgements of a family of environments that say something, by claim."""
+def _reached(results: Results, judgements: Sequence[Judgement], family: str) -> dict[str, list[Judgement]]:
+    """Return the judgements of a family of environments whose runs are all there, by claim."""
     found: dict[str, list[Judgement]] = {}
-    for judgement in judgements:
-        if judgement.claim.family == family and judgement.verdict in ("supported", "contradicted", "undecided"):
-            found.setdefault(judgement.claim.name, []).append(judgement)
+    for one in judgements:
+        if one.claim.family == family and one.verdict != "missing" and not short_budget(results, one.env):
+            found.setdefault(one.claim.name, []).append(one)
     return found
 
 
 ON_ENGINE = {
     "RQ1a": "Is credit in QMIX uniform?",
+    "RQ1a, phase": "Is its entropy lower while exploration is random?",
     "RQ1a, Table 3": "Are the percentiles of its entropy those of Table 3?",
     "RQ1b": "Do equal credits (QMIX-simple) do as well?",
     "RQ2a": "Is QMIX-GRE at least as good?",
@@ -60,22 +63,28 @@ ON_ENGINE = {
 }
 
 
-def _on_engine(results: Results, found: dict[str, list[Judgement]]) -> list[Answer]:
+def _on_engine(results: Results, every: Sequence[Judgement]) -> list[Answer]:
     """Return what the embedded engine says, with effects: of each map where a claim compares two algorithms once."""
-    words = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
-    given = []
+    given, found = [], _reached(results, every, "smac")
     for name, question in ON_ENGINE.items():
         if judgements := found.get(name):
             first, *more = judgements[0].claim.tests
-            listed = _listed(results, judgements, words, effects=not more and first.right.measure is not None)
+            names = listed(results, judgements, YES, effects=not more and first.right.measure is not None)
             seeds = " and ".join(map(str, sorted({one.outcomes[0].seeds for one in judgements})))
-            planned = [env for env in results.params.run.envs if judgements[0].claim.whose(results.params, env)]
+            planned = [one for one in every if one.claim.name == name]
             so_far = f", {len(judgements)} of {len(planned)} maps so far" if len(judgements) < len(planned) else ""
             sizes = f"{SIZES[name](judgements)} " if name in SIZES else ""
-            text = f"{sizes}{_upper(listed)} {seeds} seeds, on the embedded engine{so_far}."
-            short = _evenness(judgements) if name == "RQ1a" else _short(judgements)
+            text = f"{sizes}{_upper(names)} {seeds} seeds, on the embedded engine{so_far}."
+            short = _marked(_evenness if name == "RQ1a" else _short, judgements)
             given.append(Answer(f"{name}, SMAC", question, short, text))
     return given
+
+
+def _marked(short: Callable[[Sequence[Judgement]], str], judgements: Sequence[Judgement]) -> str:
+    """Return an answer in few words, marked where it rests on verdicts that fall when all are tested together."""
+    strict = [replace(one, verdict="undecided") if one.own_level_only else one for one in judgements]
+    answer = short(judgements)
+    return answer if answer == short(strict) else f"{answer}{OWN_LEVEL}"
 
 
 def _average(judgements: Sequence[Judgement]) -> str:
@@ -87,7 +96,10 @@ def _off(judgements: Sequence[Judgement]) -> str:
     outcomes = [one for judgement in judgements for one in judgement.outcomes]
     means = [one.mean for one in outcomes if one.mean is not None]
     allowed = " to ".join(f"±{margin:g}" for margin in sorted({one.margin for one in outcomes}))
-    return f"The means over seeds differ from the paper's by {_span(means, '+.4f')} (allowed {allowed})."
+    return (
+        f"The means over seeds differ from the paper's by {_span(means, '+.4f')} (allowed {allowed}). (The table of "
+        "percentiles pools the seeds.)"
+    )
 
 
 SIZES = {"RQ1a": _average, "RQ1a, Table 3": _off}
@@ -107,9 +119,13 @@ def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
             sentences.append(
                 f"Nearly uniform is not equal: on {results.title(low.env)} it is {entropy:.4f}, and QMIX-simple, whose "
                 f"credits are equal, is {-(low.outcomes[0].mean or 0):.0f} lower {_when(results, low.env)}. ("
-                "QMIX-simple also has one unit instead of 32; QMIX-equal separates the two: studies/README.md.)"
+                "QMIX-simple also has one unit instead of 32; QMIX-equal, which is to separate the two, does not with "
+                "five seeds: studies/README.md.)"
             )
-    return Answer("RQ1a", "Is credit in QMIX uniform?", _evenness(found["RQ1a"]), " ".join(sentences))
+    if phases := found.get("RQ1a, phase"):
+        names = listed(results, phases, YES)
+        sentences.append(f"Is it lower while exploration is random, as in the paper? {_upper(names)}")
+    return Answer("RQ1a", "Is credit in QMIX uniform?", _marked(_evenness, found["RQ1a"]), " ".join(sentences))
 
 
 def _evenness(judgements: Sequence[Judgement]) -> str:
@@ -117,7 +133,7 @@ def _evenness(judgements: Sequence[Judgement]) -> str:
     verdicts = {one.verdict for one in judgements}
     if "contradicted" in verdicts:
         return "No" if verdicts == {"contradicted"} else "Not everywhere"
-    if verdicts == {"undecided"}:
+    if verdicts <= {"undecided", "not judged"}:
         return "Undecided"
     return "Nearly uniform" if verdicts == {"supported"} else "Nearly uniform, where decided"
 
@@ -130,19 +146,15 @@ def _equal(results: Results, found: dict[str, list[Judgement]]) -> Answer:
         "contradicted": f"lower {_when(results, worse[0].env)}" if lower else "not equal",
         "undecided": "undecided",
     }
-    text = _upper(_listed(results, found["RQ1b"], words, effects=True))
+    text = _upper(listed(results, found["RQ1b"], words, effects=True))
     more = [one for one in found.get("RQ1b, size", []) if _loses(one)]
     if more:
         effects = "; ".join(f"{compact(one.outcomes[0])} on {results.title(one.env)}" for one in more)
         text += f" Fewer parameters do not explain it: with as many as QMIX, the difference is {effects}."
-    return Answer("RQ1b", "Do equal credits (QMIX-simple) do as well?", _short(found["RQ1b"]), text)
+    return Answer("RQ1b", "Do equal credits (QMIX-simple) do as well?", _marked(_short, found["RQ1b"]), text)
 
 
 def _gre(results: Results, found: dict[str, list[Judgement]]) -> Answer:
-    gains = [one for name in ("RQ2a, better", "RQ2b", "RQ2c") for one in found.get(name, [])]
-    better = [one for one in gains if one.verdict == "supported" and not one.compares_failures]
-    worse = [one for one in found["RQ2a"] if one.verdict == "contradicted" and not one.compares_failures]
-    words = {"supported": "yes", "contradicted": "no", "undecided": "undecided"}
     questions = {
         "RQ2b": "Is it faster early?",
         "RQ2c": "Does QMIX drop in mid-training where QMIX-GRE rises?",
@@ -150,32 +162,44 @@ def _gre(results: Results, found: dict[str, list[Judgement]]) -> Answer:
         "RQ2a, better": "Does it end higher?",
     }
     text = " ".join(
-        f"{question} {_upper(_listed(results, found[name], words, failures=name == 'RQ2a'))}"
+        f"{question} {_upper(listed(results, found[name], YES, failures=name == 'RQ2a'))}"
         for name, question in questions.items()
         if name in found
     )
-    short = {
+    asked = [one for name in questions for one in found.get(name, [])]
+    return Answer("RQ2", "Does GRE help?", _marked(_gain, asked), text)
+
+
+def _gain(judgements: Sequence[Judgement]) -> str:
+    """Return in few words whether GRE helps: any claim of a gain counts, against "at least as good"."""
+    judgements = [one for one in judgements if not one.compares_failures]
+    better = any(one.verdict == "supported" for one in judgements if one.claim.name != "RQ2a")
+    worse = any(one.verdict == "contradicted" for one in judgements if one.claim.name == "RQ2a")
+    return {
         (False, False): "No gain shown",
         (True, False): "In places",
         (False, True): "Worse in places",
         (True, True): "Better in places, worse in others",
-    }[bool(better), bool(worse)]
-    return Answer("RQ2", "Does GRE help?", short, text)
+    }[better, worse]
 
 
 def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     means = [one.mean for judgement in found["RQ3"] for one in judgement.outcomes if one.mean is not None]
-    words = {"supported": "lowered", "contradicted": "not lowered by any of the weights", "undecided": "undecided"}
-    text = f"On average it changes by {_span(means, '+.4f')}: {_listed(results, found['RQ3'], words)}"
+    weights = " by any of the weights" if len(found["RQ3"][0].claim.candidates) > 1 else ""
+    words = {"supported": "lowered", "contradicted": f"not lowered{weights}", "undecided": "undecided"}
+    text = f"On average it changes by {_span(means, '+.4f')}: {listed(results, found['RQ3'], words)}"
     maps = [env for env in results.params.run.envs if results.params.envs[env].env.startswith("smac")]
     done = [env for env in maps if any(key[0] == env for key in results.runs)]
     text += (
         f" StarCraft maps with runs here: {', '.join(results.title(env) for env in done)}."
         if done
-        else " The paper shows it on StarCraft's MMM2, which has its own study here (studies/README.md)."
+        else " The paper shows it on StarCraft's MMM2, which is not among these environments."
     )
-    short = {"supported": "Yes", "contradicted": "No"}.get(_common(found["RQ3"]), "Not shown")
-    return Answer("RQ3", "Does GRE lower the gradient entropy?", short, text)
+    return Answer("RQ3", "Does GRE lower the gradient entropy?", _marked(_lowered, found["RQ3"]), text)
+
+
+def _lowered(judgements: Sequence[Judgement]) -> str:
+    return {"supported": "Yes", "contradicted": "No"}.get(_common(judgements), "Not shown")
 
 
 def _premise(results: Results, premises: Sequence[contributions.Premise]) -> Answer:
@@ -198,7 +222,13 @@ def _premise(results: Results, premises: Sequence[contributions.Premise]) -> Ans
         f"{'; '.join(parts)}.{correlations} With even credits, contributions can still be uneven through the agents' "
         "values, as in VDN, so this does not mean that even credit learns worse."
     )
-    verdicts = {one.holds for one in premises}
+    failing = [one for one in premises if one.env in unsolved(results)]
+    if failing:
+        names = _and([results.title(one.env) for one in failing])
+        text += (
+            f" The policies on {names} fail, so the short answer leaves {'it' if len(failing) == 1 else 'them'} out."
+        )
+    verdicts = {one.holds for one in premises if one not in failing}
     short = "Yes" if verdicts == {True} else "In places" if True in verdicts else "Not shown"
     return Answer("Premise", "Do agents contribute less evenly than QMIX credits them?", short, text)
 
@@ -261,7 +291,9 @@ def _common(judgements: Sequence[Judgement]) -> str:
 
 
 def _short(judgements: Sequence[Judgement]) -> str:
-    verdicts = {one.verdict for one in judgements if not one.compares_failures}
+    verdicts = {one.verdict for one in judgements if not one.compares_failures} - {"not judged"}
+    if not verdicts:
+        return "Not judged"
     if "contradicted" in verdicts:
         return "No" if verdicts == {"contradicted"} else "Not everywhere"
     if verdicts <= {"undecided"}:
@@ -269,7 +301,7 @@ def _short(judgements: Sequence[Judgement]) -> str:
     return "Yes" if verdicts == {"supported"} else "Partly shown"
 
 
-def _listed(
+def listed(
     results: Results,
     judgements: Sequence[Judgement],
     words: dict[str, str],
@@ -291,6 +323,11 @@ def _listed(
     empty = [results.title(one.env) for one in judgements if one.compares_failures]
     if empty and (failures or not parts):
         parts.append(f"nothing to compare on {_and(empty)}")
+    unjudged = [one for one in judgements if one.verdict == "not judged" and not one.compares_failures]
+    if unjudged:
+        whys = (next(outcome.why for outcome in one.outcomes if outcome.why) for one in unjudged)
+        named = [f"{results.title(one.env)} ({why})" for one, why in zip(unjudged, whys, strict=True)]
+        parts.append(f"not judged on {_and(named)}")
     return "; ".join(parts) + "."
 
 

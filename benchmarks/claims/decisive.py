@@ -2,10 +2,11 @@
 
 The main results (seeds 0 to 4) are the pilot: they showed which claims are open and how large differences are. The
 runs of `studies/decisive` (seeds 5 to 24) are tested once, when all that the tests read are there; until then every
-verdict is "missing". The primary family is RQ1b, RQ2a, RQ2b and RQ3 on both environments. Tests, margins and measures
-are those of declared.py with two differences: QMIX-GRE is its lambda of 1e-3 alone, so that intervals need not be
-widened for a choice; and a run that never gets half-way counts in RQ2b as if it did one test after its last, since
-among 40 runs one that fails must not leave the test without a verdict. (Where half of the pairs never do, it has none.)
+verdict is "missing". (The study's tables and curves show runs as they come; nothing in the plan depends on them.) The
+primary family is RQ1b, RQ2a, RQ2b and RQ3 on both environments. Tests, margins and measures are those of declared.py
+with two differences: QMIX-GRE is its lambda of 1e-3 alone, so that intervals need not be widened for a choice; and a
+run that never gets half-way counts in RQ2b as if it did one test after its last, since among 40 runs one that fails
+must not leave the test without a verdict. (Where half of the pairs never do, it has none.)
 
 Each claim is tested in both directions. Its p-value is the smaller of the two, and Holm's method adjusts the eight
 together: a verdict is *supported* or *contradicted* where the adjusted p-value is at most `LEVEL`, the level of a
@@ -20,7 +21,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.claims.declared import CLAIMS, CONFIDENCE, GRID, STEPS_TO_HALF_WAY, Claim, Measure, Term
+from benchmarks.claims.declared import (
+    CLAIMS,
+    CONFIDENCE,
+    EQUAL,
+    FINAL_RETURN,
+    GRID,
+    OF_SPAN,
+    QMIX,
+    SIMPLE,
+    STEPS_TO_HALF_WAY,
+    Algorithm,
+    Claim,
+    Measure,
+    Term,
+    Test,
+)
 from benchmarks.claims.verdicts import Judgement, Outcome, Verdict
 from benchmarks.claims.verdicts import judge as judge_each
 from benchmarks.report.gather import Results, Run
@@ -32,6 +48,7 @@ ENVS = ("lumberjacks_v1", "traffic_junction10_v1")
 PILOT = tuple(range(5))
 SEEDS = tuple(range(5, 25))
 LEVEL = (1 - CONFIDENCE) / 2
+EQUAL_UNITS = Algorithm("QMIX-equal", "qmix_equal")
 
 
 def _censored(runs: Sequence[Run], params: Params) -> Array:
@@ -57,6 +74,25 @@ FAMILY: tuple[Claim, ...] = tuple(
 )
 
 
+EQUAL_CREDIT = tuple(
+    Claim(
+        f"RQ1b, {name}",
+        "control",
+        f"QMIX-equal, with QMIX's units and equal credit, performs like {other.name}: {says}.",
+        "not in the paper",
+        (Test("same final return", Term(FINAL_RETURN, EQUAL_UNITS), Term(FINAL_RETURN, other), EQUAL, OF_SPAN),),
+    )
+    for name, other, says in (
+        ("units", QMIX, "what QMIX-simple lacks is units"),
+        ("credit", SIMPLE, "what QMIX-simple lacks is uneven credit"),
+    )
+)
+"""Beside the family, each at its level: why QMIX-simple may be lower. Declared on 27 November 2026, before any run."""
+
+
+PLAN = (*FAMILY, *EQUAL_CREDIT)
+
+
 def is_planned(params: Params) -> bool:
     """Return whether these are the runs that the plan is about."""
     return (*params.run.seeds,) == SEEDS and (*params.run.envs,) == ENVS
@@ -64,20 +100,33 @@ def is_planned(params: Params) -> bool:
 
 def judged(results: Results) -> list[Judgement]:
     """Return the verdicts of the plan where the runs are the plan's, else each claim's."""
-    return judge(results) if is_planned(results.params) else judge_each(results)
+    return [*judge(results), *beside(results)] if is_planned(results.params) else judge_each(results)
 
 
 def judge(results: Results) -> list[Judgement]:
     """Return the verdicts of the family on the new seeds, "missing" while any run that they need is."""
     found = judge_each(results, FAMILY)
+    if why := _lacking(found):
+        return [_with(_unseen(one), "missing", why) for one in found]
     outcomes = [one.outcomes[0] for one in found]
-    if any(one.verdict == "missing" for one in outcomes):
-        why = "; ".join(dict.fromkeys(one.why for one in outcomes if one.why))
-        return [_with(_unseen(one), "missing", f"tested once, when all runs are there: {why}") for one in found]
     return [
         one if outcome.verdict == "not judged" else _with(one, verdict(outcome, p), "")
         for one, outcome, p in zip(found, outcomes, adjust(outcomes), strict=True)
     ]
+
+
+def beside(results: Results) -> list[Judgement]:
+    """Return the verdicts on `EQUAL_CREDIT`, each at its own level, "missing" while any run that they need is."""
+    found = judge_each(results, EQUAL_CREDIT)
+    why = _lacking(found)
+    return [_with(_unseen(one), "missing", why) for one in found] if why else found
+
+
+def _lacking(judgements: Sequence[Judgement]) -> str:
+    """Return which runs are still missing, "" where none is."""
+    outcomes = [one.outcomes[0] for one in judgements]
+    whys = dict.fromkeys(one.why for one in outcomes if one.verdict == "missing")
+    return f"tested once, when all runs are there: {'; '.join(whys)}" if whys else ""
 
 
 def adjust(outcomes: Sequence[Outcome]) -> list[float]:
@@ -103,10 +152,20 @@ def _or_one(p: float | None) -> float:
 def _unseen(judgement: Judgement) -> Judgement:
     """Return a judgement without what some of its runs show."""
     outcomes = tuple(
-        replace(one, differences=(), mean=None, low=None, high=None, standardised=None, p=None, p_outside=None)
+        replace(
+            one,
+            differences=(),
+            mean=None,
+            low=None,
+            high=None,
+            standardised=None,
+            p=None,
+            p_outside=None,
+            seeds_needed=None,
+        )
         for one in judgement.outcomes
     )
-    return replace(judgement, outcomes=outcomes, p=None)
+    return replace(judgement, outcomes=outcomes, p=None, seeds_needed=None)
 
 
 def _with(judgement: Judgement, verdict: Verdict, why: str) -> Judgement:

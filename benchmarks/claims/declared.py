@@ -75,6 +75,7 @@ class Measure:
     read: Callable[[Sequence[Run], Params], Array]
     undefined: str = "not measured in these runs"  # what NaN means
     is_time: bool = False  # of a test: from the first one, to one interval past the last for runs that never get there
+    greatest: float | None = None  # that a run can reach; None where nothing bounds it
 
     @property
     def is_performance(self) -> bool:

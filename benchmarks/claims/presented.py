@@ -51,7 +51,7 @@ def family_text(results: Results, judgements: Sequence[Judgement], names: bool =
     size = sum(in_family(one) for one in judgements)
     return (
         f"Each test has its own level. With all {size} verdicts about the paper's claims and their extensions as one "
-        f"family (Holm), {len(kept)} of the {len(decided)} decided verdicts hold"
+        f"family (Holm), {len(kept)} of the {len(decided)} decided verdicts {'holds' if len(kept) == 1 else 'hold'}"
         + ("." if not fallen else f"; these do not: {'; '.join(fallen)}." if names else "; those marked † do not.")
     )
 
@@ -134,8 +134,16 @@ def _digits(outcome: Outcome) -> int:
     return max(0, 1 - math.floor(math.log10(sizes[0]))) if sizes else 0
 
 
-def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
-    """Return the table of claims and verdicts, one column per environment."""
+def verdict_rows(
+    results: Results, judgements: Sequence[Judgement], whole: Sequence[Judgement] | None = None
+) -> Content:
+    """Return the table of claims and verdicts, one column per environment.
+
+    Args:
+        results: the runs.
+        judgements: those to show.
+        whole: the family of verdicts, where only a part of it is shown.
+    """
     shown = list(dict.fromkeys(judgement.env for judgement in judgements))
     found = {(judgement.claim.name, judgement.env): judgement for judgement in judgements}
     tested = {one.claim.name: one.claim for one in judgements}
@@ -164,7 +172,7 @@ def verdict_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
         "Seeds that would decide: at 80% power, if the mean and the spread are those found; in brackets an 80% "
         "interval. If no candidate points towards support, the number is what it takes to contradict all of them.",
         *([_CHOICE] if any(claim.candidates for claim in planned(results)) else []),
-        *([text] if (text := family_text(results, judgements)) else []),
+        *([text] if (text := family_text(results, whole or judgements)) else []),
         *([f"Not tested, since these runs lack the algorithms: {'; '.join(left_out)}."] if left_out else []),
         *caveats(results),
         *(f"**{text}**" for text in results.notes()),
@@ -256,7 +264,7 @@ def detail_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
 def plan_rows(results: Results) -> Content:
     """Return what was decided in advance: the tests with their margins and reasons."""
     rows: list[list[Cell]] = []
-    for claim in decisive.FAMILY if decisive.is_planned(results.params) else planned(results):
+    for claim in decisive.PLAN if decisive.is_planned(results.params) else planned(results):
         for test in claim.tests:
             right = _side(test.right)
             size = f"{test.margin.value:g}" if test.margin.of == "absolute" else f"{test.margin.value:.1%} of the span"

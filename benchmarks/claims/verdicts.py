@@ -1,4 +1,4 @@
-"""Judge the claims of declared.py on the runs that are there; presented.py shows the verdicts."""
+"""Judge the claims of declared.py and smac.py on the runs that are there; presented.py shows the verdicts."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -28,6 +28,8 @@ Verdict = Literal["supported", "contradicted", "undecided", "not judged", "missi
 
 
 ALL_CLAIMS = (*CLAIMS, *SMAC_CLAIMS)
+
+NO_ROOM = "no room for a gain of that size"
 
 ROUNDING_STEPS = 16
 """Neighbouring float64 numbers that sums of the same float32 values in another order may lie apart."""
@@ -209,7 +211,7 @@ def _p(groups: list[list[Outcome]]) -> float | None:
 
 def _all(verdicts: list[Verdict]) -> Verdict:
     """Return the verdict on "all of these hold"."""
-    order: list[Verdict] = ["contradicted", "missing", "not judged", "undecided", "supported"]
+    order: list[Verdict] = ["missing", "contradicted", "not judged", "undecided", "supported"]
     return min(verdicts, key=order.index)
 
 
@@ -255,11 +257,11 @@ def _outcome(
             undefined, differences = measure.undefined if measure else "", np.empty(0)
         elif measure and measure.is_time:
             undefined = _says_nothing(left, right, region, results.params.envs[env], confidence)
-    enough = anchor["total_steps"]
-    steps = results.params.envs[env].total_steps
+        elif measure and measure.greatest is not None and region[1] == math.inf:
+            undefined = _at_the_top(np.asarray(right), measure.greatest, region, confidence)
     verdict: Verdict = "missing" if why else "undecided"
-    if not why and (undefined or steps < enough):
-        verdict, why = "not judged", undefined or f"{steps:,} of {enough:,} environment steps"
+    if not why and (cause := undefined or short_budget(results, env)):
+        verdict, why = "not judged", cause
     outcome = Outcome(
         claim=claim.name,
         test=test,
@@ -300,23 +302,44 @@ def _outcome(
     )
 
 
+def short_budget(results: Results, env: str) -> str:
+    """Return how many of the environment steps that a verdict needs are planned, "" where all are."""
+    steps, enough = results.params.envs[env].total_steps, (anchor_of(results.params, env) or {}).get("total_steps", 0)
+    return f"{steps:,} of {enough:,} environment steps" if steps < enough else ""
+
+
 def _says_nothing(
     left: Array | float, right: Array | float, region: tuple[float, float], env: EnvConfig, confidence: float
 ) -> str:
     """Return why times of tests cannot show which of two algorithms is faster, "" where they can.
 
     Two runs that never get there are not equally fast. And where the right side gets there at once, no gain is large
-    enough: neither if every left run were there at its first test, nor if every pair gained what the slowest leaves.
+    enough.
     """
     first, never = env.test_interval_steps, env.total_steps + env.test_interval_steps
     left, right = np.broadcast_arrays(np.asarray(left, float), np.asarray(right, float))
     neither = int(((left >= never) & (right >= never)).sum())
     if 2 * neither >= len(right):
         return f"neither gets there in {neither} of {len(right)} pairs of runs"
-    greatest = first - right
-    if len(right) > 1 and not any(_inside(one, region, confidence) for one in (greatest, 0 * right + greatest.max())):
-        return f"no room for a gain of that size: the baseline gets there after {right.mean():,.0f} steps"
+    if _no_room(first - right, region, confidence):
+        return f"{NO_ROOM}: the baseline gets there after {right.mean():,.0f} steps"
     return ""
+
+
+def _at_the_top(right: Array, greatest: float, region: tuple[float, float], confidence: float) -> str:
+    """Return why no run can be as far above the right side as is claimed, "" where one can."""
+    if _no_room(greatest - right, region, confidence):
+        return f"{NO_ROOM}: the baseline has {right.mean():.3f} of {greatest:g}"
+    return ""
+
+
+def _no_room(limits: Array, region: tuple[float, float], confidence: float) -> bool:
+    """Return whether a one-sided claim would not be supported by any differences up to these limits, one per pair.
+
+    Neither by the limits themselves, nor by the largest difference that all pairs could have.
+    """
+    common = limits.max() if region[0] == -math.inf else limits.min()
+    return limits.size > 1 and not any(_inside(one, region, confidence) for one in (limits, 0 * limits + common))
 
 
 def _inside(differences: Array, region: tuple[float, float], confidence: float) -> bool:

@@ -3,10 +3,17 @@
 The game's numbers are other people's runs of PyMARL (benchmarks/reference/real_game.yaml): a labelled reference behind
 ours, never mixed with them. Reports without runs on the embedded engine have none of this.
 
-The sentence follows from the numbers by a rule that was fixed before any full run: at 100K, 250K, 500K, 1M and 2M steps
-the median over our seeds of the win rate (mean of five tests) lies inside the range of the game's runs, above or below.
-With at least `LIKE` of these places inside, learning looks like learning on the game. Otherwise the engine is easier,
-or harder, where at least `ONE_SIDED` of the others are above, or below; else learning differs in both directions.
+The sentence follows from the numbers by a rule. At 100K, 250K, 500K, 1M and 2M steps the median over our seeds of the
+win rate (mean of five tests) lies inside the range of the game's runs, above or below; by less than `BATTLE` no end of
+the range is passed. Where the game's runs win on average, an engine that does not lies below, whatever their worst one
+does; where neither wins yet, nothing is compared. With at least `LIKE` of the compared places inside, and no fewer than
+`LEAST` of them, learning looks like learning on the game. Otherwise the engine is easier, or harder, where at least
+`ONE_SIDED` of the others are above, or below; else learning differs in both directions. A map is judged when all its
+planned runs are there.
+
+A first form of the rule was fixed before any full run. It counted places where neither wins as inside, let a single
+failed run of the game excuse any engine, had no `BATTLE`, and judged maps on one seed. It was changed on 27 November
+2026: after the runs on 2s3z, 8m and 3s5z and half of those on 5m_vs_6m, before any on another map.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,6 +37,10 @@ LIKE = 0.8
 ONE_SIDED = 0.75
 """Shares of the places that the sentence needs."""
 
+LEAST = 3
+BATTLE = 1 / 32
+"""A win rate of one battle in a test, below which nobody has won yet."""
+
 ALL_TIMES = (*TIMES, *LATER)
 LOGGED = (60_000, 250_000, 500_000, 1_000_000, 1_950_000)
 """Where PyMARL's log is compared; it ends short of 2M steps."""
@@ -39,6 +50,7 @@ WIDE = 4
 
 GAME: dict[str, Any] = {"color": "0.35", "linestyle": "--"}
 ENGINE = "embedded engine"
+NEVER = "never"
 
 QUANTITIES = (
     ("TD loss", "td_loss", "loss"),
@@ -131,7 +143,8 @@ def game_rows(results: Results) -> Content:
         "embedded substitute for StarCraft II. Final: mean over seeds of a run's last five tests. At a time: median "
         "over seeds of the mean of five tests. StarCraft II: other people's runs of PyMARL on the game itself "
         "(benchmarks/reference/real_game.yaml). Final: mean over runs of the last ten tests. At a time: mean over "
-        "runs. Steps to 50%: the first test at which the mean of the last five tests is that high, median over runs. "
+        "runs of single tests, so their range is wider than that of means of five. "
+        "Steps to 50%: the first test at which the mean of the last five tests is that high, median over runs. "
         "SMAC paper: another version of the game.",
         *(f"**{text}**" for text in results.notes()),
     ]
@@ -140,50 +153,95 @@ def game_rows(results: Results) -> Content:
 
 def sentences(results: Results) -> list[str]:
     """Return a sentence of judgement for each map with runs."""
-    there: dict[str, list[str]] = {}
+    planned: dict[str, list[str]] = {}
     for env, algorithm, _ in panels(results):
-        if results.select(env, algorithm):
-            there.setdefault(env, []).append(algorithm)
-    return [sentence(results, env, algorithms) for env, algorithms in there.items()]
+        planned.setdefault(env, []).append(algorithm)
+    return [
+        sentence(results, env, algorithms)
+        for env, algorithms in planned.items()
+        if any(results.select(env, name) for name in algorithms)
+    ]
 
 
 def sentence(results: Results, env: str, algorithms: Sequence[str]) -> str:
     """Return what the numbers say about one map."""
-    places: list[int] = []  # -1 below the game's runs, 0 inside, 1 above
-    ends = []
-    for algorithm in algorithms:
-        curves, played, mixer = _curves(results, env, algorithm), map_of(results, env) or "", _mixer(results, algorithm)
-        for time in ALL_TIMES:
-            allowed, found = inside_at(played, mixer, time), at(curves, time)
-            if allowed and found:
-                middle = float(np.median(found))
-                places.append(int(middle > allowed[1]) - int(middle < allowed[0]))
-        end = _entry("final", played, mixer)
-        if end:
-            runs = results.select(env, algorithm)
-            ours, half = (
-                np.mean([FINAL_WIN_RATE.read(run) for run in runs]),
-                [steps_to(run.tests, HALF) for run in runs],
-            )
-            ends.append(
-                f"{results.title(algorithm)} ends at {100 * ours:.0f}% (game {100 * end['win_rate'][0]:.0f}) and "
-                f"reaches 50% {_after(_steps(half))} (game {_after(_thousands(end['steps_to_half']))})"
-            )
-    if not places:
-        return f"**{results.title(env)}: no learning curve of the game is known for what is run here.**"
-    inside, above, below = (places.count(which) for which in (0, 1, -1))
-    counted = (
-        f"{inside} of {len(places)} win rates lie inside the range of the game's runs, {above} above, {below} below"
-    )
+    title, found = results.title(env), [_found(results, env, name) for name in algorithms]
+    numbers = [_numbers(results, env, name) for name in algorithms]
     seeds = {name: (len(results.select(env, name)), len(results.seeds(env, name))) for name in algorithms}
     so_far = [f"{results.title(name)} {here} of {planned}" for name, (here, planned) in seeds.items() if here < planned]
-    on = f" Seeds so far: {', '.join(so_far)}." if so_far else ""
-    known = f" {'; '.join(ends)}." if ends else ""
-    return f"**{results.title(env)}: {judged(inside, above, below)}.** {counted}.{known}{on}"
+    places = [place for one in found for place in one if place.where is not None]
+    if not any(found):
+        return f"**{title}: no learning curve of the game is known for what is run here.**"
+    inside, above, below = (sum(place.where == which for place in places) for which in (0, 1, -1))
+    outcome = f"not judged before all seeds are there ({', '.join(so_far)})" if so_far else judged(inside, above, below)
+    counted = ""
+    if places:
+        higher = sum(place.ours > place.mean for place in places)
+        counted = (
+            f" {inside} of {len(places)} win rates lie inside the range of the game's runs, {above} above, {below} "
+            f"below; {higher} are above its mean."
+        )
+    known = "; ".join(one for one in numbers if one)
+    return f"**{title}: {outcome}.**{counted}{f' {known}.' if known else ''}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A time at which our win rate stands beside the game's."""
+
+    ours: float
+    mean: float  # of the game's runs
+    where: int | None  # -1 below the game's runs, 0 inside, 1 above; None where neither wins yet
+
+
+def _found(results: Results, env: str, algorithm: str) -> list[Place]:
+    """Return the places of a map and algorithm of which the game's win rate and ours are known."""
+    curves, played, mixer = _curves(results, env, algorithm), map_of(results, env) or "", _mixer(results, algorithm)
+    found = []
+    for time in ALL_TIMES:
+        game, values = win_rate_at(played, mixer, time), at(curves, time)
+        if game and values and (allowed := inside_at(played, mixer, time)):
+            ours = float(np.median(values))
+            found.append(Place(ours, game[0], where(ours, game[0], *allowed)))
+    return found
+
+
+def where(ours: float, mean: float, least: float, most: float) -> int | None:
+    """Return whether a win rate lies below (-1), inside (0) or above (1) the game's; None where neither wins yet.
+
+    Args:
+        ours: the median over our seeds.
+        mean: the mean over the game's runs.
+        least: the lowest of them.
+        most: the highest.
+    """
+    if max(ours, most) < BATTLE:
+        return None
+    if ours > most + BATTLE:
+        return 1
+    return -1 if ours < least - BATTLE or ours < BATTLE <= mean else 0
+
+
+def _numbers(results: Results, env: str, algorithm: str) -> str:
+    """Return where an algorithm ends and when it wins half of the battles, here and in the game; "" if not known."""
+    runs = results.select(env, algorithm)
+    end = _entry("final", map_of(results, env) or "", _mixer(results, algorithm))
+    if not runs or not end:
+        return ""
+    ours = 100 * np.mean([FINAL_WIN_RATE.read(run) for run in runs])
+    half = _steps([steps_to(run.tests, HALF) for run in runs])
+    reaches = "never reaches 50%" if half == NEVER else f"reaches 50% after {half}"
+    game = _thousands(end["steps_to_half"])
+    return (
+        f"{results.title(algorithm)} ends at {ours:.0f}% (game {100 * end['win_rate'][0]:.0f}) and {reaches} "
+        f"(game {game if game == NEVER else f'after {game}'})"
+    )
 
 
 def judged(inside: int, above: int, below: int) -> str:
     """Return the rule's outcome in words, from how many places are where."""
+    if inside + above + below < LEAST:
+        return "too few win rates to compare"
     if inside >= LIKE * (inside + above + below):
         return "learning looks like learning on the game"
     if above >= ONE_SIDED * (above + below):
@@ -247,7 +305,7 @@ def _spread(values: Sequence[float], middle: Any = np.mean) -> str | None:
 
 
 def _steps(found: Sequence[float | None]) -> str | None:
-    """Return the median of the runs' steps, "never" where half of the runs never get there."""
+    """Return the median of the runs' steps, `NEVER` where half of the runs never get there."""
     if not found:
         return None
     middle = float(np.median([np.inf if one is None else one for one in found]))
@@ -255,14 +313,10 @@ def _steps(found: Sequence[float | None]) -> str | None:
 
 
 def _thousands(steps: float | None) -> str:
-    """Return a number of steps as people write it, "never" for None."""
+    """Return a number of steps as people write it, `NEVER` for None."""
     if steps is None:
-        return "never"
+        return NEVER
     return f"{steps / 1e6:.3g}M" if steps >= 1e6 else f"{steps / 1e3:.0f}K"
-
-
-def _after(steps: str | None) -> str:
-    return "never" if steps in (None, "never") else f"after {steps}"
 
 
 @dataclass(frozen=True)

@@ -149,9 +149,9 @@ def rows(results: Results) -> Content:
         "Where acting or not makes no difference any more (all trees felled; a jam), nothing is at stake "
         "and the game counts nowhere else.",
         "Unevenness: sum of |share - 1/N| over the agents, at most 2 (N - 1) / N; shares of absolute values, since "
-        "Shapley values can be negative. A Shapley value belongs to one episode and its chance events, which makes single "
-        "games less even than their expectation; the unevenness of the mean over games holds what is left when chance "
-        "averages out. Correlation over games and agents of the shares, with its "
+        "Shapley values can be negative. A Shapley value belongs to one episode and its chance events, which makes "
+        "single games less even than their expectation; the unevenness of the mean over games holds what is left when "
+        "chance averages out. Correlation over games and agents of the shares, with its "
         f"{results.params.report.confidence:.0%} bootstrap interval over games; undefined where credits are even, as "
         f"VDN's are by construction, and left out with fewer than {LEAST_GAMES} games.",
         SLOPES,

@@ -14,10 +14,10 @@ from typing import Any
 import matplotlib.style
 
 from benchmarks.claims import decisive
-from benchmarks.claims.answers import answers, environment_rows
-from benchmarks.claims.declared import anchor_of
+from benchmarks.claims.answers import answers, environment_rows, listed
+from benchmarks.claims.declared import CONFIDENCE, anchor_of
 from benchmarks.claims.presented import caveats, compact, compared_text, family_text, verdict_rows
-from benchmarks.claims.verdicts import judge
+from benchmarks.claims.verdicts import Judgement, judge
 from benchmarks.report import beside_game
 from benchmarks.report.compared import BESIDE, Compared, missing, png
 from benchmarks.report.figures import ENTROPY, LOOK, SCORE, Curves, Drawable
@@ -59,16 +59,16 @@ def main() -> None:
     """Put what came out into the three files."""
     files = f"{README}, {ANSWERS} and {STUDIES / README}"
     Parser(prog="python -m benchmarks.report.readme", description=f"Fill the results of {files}.").parse_args()
-    results = gathered(Path())
-    put("claims", in_short(results), README)
-    put("claims", answered(results), ANSWERS)
+    results, new = gathered(Path()), gathered(STUDIES / "decisive")
+    put("claims", in_short(results, new), README)
+    put("claims", answered(results, new), ANSWERS)
     for name, beside in BESIDE.items():
         put(name, study_text(name, beside, results, gathered(STUDIES / name)), STUDIES / README)
-    put("decisive", decided(results, gathered(STUDIES / "decisive")), STUDIES / README)
+    put("decisive", decided(results, new), STUDIES / README)
     stages = [gathered(STUDIES / name) for name in SMAC_STAGES]
     for name, text in zip(SMAC_STAGES, smac_texts(results, *stages), strict=True):
         put(name, text, STUDIES / README)
-    put("smac", smac_so_far(stages[0]), ANSWERS)
+    put("smac", smac_so_far(stages), ANSWERS)
 
 
 def gathered(folder: Path) -> Results:
@@ -77,23 +77,41 @@ def gathered(folder: Path) -> Results:
         return gather(load_params(Path("params.yaml")))
 
 
-def in_short(results: Results) -> str:
-    """Return the paper's questions with their answers in a few words, as Markdown."""
+def in_short(results: Results, new: Results) -> str:
+    """Return the paper's questions with their answers in a few words, and the decisive test's, as Markdown."""
     found = answers(results, judge(results))
-    return "\n".join(f"- {one.question} **{one.short}.**" for one in found)
+    lines = [f"- {one.question} **{one.short}.**" for one in found]
+    if any(one.verdict != "missing" for one in decisive.judge(new)):
+        lines.append(decisive_line(new))
+    return "\n".join(lines)
 
 
-def answered(results: Results) -> str:
+def decisive_line(new: Results) -> str:
+    """Return what the decisive test says, or how many of its runs there are, as one point of a list."""
+    judgements = decisive.judge(new)
+    if all(one.verdict == "missing" for one in judgements):
+        total = len(new.runs) + len(new.missing)
+        text = f"Nothing is judged before all are; {len(new.runs)} of {total} runs are available."
+    else:
+        words = {"supported": "supported", "contradicted": "contradicted", "undecided": "undecided"}
+        by_claim = {one.claim.name: [other for other in judgements if other.claim is one.claim] for one in judgements}
+        text = " ".join(f"{name}: {listed(new, found, words)}" for name, found in by_claim.items())
+    seeds = f"{decisive.SEEDS[0]} to {decisive.SEEDS[-1]}"
+    return f"- **The decisive test**, for which these runs are the pilot: seeds {seeds}, tested once. {text}"
+
+
+def answered(results: Results, new: Results) -> str:
     """Return the answers to the paper's questions and the table of environments as Markdown."""
     judgements = judge(results)
     lines = [f"- **{one.name}. {one.question} {one.short}.** {one.text}" for one in answers(results, judgements)]
+    lines.append(decisive_line(new))
     total = len(results.runs) + len(results.missing)
     count = f"{len(results.runs)} of {total} runs are available" if results.missing else f"{total} runs"
     note = " ".join(
         [
-            f"{count}, seeds {', '.join(map(str, results.params.run.seeds))}. Mean difference over seeds, interval, "
-            "and verdict on the claim; of QMIX-GRE the range of the three lambdas and the outer ends of their "
-            "intervals.",
+            f"{count}, seeds {', '.join(map(str, results.params.run.seeds))}. Mean difference over seeds, "
+            f"{CONFIDENCE:.0%} interval, and verdict on the claim; of QMIX-GRE the range of the three lambdas and the "
+            "outer ends of their intervals, widened for the choice among three.",
             *([text] if (text := family_text(results, judgements, names=False)) else []),
             *caveats(results),
         ]
@@ -172,6 +190,14 @@ def decided(main: Results, new: Results) -> str:
                 "" if one.verdict == "missing" else compact(together, bare=True),
             ]
         )
+    for one in decisive.beside(new):
+        (outcome,) = one.outcomes
+        rows.append(
+            [
+                *(one.claim.name, new.title(one.env), one.verdict, compared_text(outcome), compact(outcome)),
+                *(outcome.seeds, outcome.p, outcome.p_outside, None, "", ""),
+            ]
+        )
     columns = [
         *(Column("Claim"), Column("Environment"), Column("Verdict"), Column("Difference"), Column("New seeds")),
         *(Column("Seeds", "d"), Column("p", ".4f"), Column("p of the contrary", ".4f"), Column("Holm", ".4f")),
@@ -183,36 +209,55 @@ def decided(main: Results, new: Results) -> str:
 def smac_texts(main: Results, learning: Results, table_3: Results, credit: Results) -> tuple[str, str, str]:
     """Return what the three stages on the embedded SMAC engine say, as Markdown, and write their figures.
 
-    Each stage takes from the others, and from the main results, what it stands beside.
+    Each stage takes from the others, and from the main results, what it stands beside. The verdicts of all stages are
+    one family.
     """
-    return _learning(learning), _table_3(main, learning, table_3), _credit(learning, credit)
+    engine = together(learning, table_3, credit)
+    found = judge(engine)
+    return (
+        _learning(learning, engine, found),
+        _table_3(main, learning, table_3, found),
+        _credit(learning, credit, found),
+    )
 
 
-def _learning(results: Results) -> str:
-    """Return the first stage: the engine beside the game."""
+def _learning(results: Results, engine: Results, judgements: Sequence[Judgement]) -> str:
+    """Return the first stage, the engine beside the game, and the answers of all stages."""
     if not results.runs:
         return NOT_RUN
-    judgements = judge(results)
-    lines = [f"- {one.question} **{one.short}.** {one.text}" for one in answers(results, judgements)]
+    lines = [f"- {one.question} **{one.short}.** {one.text}" for one in answers(engine, judgements)]
+    notes = [text for text in (family_text(engine, judgements, names=False), *caveats(engine)) if text]
     picture = _drawn("smac", results, beside_game.FIGURE)
     learner = beside_game.learner_rows(results)
-    parts = [picture, markdown_table(beside_game.game_rows(results)), "\n".join(lines), *missing(results)]
-    return "\n\n".join([*parts, *([markdown_table(learner)] if learner.rows else [])])
+    parts = [picture, markdown_table(beside_game.game_rows(results)), "\n".join(lines), " ".join(notes)]
+    return "\n\n".join([part for part in (*parts, *missing(results), *_table(learner)) if part])
 
 
-def smac_so_far(results: Results) -> str:
+def _table(content: Content) -> list[str]:
+    return [markdown_table(content)] if content.rows else []
+
+
+def smac_so_far(stages: Sequence[Results]) -> str:
     """Return how learning on the embedded SMAC engine compares with the game, and the answers there, as Markdown."""
-    if not results.runs:
+    engine = together(*stages)
+    if not engine.runs:
         return NOT_RUN
-    found = answers(results, judge(results))
-    lines = [*beside_game.sentences(results), *(f"**{one.question} {one.short}.** {one.text}" for one in found)]
-    picture = f"![{beside_game.FIGURE.describe(results)}](../{STUDIES}/figures/smac.png)"
-    total = len(results.runs) + len(results.missing)
-    note = f"*{len(results.runs)} of the {total} runs of the first stage are available. {results.substitutes()}*"
-    return "\n\n".join([picture, "\n".join(f"- {line}" for line in lines), note])
+    judgements = judge(engine)
+    found = answers(engine, judgements)
+    lines = [*beside_game.sentences(stages[0]), *(f"**{one.question} {one.short}.** {one.text}" for one in found)]
+    picture = f"![{beside_game.FIGURE.describe(stages[0])}](../{STUDIES}/figures/smac.png)"
+    counts = [f"{len(stage.runs)} of the {len(stage.runs) + len(stage.missing)}" for stage in stages]
+    note = " ".join(
+        [
+            f"Runs available: {', '.join(counts[:-1])} and {counts[-1]} of the three stages. {engine.substitutes()}",
+            *([text] if (text := family_text(engine, judgements, names=False)) else []),
+            *caveats(engine),
+        ]
+    )
+    return "\n\n".join([picture, "\n".join(f"- {line}" for line in lines), f"*{note}*"])
 
 
-def _table_3(main: Results, learning: Results, results: Results) -> str:
+def _table_3(main: Results, learning: Results, results: Results, judgements: Sequence[Judgement]) -> str:
     """Return the second stage: Table 3 whole, with Table 2's rows above it and the claims about it."""
     if not results.runs:
         return NOT_RUN
@@ -220,13 +265,13 @@ def _table_3(main: Results, learning: Results, results: Results) -> str:
     readings: list[tuple[Reading, Derivative]] = [("single steps", "released"), ("single steps", "exact")]
     content = percentile_rows(whole, mixer="qmix", readings=readings)
     engine = together(learning, results)
-    verdicts = verdict_rows(engine, [one for one in judge(engine) if one.claim.name.startswith("RQ1a")])
-    note = f"**{engine.substitutes()}**"
-    text = markdown_table(Content(content.columns, content.rows, [note, *missing(results)]))
-    return f"{text}\n{markdown_table(Content(verdicts.columns, verdicts.rows))}"
+    chosen = [one for one in judgements if one.claim.name.startswith("RQ1a") and one.env in engine.params.run.envs]
+    notes = [*dict.fromkeys([*content.notes, f"**{engine.substitutes()}**"]), *missing(results)]
+    text = markdown_table(Content(content.columns, content.rows, notes))
+    return f"{text}\n{markdown_table(verdict_rows(engine, chosen, whole=judgements))}"
 
 
-def _credit(learning: Results, results: Results) -> str:
+def _credit(learning: Results, results: Results, judgements: Sequence[Judgement]) -> str:
     """Return the third stage: QMIX-simple and QMIX-GRE beside the first stage's QMIX and VDN on the same maps."""
     if not results.runs:
         return NOT_RUN
@@ -235,11 +280,11 @@ def _credit(learning: Results, results: Results) -> str:
         _drawn(f"smac_credit_{name}", both, figure)
         for name, figure in (("scores", CREDIT_SCORES), ("entropy", CREDIT_ENTROPY))
     ]
-    verdicts = verdict_rows(both, judge(both))
+    verdicts = verdict_rows(both, [one for one in judgements if one.env in both.params.run.envs], whole=judgements)
     tables = [verdicts, score_rows(both, score=FINAL_WIN_RATE), score_rows(both, score=FINAL_RETURN)]
     texts = [markdown_table(Content(one.columns, one.rows)) for one in tables]
-    notes = [*verdicts.notes, *missing(results)]
-    return "\n\n".join([*figures, *texts, *notes])
+    notes = dict.fromkeys(note for one in tables for note in one.notes)
+    return "\n\n".join([*figures, *texts, *notes, *missing(results)])
 
 
 def beside(learning: Results, results: Results) -> Results:

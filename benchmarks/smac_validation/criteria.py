@@ -130,14 +130,18 @@ def _learning(checks: Sequence[Check]) -> list[Criterion]:
         good = len(wins) - len(bad)
         seeds = min(check.samples or 0 for check in wins)
         outcome = _enough(good, len(wins), PAIRS_NEEDED, PAIRS) if seeds >= SEEDS else "open"
-        found = f"{good} of {len(wins)}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+        maps = ", ".join(dict.fromkeys(check.where.split()[0] for check in wins))
+        found = f"{good} of {len(wins)} on {maps}; {seeds} {'seed' if seeds == 1 else 'seeds'}"
         rates = Criterion(rates.name, needed, found, _misses(bad), outcome)
     return [rates, _all_met("spread of returns within a factor of 1.5 while learning", spreads)]
 
 
 def _enough(good: int, counted: int, needed: int, total: int) -> str:
-    """Return the outcome where `needed` of `total` must be met and `counted` are measured, `good` of them met."""
-    return "met" if good >= needed else "missed" if counted - good > total - needed else "open"
+    """Return the outcome where `counted` are measured, `good` of them met, and `needed` of every `total` must be."""
+    planned = max(counted, total)  # a larger number of measurements needs as large a share
+    if good * total >= needed * planned:
+        return "met"
+    return "missed" if (counted - good) * total > (total - needed) * planned else "open"
 
 
 def _names(checks: Sequence[Check]) -> str:
