@@ -238,7 +238,7 @@ def test_the_readme_counts_the_published_runs_with_uncommitted_changes():
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     main, studies = changed("results/runs"), changed("studies/*/results/runs")
-    numbers = f"{main} main runs and {studies} of side studies record uncommitted changes"
+    numbers = f"{main + studies} ({main} main runs and {studies} in side studies) record uncommitted changes"
     assert numbers in (ROOT / "README.md").read_text()
 
 
