@@ -4,7 +4,6 @@
 SLURM array and on a Ray cluster. A cell is done if its files are whole and those of its config in params.yaml.
 """
 
-import json
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ from benchmarks.layout import evaluation_file, item_arguments, run_folder
 from benchmarks.node import PARENT
 from marl_gre.config import EVALUATION_RESULTS_VERSION, Params, load_params
 from marl_gre.errors import BadInput, run_cli
-from marl_gre.storage.files import sha256
+from marl_gre.storage.files import read_object, sha256
 from marl_gre.storage.run_dir import RECORD, read_sums
 from marl_gre.storage.weights import WEIGHTS
 
@@ -73,8 +72,7 @@ def is_trained(params: Params, cell: Cell, root: Path = Path()) -> bool:
     folder = root / run_folder(cell.env, cell.algorithm, cell.seed)
     identity = params.run_config(cell.env, cell.algorithm, cell.seed).identity()
     try:
-        record = json.loads((folder / RECORD).read_bytes())
-        if not isinstance(record, dict) or record.get("config_hash") != identity:
+        if read_object(folder / RECORD).get("config_hash") != identity:
             return False
         withheld = WEIGHTS if cell.seed != params.run.seeds[0] else ""
         return all(
@@ -91,13 +89,13 @@ def is_done(params: Params, cell: Cell, root: Path = Path()) -> bool:
     if not is_trained(params, cell, root):
         return False
     try:
-        found = json.loads((root / evaluation_file(cell.env, cell.algorithm, cell.seed)).read_bytes())
+        found = read_object(root / evaluation_file(cell.env, cell.algorithm, cell.seed))
         return (
             found["weights_sha256"] == read_sums(root / run_folder(cell.env, cell.algorithm, cell.seed))[WEIGHTS]
             and len(found["episodes"]) == params.evaluate.episodes
             and found.get("results_version", 1) == EVALUATION_RESULTS_VERSION
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 

@@ -22,7 +22,7 @@ from marl_gre.config import Params
 from marl_gre.errors import BadInput, MarlGreError, StorageFailed
 from marl_gre.signals import STOP
 from marl_gre.storage import mirror
-from marl_gre.storage.files import publishing, sync_folder, write_durably
+from marl_gre.storage.files import publishing, sync_folder, write_durably, writing
 from marl_gre.storage.run_dir import PUBLISHED, SUMS, work_folder
 from marl_gre.storage.weights import WEIGHTS
 
@@ -150,7 +150,7 @@ def receive(params: Params, cell: Cell, identity: str, files: Mapping[str, bytes
     target = run_folder(cell.env, cell.algorithm, cell.seed)
     evaluation = evaluation_file(cell.env, cell.algorithm, cell.seed)
     weights = work_folder(WORK, identity) / WEIGHTS
-    try:
+    with writing(target):
         WORK.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=WORK, prefix="received-") as folder:
             root = Path(folder)
@@ -171,5 +171,3 @@ def receive(params: Params, cell: Cell, identity: str, files: Mapping[str, bytes
             evaluation.parent.mkdir(parents=True, exist_ok=True)
             (root / evaluation).replace(evaluation)
             sync_folder(evaluation.parent)
-    except OSError as error:
-        raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error

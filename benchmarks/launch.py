@@ -76,7 +76,7 @@ class TaskFailed(Exception):
 class Job(Protocol):
     """A task that was started.
 
-    Args:
+    Attributes:
         wall_s: seconds it ran, once it has ended.
     """
 

@@ -1,6 +1,6 @@
 """What a node of a Ray cluster does: run a cell's command in a folder of its own disk, and give back its files.
 
-Only the standard library is imported here: Ray's worker is a process beside the one that trains.
+Only the standard library and `marl_gre.errors` are imported: Ray's worker is a process beside the one that trains.
 """
 
 import os

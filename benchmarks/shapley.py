@@ -5,7 +5,6 @@ evaluation, with the weights' hash, and `aggregate` shows those whose weights ar
 date is left alone.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from marl_gre.errors import Parser, run_cli
 from marl_gre.jobs.credits import measure
 from marl_gre.jobs.credits_shapley import Game, contributions
 from marl_gre.seeding import Purpose, episode_seed
-from marl_gre.storage.files import publish_json
+from marl_gre.storage.files import publish_json, read_object
 from marl_gre.storage.run_dir import SCHEMA, FinishedRun, load_run
 from marl_gre.storage.weights import WEIGHTS
 
@@ -87,10 +86,9 @@ def main() -> None:
 def up_to_date(path: Path, run: FinishedRun) -> bool:
     """Return whether a file was made from the run's weights with today's settings."""
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+        return identity(run).items() <= read_object(path).items()
+    except (OSError, ValueError):
         return False
-    return isinstance(found, dict) and identity(run).items() <= found.items()
 
 
 if __name__ == "__main__":

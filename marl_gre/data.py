@@ -27,6 +27,10 @@ class EnvSizes:
         return cls(env.n_agents, env.n_actions, env.obs_dim, env.state_dim)
 
 
+MOST_ACTIONS = np.iinfo(np.int16).max + 1
+"""Of one agent, as episodes store them."""
+
+
 @dataclass(frozen=True)
 class Episode:
     """One episode of L steps as the replay stores it: worlds instead of observations."""

@@ -82,9 +82,9 @@ class Replay:
             self.add(
                 Episode(
                     seed=int(arrays["seed"][i]),
-                    world={name: values[rows].copy() for name, values in world.items()},
-                    actions=arrays["actions"][steps].copy(),
-                    reward=arrays["reward"][steps].copy(),
+                    world={name: values[rows] for name, values in world.items()},
+                    actions=arrays["actions"][steps],
+                    reward=arrays["reward"][steps],
                     terminated=bool(arrays["terminated"][i]),
                     won=None if arrays["won"][i] < 0 else bool(arrays["won"][i]),
                 )

@@ -8,7 +8,7 @@ import numpy as np
 
 import marl_gre_envs
 from marl_gre.config import EnvConfig
-from marl_gre.data import Episode
+from marl_gre.data import MOST_ACTIONS, Episode
 from marl_gre.errors import BadInput, EnvironmentFailed, MarlGreError, NonFinite
 from marl_gre.policy import Policy
 from marl_gre.third_party import in_words
@@ -23,10 +23,14 @@ def make_env(key: str, config: EnvConfig, num_envs: int) -> VectorEnv:
         BadInput: the environment cannot be made from its entry in params.yaml.
     """
     try:
-        return marl_gre_envs.make_vec(config.env, num_envs, autoreset=False, **config.kwargs)
+        env = marl_gre_envs.make_vec(config.env, num_envs, autoreset=False, **config.kwargs)
     except (Exception, SystemExit) as error:  # a third party's environment can raise anything
         reason = in_words(error, ValueError, TypeError, ImportError, AttributeError)
         raise BadInput(f"envs.{key}: {reason}") from error
+    if env.n_actions > MOST_ACTIONS:
+        close(env)
+        raise BadInput(f"envs.{key}: found {env.n_actions:,} actions; at most {MOST_ACTIONS:,} are allowed.")
+    return env
 
 
 @contextlib.contextmanager

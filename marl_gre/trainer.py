@@ -5,6 +5,7 @@ A round is one episode, then one gradient step once the replay holds a batch (`t
 first before any training.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -38,11 +39,16 @@ class Trainer:
     def __init__(self, config: RunConfig):
         self.config = config
         self.device = pick_device(config.train.device)
-        self.env = make_env(config.env_key, config.env, config.train.episodes_per_round)
-        copies = min(config.env.test_episodes, config.env.test_copies)
-        self.test_env = make_env(config.env_key, config.env, copies)
-        networks = build(config, self.env)
-        self.learner = make_learner(config, networks, self.device)
+        with contextlib.ExitStack() as opened:  # environments are closed if the rest cannot be made
+            self.env = make_env(config.env_key, config.env, config.train.episodes_per_round)
+            opened.callback(close, self.env)
+            copies = min(config.env.test_episodes, config.env.test_copies)
+            self.test_env = make_env(config.env_key, config.env, copies)
+            opened.callback(close, self.test_env)
+            networks = build(config, self.env)
+            self.learner = make_learner(config, networks, self.device)
+            self.more_metrics = metrics.find(config.metrics)
+            self._environments = opened.pop_all()
         self.policy = Policy(networks.agent)
         self.replay = Replay(config.train.replay_episodes)
         self.env_steps = self.episodes = self.updates = 0
@@ -51,13 +57,11 @@ class Trainer:
         self.entropies: list[Row] = []
         self.training: list[Row] = []
         self.means = Means()  # of what happened since the last row of `training`
-        self.more_metrics = metrics.find(config.metrics)
         self.failed_batch: Batch | None = None  # what an update failed on
 
     def close(self) -> None:
         """Close the environments."""
-        close(self.env)
-        close(self.test_env)
+        self._environments.close()
 
     def run(self) -> Iterator[str]:
         """Train from the current state to the end; yield a short note after every round."""

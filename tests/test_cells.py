@@ -81,6 +81,8 @@ def test_a_damaged_or_missing_file_makes_it_undone(made, name):
     assert not is_trained(made, WITHHELD)
     path.unlink()
     assert not is_trained(made, WITHHELD)
+    path.write_text("[" * 200_000)  # deeper than Python reads
+    assert not is_trained(made, WITHHELD)
     path.write_bytes(whole)
     assert is_done(made, WITHHELD)
 

@@ -200,7 +200,7 @@ def test_the_entries_of_smacs_observation_and_state_add_up(name):
         "enemy_shields": int(found.enemy_race == "P"),
         "T": len(TYPE_BITS[found.map_type]),
     }
-    interface = Interface.of_map(found)
+    interface = Interface(found)
     page = DOCS / "environments/smac.md"
     assert total(page, "Observation", names) == interface.obs_dim
     assert total(page, "State", names) == interface.state_dim

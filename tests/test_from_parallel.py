@@ -693,3 +693,28 @@ def test_observe_names_what_is_missing():
     vec = from_parallel_env(corridor.parallel_env)
     with pytest.raises(ValueError, match="the world lacks 'obs'; it needs obs, state, action_mask"):
         vec.observe({})
+    vec.reset(seed=0)
+    world = vec.get_world()
+    for name, changed in (("obs", world["obs"][..., :1]), ("state", world["state"].astype(float)),
+                          ("action_mask", world["action_mask"].tolist())):  # fmt: skip
+        with pytest.raises(ValueError, match=rf"world\['{name}'\] must be (float32|int8) of shape \(1, .*, found"):
+            vec.observe(world | {name: changed})
+
+
+@pytest.mark.parametrize(("change", "error"), [
+    ({"max_cycles": None}, "the env's longest episode is unknown"),
+    ({"reset": lambda *_, **__: 1 / 0}, "division by zero"),
+])  # fmt: skip
+def test_environments_that_cannot_be_used_are_closed(change, error):
+    closed = []
+
+    def factory():
+        env = corridor.parallel_env()
+        env.close = lambda: closed.append(env)
+        for name, value in change.items():
+            setattr(env, name, value)
+        return env
+
+    with pytest.raises((ValueError, ZeroDivisionError), match=error):
+        from_parallel_env(factory, 2)
+    assert len(closed) == (1 if "max_cycles" in change else 2)

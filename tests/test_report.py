@@ -175,7 +175,7 @@ def test_interval_picture_shows_region_mean_and_interval(made):
 
 def test_damaged_provenance_is_no_reason_to_stop(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for text in ("{", "[1]", '{"versions": 3, "wall_s": null}', "\x00"):
+    for text in ("{", "[1]", '{"versions": 3, "wall_s": null}', '{"wall_s": "abc"}', "\x00", "[" * 200_000):
         write_json(Path("results/runs/lumber/qmix/0/provenance.json"), {})
         Path("results/runs/lumber/qmix/0/provenance.json").write_text(text)
         rows = {row[0]: row[1] for row in page._made(made[0]).rows}

@@ -21,7 +21,7 @@ import corridor
 import marl_gre_envs
 from marl_gre import cli, signals, trackers
 from marl_gre.agents.base import Agent, TorchActor
-from marl_gre.config import EvaluateConfig, load_params
+from marl_gre.config import EnvConfig, EvaluateConfig, load_params
 from marl_gre.conformance.kit import ConformanceError
 from marl_gre.data import EnvSizes
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse, StorageFailed, run_cli
@@ -36,7 +36,7 @@ from marl_gre.jobs.verify import verify
 from marl_gre.mixers import VDN, Mixer, MixerConfig, Qatten
 from marl_gre.networks import Networks, build, try_agent
 from marl_gre.rollout import BlamedOnEnv, make_env
-from marl_gre.storage import checkpoint, files
+from marl_gre.storage import checkpoint, files, provenance
 from marl_gre.storage.files import publishing
 from marl_gre.storage.mirror import Mirror
 from marl_gre.storage.resume import Keeper
@@ -149,6 +149,28 @@ def test_a_failed_replacement_puts_the_old_folder_back(tmp_path, monkeypatch):
         pass
     assert (target / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_only_folder_left_is_kept_where_it_is_and_returns(tmp_path, monkeypatch):
+    """Neither the new folder nor the old one can be put in place: the next run finds the old one beside it."""
+    target = tmp_path / "run"
+    target.mkdir()
+    for name in (*PUBLISHED, SUMS):
+        (target / name).touch()
+    real = Path.rename
+
+    def failing(self, to):
+        if to == target:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(self, to)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(StorageFailed, match="cannot be written"), publishing(target):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [f".run.old-{os.getpid()}"]
+    monkeypatch.undo()
+    prepare(target)
+    assert (target / SUMS).exists()
 
 
 def test_a_folder_that_a_killed_process_moved_aside_returns(tmp_path):
@@ -715,6 +737,57 @@ def test_a_full_disk_behind_the_output_is_one_line():
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
     assert done.returncode == 6
     assert re.fullmatch(r"error: .*No space left on device.*\n", done.stderr)
+
+
+@pytest.mark.parametrize(("code", "expected"), [
+    ("print('x' * 100_000)", 141),
+    ("print('x'); raise StorageFailed('gone')", 6),  # whatever else went wrong
+    ("print('x'); sys.exit(0)", 0),  # as --help does
+])  # fmt: skip
+def test_an_output_that_nobody_reads_changes_no_exit_code(code, expected):
+    code = f"import sys\nfrom marl_gre.errors import *\ndef main():\n    {code}\nrun_cli(main)"
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}  # so that it fails at the end, not in print
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (expected, "error: gone\n" if expected == 6 else "")
+
+
+def test_more_actions_than_episodes_store_are_refused(tmp_path):
+    config = EnvConfig.model_validate(
+        {"env": "corridor_variants:ManyActions", "total_steps": 1, "test_interval_steps": 1}
+    )
+    with pytest.raises(BadInput, match=r"envs\.many: found 32,769 actions; at most 32,768 are allowed\."):
+        make_env("many", config, 1)
+
+
+def test_environments_of_a_trainer_that_cannot_be_made_are_closed(tmp_path, monkeypatch):
+    config = load_params(params_with(tmp_path)).run_config("lumberjacks", "qmix", 0)
+    closed = []
+    monkeypatch.setattr("marl_gre.trainer.close", closed.append)
+    monkeypatch.setattr("marl_gre.trainer.make_learner", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Trainer(config)
+    assert [type(env).__name__ for env in closed] == ["Lumberjacks"] * 2
+
+
+def test_an_installed_package_in_somebodys_repository_records_no_commit(tmp_path, monkeypatch):
+    def git(*arguments):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=b", *arguments], cwd=tmp_path, check=True)
+
+    git("init", "-q")
+    (tmp_path / "theirs").touch()
+    git("add", "theirs")
+    git("commit", "-qm", "theirs")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    (tmp_path / "provenance.py").touch()
+    found = provenance.provenance(torch.device("cpu"), 0.0)
+    assert (found["commit"], found["dirty"]) == (None, False)
+    git("add", "provenance.py")
+    git("commit", "-qm", "ours")
+    assert len(provenance.provenance(torch.device("cpu"), 0.0)["commit"]) == 40
 
 
 def test_a_folder_is_no_library(tmp_path, monkeypatch):

@@ -8,11 +8,12 @@ import pytest
 
 from marl_gre_envs.smac.interface import FIELDS, Flags, Interface, make_flags
 from marl_gre_envs.smac.maps import ENEMY_TYPE_BITS, MAPS, TERRAINS, TYPE_BITS
-from marl_gre_envs.smac.rewards import Rewards, battle_reward, make_rewards, scale_of, step_reward
+from marl_gre_envs.smac.rewards import Rewards, battle_reward_of, make_rewards, scale_of, step_reward
 from marl_gre_envs.smac.units import TYPE_ID, UNITS
 
 DATA = Path(__file__).parent / "data"
 RECORDED = ["2s3z", "3s_vs_5z", "10m_vs_11m", "MMM2"]
+DEFAULTS = Rewards()
 TOLERANCE = 2e-6  # float32 outputs of float64 arithmetic
 
 # SMAC's get_obs_size and get_state_size (with and without state_last_action), read from its own code.
@@ -43,8 +44,18 @@ SIZES = {
 }
 
 
+def battle_reward(prev_ally, prev_enemy, ally, enemy, rewards=DEFAULTS):
+    """Return the reward of a step of fighting from units [..., A, 8] and [..., N, 8] before and after it, [...]."""
+    before, after = (np.concatenate(units, -2, dtype=np.float64) for units in ((prev_ally, prev_enemy), (ally, enemy)))
+    worth = np.empty(before.shape[:-2])
+    for at in np.ndindex(worth.shape):
+        numbers = (units[at][:, FIELDS.index(name)].copy() for units in (before, after) for name in ("hp", "shield"))
+        worth[at] = battle_reward_of(*numbers, np.shape(ally)[-2], rewards)
+    return worth
+
+
 def interface(name, **flags):
-    return Interface.of_map(MAPS[name], flags=make_flags(**flags))
+    return Interface(MAPS[name], flags=make_flags(**flags))
 
 
 def recorded(name):
@@ -248,7 +259,7 @@ def test_moves_at_the_border(place, moves):
 
 def test_moves_follow_move_amount():
     # Half of 6 is 3: from y = 9.5 the cell to the south is 6, outside the band.
-    face = Interface.of_map(MAPS["3m"], move_amount=6)
+    face = Interface(MAPS["3m"], move_amount=6)
     assert face.observe(*world("3m", {0: (16.0, 9.5)}))[2][0, 2:6].tolist() == [1, 0, 1, 1]
 
 

@@ -386,9 +386,16 @@ def test_published_runs_are_read(tmp_path):
     (found,) = learning.read_curves(tmp_path)
     assert (found.map_name, found.algorithm, found.seed) == ("2s3z", "qmix", 3)
     assert found.tests["win_rate"].tolist() == [0.25]
-    (run / "train.json").write_text("{")
-    with pytest.raises(BadInput, match="train the run again"):
-        learning.read_curves(tmp_path)
+    record["config"]["env"]["kwargs"] = {}  # smac_v0's default
+    (run / "train.json").write_text(json.dumps(record))
+    assert learning.read_curves(tmp_path)[0].map_name == "8m"
+    head = "due_steps,win_rate\n"
+    damaged = [("tests.csv", head), ("tests.csv", f"{head}0,many\n"), ("tests.csv", f"{head}0,1,2\n"),
+               ("train.json", "{"), ("train.json", "[" * 200_000)]  # fmt: skip
+    for name, text in damaged:
+        (run / name).write_text(text)
+        with pytest.raises(BadInput, match="train the run again"):
+            learning.read_curves(tmp_path)
 
 
 def test_runs_at_a_checkpoint_are_read(tmp_path):
@@ -446,6 +453,7 @@ def test_options_of_the_engine_are_tried_without_touching_the_results(document, 
     [
         (["--only", "4m"], "found '4m'; one of 3m"),
         (["--seeds", "0"], "--seeds: found 0"),
+        (["--episodes", "0"], "--episodes: found 0"),
         (["--recordings", "nowhere"], "nowhere is not a folder"),
         (["--section", "replays"], "needs recordings"),
         (["--set", "retaliation"], "NAME=VALUE is needed"),

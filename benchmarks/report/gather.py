@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from marl_gre.errors import BadInput
 from marl_gre.jobs.credits_shapley import Game
 from marl_gre.metrics import ENTROPY, QUANTILES, TESTS, TRAINING
 from marl_gre.shapley import Shapley
-from marl_gre.storage.run_dir import SCHEMA, SUMS, read_sums
+from marl_gre.storage.files import read_object
+from marl_gre.storage.run_dir import RECORD, SCHEMA, SUMS, read_sums
 from marl_gre.storage.weights import WEIGHTS
 
 Key = tuple[str, str, int]
@@ -211,10 +211,10 @@ def _keys(params: Params) -> Iterator[Key]:
 def _read_run(params: Params, key: Key) -> Run | str:
     """Return a run, or why there is none."""
     folder, evaluation_path = run_folder(*key), evaluation_file(*key)
-    if not (folder / "train.json").is_file():
+    if not (folder / RECORD).is_file():
         return "not trained"
     train_again = f"dvc repro -f -s train@{'-'.join(map(str, key))}"
-    record = _read_json(folder / "train.json", key, train_again)
+    record = _read_json(folder / RECORD, key, train_again)
     config = params.run_config(*key)
     changed = _difference(record.get("config"), config.resolved())
     if changed is None and record.get("results_versions") != config.results_versions():
@@ -233,7 +233,7 @@ def _read_run(params: Params, key: Key) -> Run | str:
         return "the evaluation is of another training: run dvc repro"
     if evaluation.get("results_version", 1) != EVALUATION_RESULTS_VERSION:
         return "evaluated with another results version: run dvc repro"
-    _check_number(folder / "train.json", record, "final_return", train_again)
+    _check_number(folder / RECORD, record, "final_return", train_again)
     _check_number(evaluation_path, evaluation, "episode_return_mean", evaluate_again)
     for name in NULL_WHERE_UNDEFINED:
         if evaluation.get(name) is not None:
@@ -274,10 +274,10 @@ def _game(entry: dict[str, Any]) -> Game:
 
 def _read_json(path: Path, key: Key, again: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
+        content = read_object(path)
+    except (OSError, ValueError) as error:
         raise BadInput(f"{path}: damaged ({error}); make it again: {again}") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+    if content.get("schema") != SCHEMA:
         raise BadInput(f"{path}: found another file layout, schema {SCHEMA} is read here; make it again: {again}")
     found = (content.get("env"), content.get("algorithm"), content.get("seed"))
     if found != key:

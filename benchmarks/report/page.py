@@ -5,11 +5,10 @@ beside ours, how to make each number again, deviations, where the runs were made
 """
 
 import base64
-import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ from benchmarks.layout import evaluation_file, run_folder
 from benchmarks.report.figures import Drawn
 from benchmarks.report.gather import Results, reference
 from benchmarks.report.tables import Column, Content, Table, shown
+from marl_gre.storage.files import read_object
+from marl_gre.storage.run_dir import PROVENANCE
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 220, 26
@@ -231,14 +232,13 @@ def _runs(results: Results) -> Content:
             for seed in results.params.run.seeds:
                 key = (env, algorithm, seed)
                 run, item = results.runs.get(key), "-".join(map(str, key))
-                made = _provenance(key) if run else {}
-                wall_s = made.get("wall_s")
+                seconds = _seconds(_provenance(key)) if run else None
                 rows.append(
                     [
                         *(results.title(env), results.title(algorithm), str(seed)),
                         float(run.record["final_return"]) if run else results.missing[key],
                         float(run.evaluation["episode_return_mean"]) if run else None,
-                        float(wall_s) / 60 if isinstance(wall_s, int | float) else None,
+                        seconds / 60 if seconds is not None else None,
                         f"dvc repro -f -s train@{item} evaluate@{item}",
                         f"marl-gre verify {run_folder(*key)} --evaluation {evaluation_file(*key)}",
                     ]
@@ -268,7 +268,7 @@ def _made(results: Results) -> Content:
         }
         for name, value in found.items():
             counts.setdefault(name, Counter())[str(value or "not recorded")] += 1
-        hours += float(made.get("wall_s") or 0) / 3600
+        hours += (_seconds(made) or 0) / 3600
     rows: list[list[Any]] = [
         [name, value, str(number)] for name, values in counts.items() for value, number in sorted(values.items())
     ]
@@ -280,7 +280,11 @@ def _made(results: Results) -> Content:
 def _provenance(key: tuple[str, str, int]) -> dict[str, Any]:
     """Return what a run says about its making; it is informative only, so a damaged file is no reason to stop."""
     try:
-        content = json.loads((run_folder(*key) / "provenance.json").read_text())
-    except (OSError, ValueError, RecursionError):
+        return read_object(run_folder(*key) / PROVENANCE)
+    except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+
+
+def _seconds(made: Mapping[str, Any]) -> float | None:
+    wall_s = made.get("wall_s")
+    return float(wall_s) if isinstance(wall_s, int | float) else None

@@ -185,7 +185,7 @@ def maps() -> str:
     columns = ["`map_name`", "agents", "enemies", "number of agents", "actions", "observation", "state", "time limit"]
     rows = []
     for found in MAPS.values():
-        sizes = Interface.of_map(found)
+        sizes = Interface(found)
         rows.append(
             (
                 f"`{found.name}`",

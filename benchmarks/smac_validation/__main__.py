@@ -110,9 +110,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     known = {**real_game()["near_random"], **real_game()["scripted"]}
     if unknown := [name for name in asked.only or () if name not in known]:
         raise BadInput(f"--only: found {unknown[0]!r}; one of {', '.join(known)} is allowed.")
-    for option in ("seeds", "jobs"):
-        if getattr(asked, option) < 1:
-            raise BadInput(f"--{option}: found {getattr(asked, option)}; 1 or more is allowed.")
+    for option in ("seeds", "jobs", "episodes"):
+        if (number := getattr(asked, option)) is not None and number < 1:
+            raise BadInput(f"--{option}: found {number}; 1 or more is allowed.")
     for option in ("recordings", "learning"):
         if (folder := getattr(asked, option)) is not None and not folder.is_dir():
             raise BadInput(f"--{option}: {folder} is not a folder; name an existing one.")
@@ -138,7 +138,7 @@ def options_of(words: Sequence[str]) -> dict[str, Any]:
             raise BadInput(f"--set: found {word!r}; NAME=VALUE is needed, as retaliation=false.")
     try:
         marl_gre_envs.make_vec("smac_v0", 1, map_name="3m", **options).close()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise BadInput(f"--set: {error}") from error
     return options
 

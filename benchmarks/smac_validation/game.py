@@ -1,6 +1,5 @@
 """The real game's figures, from benchmarks/reference/real_game.yaml."""
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ Range = tuple[float, float]
 Curve = NDArray[np.float64]
 
 
-@functools.cache
 def real_game() -> dict[str, Any]:
     """Return all figures."""
     return reference("real_game")

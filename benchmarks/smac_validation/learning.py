@@ -5,7 +5,6 @@ unfinished ones from their newest checkpoint.
 """
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,14 @@ from benchmarks.smac_validation.checks import Check, Section
 from benchmarks.smac_validation.game import test_spread_at, win_rate_at
 from marl_gre.config import Params, RunConfig
 from marl_gre.errors import BadInput
+from marl_gre.metrics import TESTS
 from marl_gre.storage import checkpoint
-from marl_gre.storage.run_dir import work_folder
+from marl_gre.storage.files import read_object
+from marl_gre.storage.run_dir import RECORD, work_folder
 
 TIMES = (100_000, 250_000, 500_000)
 LATER = (1_000_000, 2_000_000)
-TESTS = 5  # the mean of this many tests up to a time
+LAST = 5  # the mean of this many tests up to a time
 FACTOR = 1.5
 POINTS = 0.10  # around a single known run of the game
 """Criteria: the spread of returns, and the win rate where no range is known."""
@@ -44,17 +45,23 @@ def read_curves(folder: Path) -> list[Curve]:
         BadInput: one cannot be read.
     """
     curves = []
-    for path in sorted(folder.rglob("train.json")):
+    for path in sorted(folder.rglob(RECORD)):
         try:
-            config = RunConfig.from_record(json.loads(path.read_text()), path.parent)
-            with (path.parent / "tests.csv").open() as file:
-                rows = list(csv.DictReader(file))
-        except (OSError, ValueError) as error:
+            config = RunConfig.from_record(read_object(path), path.parent)
+            with (path.parent / TESTS).open(newline="") as file:
+                rows = [{name: float(cell or "nan") for name, cell in row.items()} for row in csv.DictReader(file)]
+            if not rows:
+                raise ValueError(f"{TESTS} has no rows")
+        except (OSError, ValueError, TypeError) as error:
             raise BadInput(f"{path.parent}: cannot be read ({error}); train the run again.") from error
         if config.env.env == "smac_v0":
-            columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0]}
-            curves.append(Curve(config.env.kwargs["map_name"], config.algorithm.mixer, config.seed, columns))
+            curves.append(_curve(config, rows))
     return curves
+
+
+def _curve(config: RunConfig, rows: Sequence[Mapping[str, float | None]]) -> Curve:
+    columns = {name: np.array([np.nan if row[name] is None else row[name] for row in rows]) for name in rows[0]}
+    return Curve(config.env.kwargs.get("map_name", "8m"), config.algorithm.mixer, config.seed, columns)
 
 
 def read_unfinished(params: Params, work: Path) -> list[Curve]:
@@ -67,9 +74,7 @@ def read_unfinished(params: Params, work: Path) -> list[Curve]:
                 identity = config.identity()
                 if (content := checkpoint.peek(work_folder(work, identity), identity)) is None:
                     continue
-                rows = content["tests"]
-                columns = {name: np.array([np.nan if r[name] is None else r[name] for r in rows]) for name in rows[0]}
-                curves.append(Curve(config.env.kwargs["map_name"], config.algorithm.mixer, seed, columns))
+                curves.append(_curve(config, content["tests"]))
     return curves
 
 
@@ -78,7 +83,7 @@ def mean_of_last(curve: Curve, column: str, env_steps: int) -> float | None:
     due = curve.tests["due_steps"]
     if len(due) == 0 or due[-1] < env_steps:
         return None
-    return float(curve.tests[column][due <= env_steps][-TESTS:].mean())
+    return float(curve.tests[column][due <= env_steps][-LAST:].mean())
 
 
 def steps_to(tests: Mapping[str, np.ndarray], win_rate: float) -> float | None:
@@ -89,7 +94,7 @@ def steps_to(tests: Mapping[str, np.ndarray], win_rate: float) -> float | None:
         win_rate: 0 to 1.
     """
     for last, due in enumerate(tests["due_steps"], start=1):
-        if tests["win_rate"][max(0, last - TESTS) : last].mean() >= win_rate:
+        if tests["win_rate"][max(0, last - LAST) : last].mean() >= win_rate:
             return float(due)
     return None
 
@@ -117,7 +122,7 @@ def section(curves: Sequence[Curve]) -> Section:
             if reached:
                 checks += _at(where, name, algorithm, time, reached)
     note = (
-        f"Medians over seeds of the mean of {TESTS} greedy tests; the game's mean over runs [least, most]. The spread "
+        f"Medians over seeds of the mean of {LAST} greedy tests; the game's mean over runs [least, most]. The spread "
         "is the standard deviation of returns within a test, the game's where its tests have the same mean return."
     )
     return Section("learning", "Learning", note, checks)

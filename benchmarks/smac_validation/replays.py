@@ -17,12 +17,11 @@ from benchmarks.smac_validation.checks import Check, Section
 from benchmarks.smac_validation.game import real_game
 from benchmarks.smac_validation.recordings import ATTACK, HEAL, Replay, legal_or_idle, load_replay, put_units
 from marl_gre_envs.smac.interface import NOOP, STOP
-from marl_gre_envs.smac.units import MEDIVAC, TYPE_ID
+from marl_gre_envs.smac.units import LOOPS_PER_STEP, MEDIVAC, TYPE_ID
 from marl_gre_envs.vector import VectorEnv
 
 FILES = "*_replay_*.npz"
 REPEATS = 4  # of every episode, each with other random delays
-LOOPS = 8  # game loops of a step
 EAST_OF_AGENTS = 14.0  # the enemies of a symmetric map [map units]
 JUDGED = "2s3z"
 WITHIN_STEPS = 2.5  # of the game's first deaths
@@ -133,7 +132,7 @@ def first_deaths(deaths: np.ndarray) -> tuple[float | None, int]:
 def recorded_deaths(replay: Replay) -> np.ndarray:
     """Return when units died in the game, in steps since the first order, NaN for who lives [K, A + N]."""
     loops = np.concatenate([replay.ally_death_loop, replay.enemy_death_loop], 1).astype(float)
-    return np.where(loops >= 0, (loops - replay.loops[:, :1]) / LOOPS, np.nan)
+    return np.where(loops >= 0, (loops - replay.loops[:, :1]) / LOOPS_PER_STEP, np.nan)
 
 
 def section(folder: Path, options: dict[str, Any]) -> Section:

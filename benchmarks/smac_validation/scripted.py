@@ -6,18 +6,16 @@ from typing import Any
 import numpy as np
 
 import marl_gre_envs
+from benchmarks.smac_validation.battles import REACH
 from benchmarks.smac_validation.checks import Check, Section
 from benchmarks.smac_validation.game import real_game
 from benchmarks.smac_validation.recordings import Battles
 from marl_gre.seeding import Purpose, rng
-from marl_gre_envs.smac.interface import NOOP, STOP
+from marl_gre_envs.smac.interface import EAST, FIRST_TARGET, NOOP, NORTH, SOUTH, STOP, WEST
 
-NORTH, SOUTH, EAST, WEST = 2, 3, 4, 5
-ATTACK = 6  # the action that attacks enemy 0
 EPISODES = 200
 COUNTED_EPISODES = 1000
 EXPLORATION = 0.3  # share of random actions, so that agents do not all attack the same enemy
-REACH = 5.75  # between the centres of two marines [map units]
 TOLERANCE = 0.10  # of a share of switches, beside the game's 95% interval
 
 
@@ -44,7 +42,7 @@ def attack_or_approach(pos: np.ndarray, targets: np.ndarray, mask: np.ndarray) -
     way = np.take_along_axis(pos[:, agents:], targets[..., None], 1) - pos[:, :agents]
     along_x = np.abs(way[..., 0]) > np.abs(way[..., 1])
     move = np.where(along_x, np.where(way[..., 0] > 0, EAST, WEST), np.where(way[..., 1] > 0, NORTH, SOUTH))
-    alternatives = np.stack([ATTACK + targets, move, np.full_like(move, STOP), np.full_like(move, NOOP)], -1)
+    alternatives = np.stack([FIRST_TARGET + targets, move, np.full_like(move, STOP), np.full_like(move, NOOP)], -1)
     legal = np.take_along_axis(mask, alternatives, -1) > 0
     return np.take_along_axis(alternatives, legal.argmax(-1)[..., None], -1)[..., 0]
 
@@ -124,7 +122,7 @@ def count_switches(battles: Battles) -> dict[tuple[bool, bool, bool], list[int]]
             if len(alive) != 1:
                 last = None
                 continue
-            attack = ATTACK + alive[0]
+            attack = FIRST_TARGET + alive[0]
             hurt = np.flatnonzero(hp[t, :agents] > hp[t + 1, :agents])
             if last is not None and hp[t, last] > 0 and len(hurt) == 1:
                 apart = np.linalg.norm(pos[t, :agents] - pos[t, agents + alive[0]], axis=-1)
@@ -142,9 +140,9 @@ def count_switches(battles: Battles) -> dict[tuple[bool, bool, bool], list[int]]
     return counts
 
 
-def attacked_section(options: dict[str, Any], episodes: int = COUNTED_EPISODES) -> Section:
+def attacked_section(options: dict[str, Any]) -> Section:
     """Return whom the engine's last enemy attacks on 3m beside the game's counts."""
-    battles, _ = play("3m", episodes, EXPLORATION, **options)
+    battles, _ = play("3m", COUNTED_EPISODES, EXPLORATION, **options)
     counts = count_switches(battles)
     checks = []
     for row in real_game()["attacked"]:
@@ -164,8 +162,8 @@ def attacked_section(options: dict[str, Any], episodes: int = COUNTED_EPISODES) 
             )
         )
     note = (
-        f"{episodes:,} episodes of 3m on the engine, the scripted policy with {EXPLORATION:.0%} random actions: the "
-        "last enemy alive hit A, and another agent B is within its reach. Allowed: the game's 95% interval, "
+        f"{COUNTED_EPISODES:,} episodes of 3m on the engine, the scripted policy with {EXPLORATION:.0%} random "
+        "actions: the last enemy alive hit A, and another agent B is within its reach. Allowed: the game's 95% interval, "
         f"widened to at least {100 * TOLERANCE:.0f} percentage points either way."
     )
     return Section("attacked", "Whom enemies attack", note, checks)

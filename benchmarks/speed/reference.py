@@ -1,5 +1,5 @@
-"""The baselines of speed.py: a learner and a training loop that do the work of PyMARL (arXiv:1902.04043), padding and
-all, and a learner on torch's own GRU.
+"""The baselines: a learner and a training loop that do the work of PyMARL (arXiv:1902.04043), padding and all, and a
+learner on torch's own GRU.
 
 Dense episodes as long as the time limit, one GRUCell call per time step for each network, a mixer that also mixes the
 padded steps, and one environment that is stepped in Python. Loss and gradients equal those of marl_gre.learner.

@@ -1,4 +1,4 @@
-"""How speed.py measures: CPU seconds, medians of calls in turn, peak memory, processes of their own.
+"""How `benchmarks.speed` measures: CPU seconds, medians of calls in turn, peak memory, processes of their own.
 
 CPU seconds of the one thread equal wall seconds on an idle machine, and leave out the waiting for a core on a busy one.
 """

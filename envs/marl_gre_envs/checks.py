@@ -29,9 +29,12 @@ def shown(found: object) -> str:
 
 
 def keywords_of(factory: Callable[..., Any]) -> list[str]:
-    """Return the names of the keyword arguments that a callable accepts."""
+    """Return the names of the keyword arguments that a callable accepts, none where it does not tell."""
     kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [name for name, p in inspect.signature(factory).parameters.items() if p.kind in kinds]
+    try:
+        return [name for name, p in inspect.signature(factory).parameters.items() if p.kind in kinds]
+    except (TypeError, ValueError):
+        return []
 
 
 def check_keywords(where: str, found: Iterable[str], allowed: Iterable[str]) -> None:

@@ -10,8 +10,8 @@ What third-party environments leave open is decided here, once:
 - Episode 0 of a seed is the environment's own reset(seed=seed); later ones get seeds derived from (seed, episode).
 """
 
+import contextlib
 import copy
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from gymnasium.spaces import Box, Dict, Discrete, Space, flatten, flatten_space
 from pettingzoo import ParallelEnv
 from pettingzoo.utils import BaseParallelWrapper
 
-from marl_gre_envs.checks import check_parallel, choice, flag, shown, whole
+from marl_gre_envs.checks import check_parallel, choice, flag, keywords_of, shown, whole
 from marl_gre_envs.stored import Member, StoredOutputs, episode_seed
 from marl_gre_envs.vector import VectorEnv
 
@@ -58,7 +58,7 @@ def from_parallel_env(
         ImportError: the agents' sizes differ and SuperSuit is not installed.
         RuntimeError: the environment does not follow PettingZoo's API.
     """
-    own = own_keywords(factory)
+    own = keywords_of(factory)
     if episode_limit is not None and "episode_limit" in own:
         kwargs = {**kwargs, "episode_limit": episode_limit}
     for name, given in (("team_reward", team_reward != "sum"), ("strict", strict is not False)):
@@ -68,14 +68,6 @@ def from_parallel_env(
                 "that sets one of them."
             )
     return FromParallel(factory, num_envs, autoreset, team_reward, episode_limit, strict, kwargs)
-
-
-def own_keywords(factory: Callable[..., ParallelEnv]) -> set[str]:
-    """Return the names of a factory's parameters, none where it does not tell."""
-    try:
-        return set(inspect.signature(factory).parameters)
-    except (TypeError, ValueError):
-        return set()
 
 
 class FlatObservations(BaseParallelWrapper):
@@ -201,7 +193,26 @@ class FromParallel(StoredOutputs):
         self.autoreset = flag("autoreset", autoreset)
         self.team_reward = choice("team_reward", team_reward, ("sum", "mean", "shared"))
         self.strict = flag("strict", strict)
-        first = factory(**copy.deepcopy(kwargs))  # an environment may write into its arguments; each has its own
+        self._closed = False
+        made: list[ParallelEnv] = []
+        try:
+            self._make(factory, episode_limit, kwargs, made)
+        except BaseException:
+            for env in made:
+                with contextlib.suppress(Exception):
+                    env.close()
+            raise
+
+    def _make(
+        self,
+        factory: Callable[..., ParallelEnv],
+        episode_limit: int | None,
+        kwargs: dict[str, Any],
+        made: list[ParallelEnv],
+    ) -> None:
+        """Make the environments, in `made`, and set all sizes."""
+        # An environment may write into its arguments; each has its own.
+        made.append(first := factory(**copy.deepcopy(kwargs)))
         check_env_form(first)
         self.episode_limit = limit_of(first, episode_limit, kwargs)
         self.agents = list(first.possible_agents)
@@ -211,11 +222,11 @@ class FromParallel(StoredOutputs):
         self.n_actions = max(int(space.n) for space in own)
         self._own_actions = (np.arange(self.n_actions) < [[space.n] for space in own]).astype(np.int8)  # [N, A]
         self.action_names = [str(action) for action in range(self.n_actions)]
-        made = [first, *(factory(**copy.deepcopy(kwargs)) for _ in range(self.num_envs - 1))]
+        for _ in range(self.num_envs - 1):
+            made.append(factory(**copy.deepcopy(kwargs)))
         if len({id(env.unwrapped) for env in made}) < len(made):
             raise RuntimeError("the factory returned one env twice: it must make a new one each time it is called.")
         self._members = [WrappedEnv(padded(FlatObservations(env))) for env in made]
-        self._closed = False
         self.obs_dim = int(self._members[0].env.observation_space(self.agents[0]).shape[0])
         self._members[0].begin(0, 0, None)
         state = own_state(self._members[0].env)

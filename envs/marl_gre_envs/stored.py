@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from marl_gre_envs.checks import actions_of, check_dict, illegal_action, seeds_of
+from marl_gre_envs.checks import actions_of, as_array, check_dict, illegal_action, seeds_of
 from marl_gre_envs.vector import VectorEnv, World
 
 MAX_SEED = 2**32 - 1  # the largest that NumPy's older generators, common in third-party envs, and StarCraft II take
@@ -77,7 +77,16 @@ class StoredOutputs(VectorEnv):
     def observe(self, world: World) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See VectorEnv.observe; the world consists of the stored outputs."""
         check_dict("the world", world, self.observed)
-        return world["obs"].copy(), world["state"].copy(), world["action_mask"].copy()
+        obs, state, action_mask = (as_array(name, world[name]) for name in self.observed)
+        lead = state.shape[:-1]
+        for name, found in zip(self.observed, (obs, state, action_mask), strict=True):
+            own = self.world[name]
+            shape = (*lead, *own.shape[1:])
+            if found.shape != shape or found.dtype != own.dtype:
+                raise ValueError(
+                    f"world[{name!r}] must be {own.dtype} of shape {shape}, found {found.dtype} {found.shape}."
+                )
+        return obs.copy(), state.copy(), action_mask.copy()
 
     def _starts(self, seed: int | Sequence[int] | None) -> dict[int, tuple[int, int]]:
         """Return the (seed, episode) that each environment starts with."""

@@ -13,7 +13,7 @@ import torch
 from marl_gre.config import EnvConfig
 from marl_gre.credit import credits, gradient_entropy
 from marl_gre.data import Batch, Episode, collate
-from marl_gre.errors import BadInput, EnvironmentFailed, StorageFailed
+from marl_gre.errors import BadInput, EnvironmentFailed
 from marl_gre.jobs.credits_drawing import animation, picture
 from marl_gre.jobs.credits_shapley import comparison_lines, comparison_rows, contributions, game_rows
 from marl_gre.jobs.play import drawing, render, save_gif
@@ -23,7 +23,7 @@ from marl_gre.policy import Policy
 from marl_gre.rollout import BlamedOnEnv, counted_up, opened, play_greedily
 from marl_gre.shapley import require_orders
 from marl_gre.shares import shares
-from marl_gre.storage.files import csv_text
+from marl_gre.storage.files import csv_text, writing
 from marl_gre.storage.run_dir import FinishedRun, load_run
 
 PHASES = 4
@@ -91,7 +91,7 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
     first = found[0]
     frames = _frames(config.env_key, config.env, first.episode)
     games = contributions(finished, found, permutations) if permutations else []
-    try:
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / "credits.csv").write_text(csv_text(step_rows(found)))
         (out / "phases.csv").write_text(csv_text(phase_rows(found)))
@@ -99,8 +99,6 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
         if games:
             (out / "shapley.csv").write_text(csv_text(game_rows(games)))
             (out / "shapley_phases.csv").write_text(csv_text(comparison_rows(games)))
-    except OSError as error:
-        raise StorageFailed(f"{out}: cannot be written ({error}); free space or fix permissions.") from error
     images = animation(title, frames, first.shares, first.entropy)
     for name in ("credits.csv", "phases.csv", "credits.png", *(("shapley.csv", "shapley_phases.csv") if games else ())):
         print(out / name)

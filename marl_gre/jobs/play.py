@@ -8,11 +8,11 @@ from PIL import Image
 
 import marl_gre_envs
 from marl_gre.config import EnvConfig
-from marl_gre.errors import BadInput, EnvironmentFailed, StorageFailed
+from marl_gre.errors import BadInput, EnvironmentFailed
 from marl_gre.networks import restore
 from marl_gre.policy import Policy
 from marl_gre.rollout import BlamedOnEnv, counted_up, opened
-from marl_gre.storage.files import require_file_name
+from marl_gre.storage.files import require_file_name, writing
 from marl_gre.storage.run_dir import load_run
 from marl_gre_envs.parallel import FRAMES_PER_SECOND
 from marl_gre_envs.rendering import Window
@@ -127,9 +127,7 @@ def save_gif(path: Path, frames: list[np.ndarray], durations: list[int] | None =
     """
     durations = durations or [1000 // FRAMES_PER_SECOND] * (len(frames) - 1) + [LAST_FRAME_MS]
     images = [Image.fromarray(frame).quantize(64) for frame in frames]
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         images[0].save(path, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
-    except OSError as error:
-        raise StorageFailed(f"{path}: cannot be written ({error}); free space or fix permissions.") from error
     print(path)

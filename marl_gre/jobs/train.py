@@ -10,11 +10,11 @@ import torch
 
 from marl_gre import signals, trackers
 from marl_gre.config import RunConfig
-from marl_gre.errors import NonFinite, StorageFailed
+from marl_gre.errors import NonFinite
 from marl_gre.metrics import ENTROPY, TESTS, TRAINING
 from marl_gre.progress import Progress
 from marl_gre.storage import checkpoint
-from marl_gre.storage.files import csv_text, json_text, publishing, sync_folder, write_durably
+from marl_gre.storage.files import csv_text, json_text, publish_file, publishing, write_durably
 from marl_gre.storage.mirror import Mirror
 from marl_gre.storage.provenance import provenance
 from marl_gre.storage.resume import Keeper
@@ -66,7 +66,7 @@ def train(
             if mirrored is not None:
                 mirrored.check()
             if not publish_weights:
-                _keep_weights(folder, contents[WEIGHTS])
+                publish_file(folder / WEIGHTS, contents[WEIGHTS])
             with publishing(out) as target:
                 write_run(target, contents, withheld=() if publish_weights else (WEIGHTS,))
             checkpoint.remove_all(folder)
@@ -104,18 +104,6 @@ def _contents(trainer: Trainer, started: float) -> Mapping[str, bytes]:
         TRAINING: csv_text(trainer.training).encode(),
         WEIGHTS: weights_bytes(trainer.learner.networks),
     }
-
-
-def _keep_weights(folder: Path, weights: bytes) -> None:
-    """Leave the weights in the run's work folder, whole or not at all."""
-    path = folder / WEIGHTS
-    temporary = path.with_suffix(".tmp")
-    try:
-        write_durably(temporary, weights)
-        temporary.replace(path)
-        sync_folder(folder)
-    except OSError as error:
-        raise StorageFailed(f"{path}: cannot be written ({error}); free space or fix permissions.") from error
 
 
 def _keep_failure(folder: Path, trainer: Trainer) -> str:

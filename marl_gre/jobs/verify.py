@@ -24,7 +24,7 @@ from marl_gre.metrics import TESTS, columns
 from marl_gre.networks import pick_device, restore
 from marl_gre.policy import Policy
 from marl_gre.rollout import opened
-from marl_gre.storage.files import csv_text, json_text, sha256
+from marl_gre.storage.files import csv_text, json_text, read_object, sha256
 from marl_gre.storage.provenance import machine
 from marl_gre.storage.run_dir import (
     PROVENANCE,
@@ -246,9 +246,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"larger than {MAX_BYTES} bytes")
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return read_object(path)
+    except (OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read ({error}).") from error
-    if not isinstance(content, dict):
-        raise BadInput(f"{path}: cannot be read (an object is needed).")
-    return content

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from marl_gre.errors import StorageFailed
-from marl_gre.storage.files import sha256, sync_folder, write_durably
+from marl_gre.storage.files import sha256, sync_folder, write_durably, writing
 
 SCHEMA = 2
 KEPT = 2
@@ -60,7 +60,7 @@ def save(
     Raises:
         StorageFailed: it cannot be written, or segments are missing; older checkpoints are untouched.
     """
-    final = work / f"checkpoint-{number:06d}"
+    final = work / name_of(number)
     temporary = work / f"{final.name}.tmp-{os.getpid()}"
     try:
         for name, entry in shared.items():
@@ -88,12 +88,10 @@ def write_segment(work: Path, name: str, data: bytes) -> Entries:
         StorageFailed: the file cannot be written.
     """
     path = work / SEGMENTS / name
-    try:
+    with writing(path):
         path.parent.mkdir(exist_ok=True)
         entry = write_durably(path, data)
         sync_folder(path.parent)
-    except OSError as error:
-        raise StorageFailed(f"{path}: cannot be written ({error}); free space or fix permissions.") from error
     return {f"{SEGMENTS}/{name}": entry}
 
 
@@ -140,6 +138,11 @@ def peek(work: Path, run: str) -> dict[str, Any] | None:
         StorageFailed: one cannot be read.
     """
     return next((content for _, (content, _, _) in _intact(work, run)), None)
+
+
+def name_of(number: int) -> str:
+    """Return the name of a checkpoint's folder."""
+    return f"checkpoint-{number:06d}"
 
 
 def number_of(folder: Path) -> int:

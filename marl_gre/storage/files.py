@@ -39,6 +39,22 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json_text(content))
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it holds something else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"found {type(content).__name__}, a JSON object is needed")
+    return content
+
+
 def place_of_folder(target: Path) -> Path:
     """Return the absolute path of a folder that another folder can replace.
 
@@ -72,6 +88,19 @@ def require_file_name(target: Path) -> None:
 
 
 @contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Write a file or folder in a block of its own.
+
+    Raises:
+        StorageFailed: the block raised OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(f"{path}: cannot be written ({error}); free space or fix permissions.") from error
+
+
+@contextlib.contextmanager
 def publishing(target: Path) -> Iterator[Path]:
     """Yield a temporary folder whose content replaces `target` if the block ends without an error.
 
@@ -85,23 +114,23 @@ def publishing(target: Path) -> Iterator[Path]:
     temporary = place.with_name(f".{place.name}.tmp-{os.getpid()}")
     old = place.with_name(f".{place.name}.old-{os.getpid()}")
     try:
-        require_folder(place)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        _sync_all(temporary)
-        shutil.rmtree(old, ignore_errors=True)
-        if place.exists():
-            place.rename(old)
-        temporary.rename(place)
-        sync_folder(place.parent)
-    except OSError as error:
-        raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
+        with writing(target):
+            require_folder(place)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            yield temporary
+            _sync_all(temporary)
+            shutil.rmtree(old, ignore_errors=True)
+            if place.exists():
+                place.rename(old)
+            temporary.rename(place)
+            sync_folder(place.parent)
     finally:
         if old.exists() and not place.exists():
             with contextlib.suppress(OSError):
                 old.rename(place)
-        shutil.rmtree(old, ignore_errors=True)
+        if place.exists():  # else the old folder is the only one: the next run's `prepare` puts it back
+            shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -111,16 +140,25 @@ def publish_json(target: Path, content: Any) -> None:
     Raises:
         StorageFailed: the file cannot be written.
     """
+    publish_file(target, json_text(content).encode())
+
+
+def publish_file(target: Path, data: bytes) -> None:
+    """Write a file atomically and durably.
+
+    Raises:
+        StorageFailed: the file cannot be written.
+    """
     temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(temporary, json_text(content).encode())
-        temporary.replace(target)
-        sync_folder(target.parent)
-    except OSError as error:
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_durably(temporary, data)
+            temporary.replace(target)
+            sync_folder(target.parent)
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
 
 
 def write_durably(path: Path, data: bytes) -> dict[str, int | str]:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from marl_gre.errors import BadInput, StorageFailed
-from marl_gre.storage.checkpoint import KEPT, MANIFEST, MANIFEST_HASH, SEGMENTS, newest_sound, put_aside
+from marl_gre.storage.checkpoint import KEPT, MANIFEST, MANIFEST_HASH, SEGMENTS, name_of, newest_sound, put_aside
 from marl_gre.storage.files import sha256, sync_folder, write_durably
 
 VARIABLE = "MARL_GRE_MIRROR"
@@ -71,7 +71,8 @@ class Mirror:
             StorageFailed: the mirror cannot be written.
         """
         try:
-            generation = max((int(name.split("-")[1]) for name in self._leases()), default=0) + 1
+            newest = LEASE.fullmatch(max(self._leases(), default=""))
+            generation = (int(newest[1]) if newest else 0) + 1
             lease = f"lease-{generation:06d}-{uuid.uuid4().hex[:12]}"
             self._put(f"{lease}/holder", f"{socket.gethostname()} process {os.getpid()}\n".encode())
             self.lease = lease
@@ -124,18 +125,19 @@ class Mirror:
                     write_durably(work / name, data)
             sync_folder(work / SEGMENTS)
             for older in self._checkpoints(lease):
-                final = work / f"checkpoint-{older:06d}"
+                final = work / name_of(older)
+                if older <= here and final.exists():
+                    continue
                 temporary = work / f"{final.name}.tmp-{os.getpid()}"
                 shutil.rmtree(temporary, ignore_errors=True)
                 temporary.mkdir()
                 for name in self._list(f"{lease}/{final.name}"):
                     write_durably(temporary / name, self._get(f"{lease}/{final.name}/{name}"))
                 sync_folder(temporary)
-                if older > here and final.exists():
+                if final.exists():
                     print(f"warning: {final}: damaged, the mirror's copy is used.", file=sys.stderr)
                     put_aside(final)
-                if not final.exists():
-                    temporary.rename(final)  # its hashes are checked when it is loaded
+                temporary.rename(final)  # its hashes are checked when it is loaded
             sync_folder(work)
         except Exception as error:
             raise StorageFailed(
@@ -158,7 +160,7 @@ class Mirror:
         Raises:
             StorageFailed: another process has taken the run over.
         """
-        name = f"checkpoint-{number:06d}"
+        name = name_of(number)
         try:
             newest = max(self._leases(), default="")
         except Exception as error:
@@ -175,9 +177,13 @@ class Mirror:
             own = [file.partition("/")[2] for file in manifest["files"] if file.startswith(f"{name}/")]
             for file in (*own, MANIFEST, MANIFEST_HASH):  # the last one makes it a checkpoint
                 self._put(f"{self.lease}/{name}/{file}", (work / name / file).read_bytes())
-            self._prune()
         except Exception as error:
             self._warn(error)
+            return
+        try:
+            self._prune()
+        except Exception as error:
+            print(f"warning: {self.url}: older checkpoints were not removed ({error}).", file=sys.stderr)
 
     def _prune(self) -> None:
         """Remove what the newest checkpoints of this lease do not need, and older leases."""
@@ -186,7 +192,7 @@ class Mirror:
         for number in numbers[-KEPT:]:
             needed |= set(self._files_of(self.lease, number))
         for number in numbers[:-KEPT]:
-            self._remove(f"{self.lease}/checkpoint-{number:06d}")
+            self._remove(f"{self.lease}/{name_of(number)}")
         for name in self._list(f"{self.lease}/{SEGMENTS}"):
             if f"{SEGMENTS}/{name}" not in needed:
                 self._remove(f"{self.lease}/{SEGMENTS}/{name}")
@@ -207,7 +213,7 @@ class Mirror:
 
     def _files_of(self, lease: str, number: int) -> dict[str, Any]:
         """Return the entries of the files that a checkpoint's manifest names; it may be damaged."""
-        files: dict[str, Any] = json.loads(self._get(f"{lease}/checkpoint-{number:06d}/{MANIFEST}"))["files"]
+        files: dict[str, Any] = json.loads(self._get(f"{lease}/{name_of(number)}/{MANIFEST}"))["files"]
         return files
 
     def _list(self, folder: str) -> Sequence[str]:

@@ -21,9 +21,10 @@ def provenance(device: torch.device, started: float) -> dict[str, Any]:
         device: device of the run.
         started: `time.monotonic()` at its start.
     """
+    own = _git("ls-files", "--error-unmatch", Path(__file__).name)  # else the repository is around an installed package
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", *NOT_SOURCES)),
+        "commit": own and _git("rev-parse", "HEAD"),
+        "dirty": bool(own and _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *NOT_SOURCES)),
         **machine(device),
         "wall_s": round(time.monotonic() - started, 1),
     }

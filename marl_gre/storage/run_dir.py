@@ -25,7 +25,7 @@ from torch import nn
 from marl_gre.config import RunConfig
 from marl_gre.errors import BadInput, RunInUse, StorageFailed
 from marl_gre.metrics import ENTROPY, TESTS, TRAINING
-from marl_gre.storage.files import place_of_folder, require_folder, sync_folder
+from marl_gre.storage.files import place_of_folder, require_folder, sync_folder, writing
 from marl_gre.storage.weights import WEIGHTS, load_weights, read_weights
 
 SCHEMA = 1
@@ -90,7 +90,7 @@ def prepare(target: Path) -> None:
     """
     place = place_of_folder(target)
     name = glob.escape(place.name)
-    try:
+    with writing(target):
         place.parent.mkdir(parents=True, exist_ok=True)
         require_folder(place)
         for moved in place.parent.glob(f".{name}.old-*"):
@@ -103,8 +103,6 @@ def prepare(target: Path) -> None:
             probe.write(bytes(PROBE_BYTES))
             probe.flush()
             os.fsync(probe.fileno())
-    except OSError as error:
-        raise StorageFailed(f"{target}: cannot be written ({error}); free space or fix permissions.") from error
 
 
 def _require_replaceable(target: Path) -> None:

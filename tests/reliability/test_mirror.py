@@ -155,6 +155,7 @@ def test_damaged_segments_of_a_mirror_leave_a_sound_local_checkpoint_alone(confi
     assert newest_sound(work, identity) == number_of(older)
     assert peek(work, identity) == before
     assert newest.exists()  # fetched, and not intact: a look changes nothing
+    assert not list(work.glob("*.tmp-*"))
     assert not any(path.exists() for path in later)  # what is damaged there is not put here
 
 
@@ -175,6 +176,16 @@ def test_a_store_that_fails_costs_no_run(config, tmp_path, capsys, monkeypatch):
     errors = capsys.readouterr().err
     assert errors.count("warning: memory://store: the checkpoint was not mirrored (no route)") >= 2
     monkeypatch.setattr(Mirror, "_put", put)
+
+    def unremovable(self):
+        raise ConnectionError("no delete")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mirror, "_prune", unremovable)
+        train(config, tmp_path / "kept", tmp_path / "work 1", mirror="memory://kept")
+    errors = capsys.readouterr().err
+    assert "older checkpoints were not removed (no delete)" in errors
+    assert "not mirrored" not in errors
 
     def unreadable(self, folder):
         raise ConnectionError("no route")

@@ -122,3 +122,11 @@ class DifferentSizes(LeavesEarly):
         observations = super().observations()
         last = self.possible_agents[-1]
         return observations | {last: observations[last][:1]}
+
+
+class ManyActions(corridor.parallel_env):
+    """One action more than an episode's file can tell apart."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._action_spaces = {agent: Discrete(2**15 + 1) for agent in self.possible_agents}

@@ -96,7 +96,7 @@ class SMAC(CoreEnv):
         self.spawn_layout = choice("spawn_layout", spawn_layout, LAYOUTS)
         self.fresh_game = flag("fresh_game", fresh_game)
         self.threads = whole("threads", threads, 1, 64)
-        self.interface = Interface.of_map(
+        self.interface = Interface(
             replace(found, episode_limit=limit),
             move_amount=number("move_amount", move_amount, 0.0, SIZE),
             flags=flags,

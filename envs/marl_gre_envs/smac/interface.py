@@ -7,7 +7,7 @@ and Zealots have each other's one-hot. Arithmetic is in float64, outputs are flo
 `Interface.observe` works on plain arrays, `Interface.observe_into` on the engine's world.
 """
 
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -125,75 +125,40 @@ class Interface:
         layout: constants of the kernels.
     """
 
-    def __init__(
-        self,
-        unit_type: np.ndarray,
-        n_agents: int,
-        races: tuple[str, str],
-        ally_types: tuple[str, ...],
-        enemy_types: tuple[str, ...],
-        pathable: np.ndarray,
-        height: np.ndarray,
-        episode_limit: int,
-        *,
-        move_amount: float = 2.0,
-        flags: Flags | None = None,
-    ):
+    def __init__(self, found: Map, *, move_amount: float = 2.0, flags: Flags | None = None):
         """Describe a map.
 
         Args:
-            unit_type: TYPE_ID of the agents, then of the enemies, [U]; observe() accepts others.
-            n_agents: number of agents.
-            races: of agents and enemies; "P" has shields.
-            ally_types, enemy_types: the kinds that observations tell apart, in the order of the one-hot.
-            pathable: [32, 32] bool.
-            height: [32, 32], 0 to 1.
-            episode_limit: steps.
+            found: the map; observe() accepts other kinds of units.
             move_amount: distance of a move; it is legal if the ground at half that distance is walkable.
             flags: contents of observations and state; SMAC's defaults if None.
         """
-        self.unit_type = np.array(unit_type, np.int8)
+        self.unit_type = np.array(found.unit_type, np.int8)
         flags = flags or Flags()
-        n_enemies = len(unit_type) - n_agents
+        n_enemies = len(found.unit_type) - found.n_agents
         self.layout = Layout(
             flags=flags,
-            n_agents=n_agents,
+            n_agents=found.n_agents,
             n_enemies=n_enemies,
-            ally_shields=races[0] == "P",
-            enemy_shields=races[1] == "P",
-            type_bits=len(ally_types),
-            ally_bit=_places(ally_types),
-            enemy_bit=_places(enemy_types),
+            ally_shields=found.ally_race == "P",
+            enemy_shields=found.enemy_race == "P",
+            type_bits=len(TYPE_BITS[found.map_type]),
+            ally_bit=_places(TYPE_BITS[found.map_type]),
+            enemy_bit=_places(ENEMY_TYPE_BITS[found.map_type]),
             hp=UNIT_TABLE[:, HP].copy(),
             shield=UNIT_TABLE[:, SHIELD].copy(),
             max_cooldown=UNIT_TABLE[:, MAX_COOLDOWN].copy(),
             shoot=_by_type(SHOOT_RANGES if flags.use_unit_ranges else {}, SHOOT_RANGE),
             sight=_by_type(SIGHT_RANGES if flags.use_unit_ranges else {}, SIGHT_RANGE),
-            pathable=np.array(pathable, bool),
-            height=np.array(height, np.float64),
+            pathable=np.array(found.pathable, bool),
+            height=np.array(found.height, np.float64),
             move_amount=float(move_amount),
-            episode_limit=int(episode_limit),
+            episode_limit=int(found.episode_limit),
         )
         self.n_actions = FIRST_TARGET + n_enemies
         self.action_names = ["no-op", "stop", "north", "south", "east", "west"]
         self.action_names += [f"attack_{k}" for k in range(n_enemies)]
         self.obs_dim, self.state_dim = sizes(self.layout)
-
-    @classmethod
-    def of_map(cls, found: Map, *, move_amount: float = 2.0, flags: Flags | None = None) -> Self:
-        """Return the interface of a SMAC map."""
-        return cls(
-            found.unit_type,
-            found.n_agents,
-            (found.ally_race, found.enemy_race),
-            TYPE_BITS[found.map_type],
-            ENEMY_TYPE_BITS[found.map_type],
-            found.pathable,
-            found.height,
-            found.episode_limit,
-            move_amount=move_amount,
-            flags=flags,
-        )
 
     def buffers(self, lead: tuple[int, ...] = ()) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Allocate (obs, state, mask) with these leading axes."""

@@ -137,10 +137,8 @@ def _choose_victim(u, i, n_agents, table, options, sent, reach):
     if target >= 0:
         if u.windup[i] > NO_WINDUP or channels(u, table, i):
             return
-        in_range = within(u, table, i, target, table[kind, RANGE])
-        if in_range:
+        if within(u, table, i, target, table[kind, RANGE]):
             u.last_attacker[i] = NOBODY
-        if in_range:
             if u.look_timer[i] > 0:
                 return
             u.look_timer[i] = options.look_period

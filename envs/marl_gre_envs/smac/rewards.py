@@ -6,11 +6,8 @@ plus a bonus for each death, as an absolute value, so that regenerating enemies 
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from marl_gre_envs.checks import settings
 from marl_gre_envs.compiling import kernel
-from marl_gre_envs.smac.interface import FIELDS
 
 
 class Rewards(NamedTuple):
@@ -54,31 +51,6 @@ def make_rewards(**given: Any) -> Rewards:
     return rewards
 
 
-def battle_reward(
-    prev_ally: np.ndarray, prev_enemy: np.ndarray, ally: np.ndarray, enemy: np.ndarray, rewards: Rewards | None = None
-) -> np.ndarray:
-    """Return the reward of a step of fighting, before the bonus of a victory and before scaling.
-
-    Args:
-        prev_ally, prev_enemy: the units before the step, [..., A, 8] and [..., N, 8] in the order of FIELDS; the dead
-            among them were counted when they died.
-        ally, enemy: after the step.
-        rewards: SMAC's defaults if None.
-
-    Returns:
-        [...] float64, 0 with reward_sparse.
-    """
-    before = np.concatenate([prev_ally, prev_enemy], -2).astype(np.float64)
-    after = np.concatenate([ally, enemy], -2).astype(np.float64)
-    lead, agents = before.shape[:-2], np.shape(ally)[-2]
-    hp, shield = FIELDS.index("hp"), FIELDS.index("shield")
-    worth = np.empty(lead)
-    for at in np.ndindex(lead):
-        numbers = (np.ascontiguousarray(units[at][:, field]) for units in (before, after) for field in (hp, shield))
-        worth[at] = battle_reward_of(*numbers, agents, rewards or Rewards())
-    return worth
-
-
 def scale_of(rewards: Rewards, n_enemies: int, enemy_points: float) -> float:
     """Return the divisor of rewards.
 
@@ -103,7 +75,15 @@ def scale_of(rewards: Rewards, n_enemies: int, enemy_points: float) -> float:
 
 @kernel
 def battle_reward_of(prev_hp, prev_shield, hp, shield, n_agents, rewards):
-    """Return battle_reward of one environment from hp and shields [U] before and after a step, agents first."""
+    """Return the reward of a step of fighting, before the bonus of a victory and before scaling; 0 with reward_sparse.
+
+    Args:
+        prev_hp, prev_shield: of all units before the step, agents first, float64 [U]; the dead among them were counted
+            when they died.
+        hp, shield: after the step.
+        n_agents: number of agents.
+        rewards: the options.
+    """
     if rewards.reward_sparse:
         return 0.0
     ally_loss, enemy_loss, deaths = 0.0, 0.0, 0.0
