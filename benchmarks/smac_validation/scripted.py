@@ -163,8 +163,8 @@ def attacked_section(options: dict[str, Any]) -> Section:
         )
     note = (
         f"{COUNTED_EPISODES:,} episodes of 3m on the engine, the scripted policy with {EXPLORATION:.0%} random "
-        "actions: the last enemy alive hit A, and another agent B is within its reach. Allowed: the game's 95% interval, "
-        f"widened to at least {100 * TOLERANCE:.0f} percentage points either way."
+        "actions: the last enemy alive hit A, and another agent B is within its reach. Allowed: the game's 95% "
+        f"interval, widened to at least {100 * TOLERANCE:.0f} percentage points either way."
     )
     return Section("attacked", "Whom enemies attack", note, checks)
 
