@@ -176,7 +176,13 @@ def test_decisive_report_and_table(tmp_path, only_figures):
     assert [row[0] for row in rows[8:]] == ["| RQ1b, units"] * 2 + ["| RQ1b, credit"] * 2
     assert {row[-3] for row in rows[8:]} == {"-"}  # beside the family: no p-value of Holm's
     assert {row[2] for row in rows} <= {"supported", "contradicted", "undecided", "not judged"}
+    line = readme.decisive_line(new)
+    assert all(f" {name}: " in line for name in ("RQ1b", "RQ2a", "RQ2b", "RQ3"))
+    assert line in readme.answered(main, new)
+    assert line in readme.in_short(main, new)
     gone = ("lumberjacks_v1", "qmix", 9)
     few = replace(new, runs={key: run for key, run in new.runs.items() if key != gone}, missing={gone: "not trained"})
     rows = [line.split(" | ") for line in readme.decided(main, few).splitlines() if line.startswith("| RQ")]
     assert {row[2] for row in rows} == {"missing"}
+    assert readme.decisive_line(few).endswith("Nothing is judged before all are; 199 of 200 runs are available.")
+    assert "decisive" not in readme.in_short(main, few)
