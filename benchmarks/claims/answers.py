@@ -103,7 +103,7 @@ def _off(judgements: Sequence[Judgement]) -> str:
 
 
 SIZES = {"RQ1a": _average, "RQ1a, Table 3": _off}
-"""Effects of claims of which `_listed` names none."""
+"""Effects of claims of which `listed` names none."""
 
 
 def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
@@ -119,8 +119,7 @@ def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
             sentences.append(
                 f"Nearly uniform is not equal: on {results.title(low.env)} it is {entropy:.4f}, and QMIX-simple, whose "
                 f"credits are equal, is {-(low.outcomes[0].mean or 0):.0f} lower {_when(results, low.env)}. ("
-                "QMIX-simple also has one unit instead of 32; QMIX-equal, which is to separate the two, does not with "
-                "five seeds: studies/README.md.)"
+                "QMIX-simple also has one unit instead of 32; studies/README.md compares QMIX-equal, which has 32.)"
             )
     if phases := found.get("RQ1a, phase"):
         names = listed(results, phases, YES)
