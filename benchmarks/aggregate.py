@@ -47,8 +47,7 @@ def write_report(results: Results, folder: Path) -> None:
         written.append((table, content))
         (folder / "tables" / f"{table.name}.csv").write_text(tables.to_csv(content))
         (folder / "tables" / f"{table.name}.md").write_text(tables.to_markdown(table.title, content))
-    further = [beside_game.FIGURE] if beside_game.panels(results) else []
-    drawn = figures.write(results, folder / "figures", further)
+    drawn = figures.write(results, folder / "figures", [beside_game.FIGURE])
     for name, metric in CURVES.items():
         write_curves(results, metric, folder / "curves" / f"{name}.csv")
     write_json(folder / "marl_eval.json", marl_eval.as_json(results))

@@ -18,7 +18,7 @@ failed run of the game excuse any engine, had no `BATTLE`, and judged maps on on
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -326,6 +326,11 @@ class BesideGame:
     name: str = "engine_beside_game"
     title: str = "Win rates on the embedded engine, the real game's behind them"
     appendix: bool = False
+    is_picture: ClassVar[bool] = False
+
+    def can_be_drawn(self, results: Results) -> bool:
+        """Return whether there are runs on the embedded engine."""
+        return bool(panels(results))
 
     def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
         """Give (name of the file, figure)."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import matplotlib.style
 import numpy as np
@@ -120,6 +120,7 @@ class Curves:
         None  # mixer whose first algorithm is subtracted, seed by seed: for lines that cover each other
     )
     appendix: bool = False  # of the page
+    is_picture: ClassVar[bool] = False
 
     def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
         """Give (name of the file, figure) for each summary."""
@@ -272,6 +273,11 @@ class Pictures:
     title: str
     steps: int  # random steps before the picture
     appendix: bool = False
+    is_picture: ClassVar[bool] = True
+
+    def can_be_drawn(self, results: Results) -> bool:
+        """Return True: an environment without pictures gets a panel that says so."""
+        return True
 
     def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
         """Give (name of the file, figure)."""
@@ -320,6 +326,11 @@ class Contributions:
     name: str
     title: str
     appendix: bool = False
+    is_picture: ClassVar[bool] = False
+
+    def can_be_drawn(self, results: Results) -> bool:
+        """Return whether contributions were measured."""
+        return bool(contributions.measured(results))
 
     def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
         """Give (name of the file, figure)."""
@@ -398,7 +409,7 @@ class Contributions:
 
 GRE = ("qmix", "qmix_gre")
 SCORE = (WIN_RATE, RETURN)
-FIGURES: tuple[Curves | Pictures | Contributions, ...] = (
+FIGURES: "tuple[Drawable, ...]" = (
     Pictures("figure_1", "The environments (Figure 1)", steps=5),
     Curves("figures_3_7", "QMIX's gradient entropy during training (Figures 3, 7)", (ENTROPY,), ("qmix",)),
     Curves("figure_4", "QMIX and QMIX-simple (Figure 4)", SCORE, ("qmix", "qmix_simple"), (MEAN, IQM)),
@@ -515,6 +526,13 @@ class Drawable(Protocol):
     def appendix(self) -> bool:
         """Whether it stands in the page's appendix."""
 
+    @property
+    def is_picture(self) -> bool:
+        """Whether its panels are pixels, which are kept as PNG."""
+
+    def can_be_drawn(self, results: Results) -> bool:
+        """Return whether there is something to show."""
+
     def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
         """Give (name of the file, figure) of each of its files."""
 
@@ -534,12 +552,7 @@ class Drawable(Protocol):
 def write(results: Results, folder: Path, further: Sequence[Drawable] = ()) -> list[Drawn]:
     """Write all figures and further ones as PNG and SVG, without dates, versions and random ids."""
     written = []
-    has_games = bool(contributions.measured(results))
-    declarations: list[tuple[Drawable, Results]] = [
-        (one, results)
-        for one in (*FIGURES, *further)
-        if (one.can_be_drawn(results) if isinstance(one, Curves) else has_games or not isinstance(one, Contributions))
-    ]
+    declarations = [(one, results) for one in (*FIGURES, *further) if one.can_be_drawn(results)]
     for declared, shown in [*declarations, *training_curves(results)]:
         with matplotlib.style.context(["default", LOOK]):  # whatever the reader's own matplotlibrc says
             panels = dict(declared.panels(shown))
@@ -548,15 +561,14 @@ def write(results: Results, folder: Path, further: Sequence[Drawable] = ()) -> l
                 figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
                 figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
                 is_iqm = name.endswith(IQM.suffix)
-                is_picture = isinstance(declared, Pictures)
                 written.append(
                     Drawn(
                         path=folder / f"{name}.png",
                         figure=declared.name,
                         title=declared.title + (" (interquartile means)" if is_iqm else ""),
-                        is_picture=is_picture,
+                        is_picture=declared.is_picture,
                         appendix=declared.appendix or is_iqm,
-                        panels=tuple((text, _bytes(panel, is_picture)) for text, panel in panels[name]),
+                        panels=tuple((text, _bytes(panel, declared.is_picture)) for text, panel in panels[name]),
                         legend=declared.legend(shown),
                         key=declared.key(shown, name),
                     )
