@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.claims import decisive, presented
 from benchmarks.layout import REPORT
-from benchmarks.report import beside_game, contributions, figures, marl_eval, page, tables
+from benchmarks.report import beside_game, contributions, drawing, figures, marl_eval, page, tables
 from benchmarks.report.gather import Results, gather
 from marl_gre import stats
 from marl_gre.config import load_params
@@ -97,7 +97,7 @@ def summary(results: Results) -> dict[str, Any]:
     return content
 
 
-def index(results: Results, written: list[tables.Table], drawn: list[figures.Drawn]) -> str:
+def index(results: Results, written: list[tables.Table], drawn: list[drawing.Drawn]) -> str:
     """Return the report's front page in Markdown."""
     total = len(results.runs) + len(results.missing)
     lines = ["# Report", "", f"{len(results.runs)} of {total} runs.", ""]

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.aggregate import main, summary, write_curves, write_report
 from benchmarks.claims import presented, verdicts
-from benchmarks.report import figures, tables
+from benchmarks.report import drawing, figures, tables
 from benchmarks.report.gather import gather, paper_name, reference
 from marl_gre import stats
 from marl_gre.config import load_params
@@ -465,10 +465,10 @@ def test_environment_without_pictures_keeps_the_report(here):
 
 
 def test_every_algorithm_has_a_colour_and_line_of_its_own():
-    count = len(figures.COLOURS) * len(figures.STYLES)
-    assert len({tuple(figures.line(place).values()) for place in range(count)}) == count
+    count = len(drawing.COLOURS) * len(drawing.STYLES)
+    assert len({tuple(drawing.line(place).values()) for place in range(count)}) == count
     shipped = load_params(Path(__file__).parents[1] / "params.yaml").run.algorithms
-    assert len({figures.line(place)["color"] for place in range(len(shipped))}) == len(shipped)
+    assert len({drawing.line(place)["color"] for place in range(len(shipped))}) == len(shipped)
 
 
 def test_legend_stays_inside_the_figure(here):

@@ -16,17 +16,17 @@ failed run of the game excuse any engine, had no `BATTLE`, and judged maps on on
 2026: after the runs on 2s3z, 8m and 3s5z and half of those on 5m_vs_6m, before any on another map.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmarks.claims.smac import HALF
-from benchmarks.report.figures import MEAN, PANEL_INCHES, WIN_RATE, aligned, legend_below, line
+from benchmarks.report.drawing import Drawable, Legend, line_of
+from benchmarks.report.figures import MEAN, WIN_RATE, aligned
 from benchmarks.report.gather import Results, Run
 from benchmarks.report.tables import FINAL_WIN_RATE, Cell, Column, Content, Table
 from benchmarks.smac_validation.game import curve_of, real_game, win_rate_at
@@ -320,48 +320,36 @@ def _thousands(steps: float | None) -> str:
 
 
 @dataclass(frozen=True)
-class BesideGame:
+class BesideGame(Drawable):
     """A figure of our win rates with the game's behind them, a panel for each map and algorithm."""
-
-    name: str = "engine_beside_game"
-    title: str = "Win rates on the embedded engine, the real game's behind them"
-    appendix: bool = False
-    is_picture: ClassVar[bool] = False
 
     def can_be_drawn(self, results: Results) -> bool:
         """Return whether there are runs on the embedded engine."""
         return bool(panels(results))
 
-    def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
-        """Give (name of the file, figure)."""
-        shown = panels(results)
-        algorithms = len({algorithm for _, algorithm, _ in shown})
-        columns = min(len(shown), algorithms * max(1, WIDE // algorithms))
-        rows = -(-len(shown) // columns)
-        figure = Figure(figsize=(max(PANEL_INCHES[0] * columns, 6), PANEL_INCHES[1] * rows + 1.2), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        for unused in axes[len(shown) :]:
-            unused.remove()
-        for place, ((env, algorithm, _), panel) in enumerate(zip(shown, axes, strict=False)):
-            self._panel(results, env, algorithm, panel)
-            if place % columns == 0:
-                panel.set_ylabel(WIN_RATE.label)
-        figure.suptitle(self.title)
-        legend_below(figure, self.legend(results), [self.key(results, self.name), *results.notes()], most_columns=2)
-        yield self.name, figure
+    def subjects(self, results: Results) -> list[tuple[str, str, str]]:
+        """Return (env, algorithm, map) of each panel."""
+        return panels(results)
 
-    def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
-        """Give (name of the file, (what it shows, figure of its own) of each panel)."""
-        drawn = []
-        for env, algorithm, _ in panels(results):
-            figure = Figure(figsize=PANEL_INCHES, layout="constrained")
-            axes = figure.subplots()
-            self._panel(results, env, algorithm, axes)
-            axes.set_ylabel(WIN_RATE.label)
-            drawn.append((f"{results.title(env)}, {results.title(algorithm)}: win rate, the game's in grey", figure))
-        yield self.name, tuple(drawn)
+    def columns(self, subjects: Sequence[tuple[str, str, str]]) -> int:
+        """Return how many panels stand side by side, with all of a map in one row."""
+        algorithms = len({algorithm for _, algorithm, _ in subjects})
+        return min(len(subjects), algorithms * max(1, WIDE // algorithms))
 
-    def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
+    def label(self, results: Results, subject: tuple[str, str, str]) -> str:
+        """Return the label of the vertical axis."""
+        return WIN_RATE.label
+
+    def notes(self, results: Results) -> list[str]:
+        """Return what a reader must know."""
+        return results.notes()
+
+    def shows(self, results: Results, name: str, subject: tuple[str, str, str]) -> str:
+        """Return a panel in words."""
+        env, algorithm, _ = subject
+        return f"{results.title(env)}, {results.title(algorithm)}: win rate, the game's in grey"
+
+    def legend(self, results: Results) -> Legend:
         """Return (title, style) of each line."""
         names = dict.fromkeys(algorithm for _, algorithm, _ in panels(results))
         ours = [(f"{results.title(name)} on the embedded engine", _style(results, name)) for name in names]
@@ -378,9 +366,11 @@ class BesideGame:
             f"Line charts of test win rates against environment steps, the game's in grey behind ours. Panels: {names}."
         )
 
-    def _panel(self, results: Results, env: str, algorithm: str, axes: Axes) -> None:
+    def panel(self, results: Results, name: str, subject: tuple[str, str, str], axes: Axes) -> None:
+        """Draw our band over the game's."""
+        env, algorithm, played = subject
         runs = results.select(env, algorithm)
-        known = curve_of(map_of(results, env) or "", _mixer(results, algorithm))
+        known = curve_of(played, _mixer(results, algorithm))
         if known is not None:
             steps, mean, least, most, count = known
             axes.fill_between(steps, least, most, color="0.6", alpha=0.25, linewidth=0)
@@ -403,16 +393,14 @@ class BesideGame:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_xlim(0, results.params.envs[env].total_steps)
         axes.set_ylim(-0.03, 1.03)
-        axes.grid(color="0.9", linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
 
 
 def _style(results: Results, algorithm: str) -> dict[str, Any]:
     """Return an algorithm's colour, the same as in the other figures; lines are whole, the game's are dashed."""
-    return {**line(results.params.run.algorithms.index(algorithm)), "linestyle": "-"}
+    return {**line_of(results, algorithm), "linestyle": "-"}
 
 
-FIGURE = BesideGame()
+FIGURE = BesideGame("engine_beside_game", "Win rates on the embedded engine, the real game's behind them")
 
 TABLES = (
     Table("engine_beside_game", "SMAC: the embedded engine beside the real game", game_rows),

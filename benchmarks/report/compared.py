@@ -4,7 +4,6 @@ A study's own report holds its runs alone, since DVC tracks them apart; what put
 here, for studies/README.md (`python -m benchmarks.report.readme`).
 """
 
-import io
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.claims.declared import ENTROPY_ALL, FINAL_RETURN, anchor_of
-from benchmarks.report.figures import COLOURS, LOOK
+from benchmarks.report.drawing import COLOURS, LOOK, as_png
 from benchmarks.report.gather import Results, Run
 from benchmarks.report.tables import entropy_percentiles
 from marl_gre.stats import Array
@@ -197,7 +196,5 @@ BESIDE: dict[str, Compared] = {
 
 def png(draw: Draw, compared: Compared, main: Results, study: Results) -> bytes:
     """Return a study's figure."""
-    file = io.BytesIO()
     with matplotlib.style.context(["default", LOOK]):
-        draw(compared, main, study).savefig(file, format="png", dpi=150, metadata={"Software": None})
-    return file.getvalue()
+        return as_png(draw(compared, main, study))

@@ -1,28 +1,24 @@
 """The figures: each a declaration in `FIGURES` (which runs, which curve, which summary, which figure of the paper).
 
-One panel per environment of params.yaml. Everything is drawn on explicit Figure objects, without pyplot's global
-state, and gives the same bytes for the same runs.
+One panel per environment of params.yaml; drawing.py puts them together and writes them.
 """
 
-import io
 import math
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 import marl_gre_envs
 from benchmarks.claims.declared import OF_SPAN, anchor_of
 from benchmarks.claims.smac import WIN_RATE_MARGIN
 from benchmarks.report import contributions
+from benchmarks.report.drawing import IQM_SUFFIX, Drawable, Drawn, Legend, line_of, save
 from benchmarks.report.gather import Columns, Results, Run
 from marl_gre import metrics, stats
 from marl_gre.jobs.credits import PHASES
@@ -30,14 +26,6 @@ from marl_gre.metrics import TRAINING
 from marl_gre.seeding import Purpose, rng
 from marl_gre.stats import Array
 
-# Okabe and Ito's colours, told apart with any colour vision, with grey for their yellow, which is faint on white; the
-# styles do the same in print without colour.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#808080")
-STYLES = ("-", "--", "-.", ":")
-LOOK = {"font.size": 9, "axes.titlesize": 10, "figure.titlesize": 11, "lines.linewidth": 1.5, "legend.fontsize": 9}
-PANEL_INCHES = (3.9, 2.7)
-LETTERS_PER_INCH = 14
-"""How many letters of the legend's title fit on an inch, with room to spare."""
 LINE_MARGIN = 0.03
 """Of an axis, so that a line on its end is seen."""
 START = 0.05
@@ -95,7 +83,7 @@ MEAN = Summary(
     "", lambda results: "lines: mean over n seeds, bands: lowest to highest seed", lambda results: _mean_and_range
 )
 IQM = Summary(
-    "_iqm",
+    IQM_SUFFIX,
     lambda results: (
         f"lines: interquartile mean over n seeds, bands: {results.params.report.confidence:.0%} bootstrap CI"
     ),
@@ -108,78 +96,80 @@ IQM = Summary(
 
 
 @dataclass(frozen=True)
-class Curves:
-    """A figure of learning curves."""
+class Curves(Drawable):
+    """A figure of learning curves, in a file for each summary."""
 
-    name: str
-    title: str
     metrics: tuple[Metric, ...]  # each panel shows the first that its environment has
     mixers: tuple[str, ...] | None  # whose algorithms are drawn; None: all
     summaries: tuple[Summary, ...] = (MEAN,)
     against: str | None = (
         None  # mixer whose first algorithm is subtracted, seed by seed: for lines that cover each other
     )
-    appendix: bool = False  # of the page
-    is_picture: ClassVar[bool] = False
+    most_columns: ClassVar[int] = 3
 
-    def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
-        """Give (name of the file, figure) for each summary."""
-        for summary in self.summaries:
-            figure, panels = _panels(results)
-            for place, (env, axes) in enumerate(zip(results.params.run.envs, panels, strict=True)):
-                metric = self._metric(results, env)
-                self._panel(results, summary, env, metric, axes)
-                if place % _columns(len(panels)) == 0 or len(self.metrics) > 1:
-                    axes.set_ylabel(self._label(results, metric))
-            figure.suptitle(self.title)
-            self._legend(results, summary, figure)
-            yield f"{self.name}{summary.suffix}", figure
+    @property
+    def names(self) -> list[str]:
+        """The names of its files."""
+        return [f"{self.name}{summary.suffix}" for summary in self.summaries]
 
-    def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
-        """Give (name of the file, (what it shows, figure of its own) of each panel) for each summary."""
-        for summary in self.summaries:
-            drawn = []
-            for env in results.params.run.envs:
-                figure, (axes,) = _panels(results, (env,))
-                metric = self._metric(results, env)
-                self._panel(results, summary, env, metric, axes)
-                axes.set_ylabel(self._label(results, metric))
-                drawn.append((self._ends(results, summary, env, metric), figure))
-            yield f"{self.name}{summary.suffix}", tuple(drawn)
+    @property
+    def labels_all(self) -> bool:
+        """Whether panels may have different vertical axes."""
+        return len(self.metrics) > 1
 
-    def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
+    def legend(self, results: Results) -> Legend:
         """Return (title with the number of seeds, style) of each line."""
         return [
-            (f"{results.title(name)} ({_seed_counts(results, name)})", _style(results, name))
+            (f"{results.title(name)} ({_seed_counts(results, name)})", line_of(results, name))
             for name in self._algorithms(results)
         ]
 
     def key(self, results: Results, name: str) -> str:
         """Return what lines and bands are in the file of this name."""
-        summary = next(one for one in self.summaries if name == f"{self.name}{one.suffix}")
-        return self._key(results, summary)
+        text = self._summary(name).label(results)
+        if not self.against:
+            return text
+        margin = "; dotted: the margin of the claims" if {RETURN, WIN_RATE} & {*self.metrics} else ""
+        return f"{text}; differences between runs of one seed{margin}"
+
+    def notes(self, results: Results) -> list[str]:
+        """Return what a reader must know: substitutes, less budget than the paper's, missing runs."""
+        shown = results.algorithms(self.mixers)
+        missing = sum(algorithm in shown for _, algorithm, _ in results.missing)
+        return [*results.notes(), *([f"Missing runs: {missing}"] if missing else [])]
 
     def describe(self, results: Results) -> str:
         """Return the figure in words."""
         panels = ", ".join(results.title(env) for env in results.params.run.envs)
         lines = ", ".join(results.title(name) for name in self._algorithms(results))
-        metrics = dict.fromkeys(self._metric(results, env) for env in results.params.run.envs)
-        labels = " or ".join(self._label(results, metric).replace("\n", " ") for metric in metrics)
-        return f"Line charts of {labels} against environment steps. Panels: {panels}. Lines: {lines or 'none'}."
+        labels = dict.fromkeys(self.label(results, env).replace("\n", " ") for env in results.params.run.envs)
+        charts = f"Line charts of {' or '.join(labels)} against environment steps"
+        return f"{charts}. Panels: {panels}. Lines: {lines or 'none'}."
 
     def can_be_drawn(self, results: Results) -> bool:
         """Return whether its algorithms are planned."""
         return bool(self._algorithms(results)) and (self.against is None or self._baseline(results) is not None)
 
-    def _ends(self, results: Results, summary: Summary, env: str, metric: Metric) -> str:
+    def label(self, results: Results, env: str) -> str:
+        """Return the label of the vertical axis: the metric's, or that of its difference."""
+        label = self._metric(results, env).label
+        if not self.against:
+            return label
+        return f"{label.partition(chr(10))[0]}\nminus {results.title(self._baseline(results) or self.against)}'s"
+
+    def shows(self, results: Results, name: str, env: str) -> str:
         """Return where the lines of a panel end, in words."""
+        metric, band = self._metric(results, env), self._summary(name).band(results)
         ends = []
         for algorithm in self._algorithms(results):
             steps, curves = self._curves(results, env, algorithm, metric)
             if len(steps):
-                ends.append(f"{results.title(algorithm)} at {summary.band(results)(curves)[0][-1]:.4g}")
-        label = self._label(results, metric).replace("\n", " ")
+                ends.append(f"{results.title(algorithm)} at {band(curves)[0][-1]:.4g}")
+        label = self.label(results, env).replace("\n", " ")
         return f"{results.title(env)}, {label} against environment steps: {'; '.join(ends) or 'no runs'} in the end"
+
+    def _summary(self, name: str) -> Summary:
+        return self.summaries[self.names.index(name)]
 
     def _metric(self, results: Results, env: str) -> Metric:
         return next(metric for metric in self.metrics if metric is not WIN_RATE or results.has_wins(env))
@@ -189,18 +179,6 @@ class Curves:
 
     def _algorithms(self, results: Results) -> list[str]:
         return [name for name in results.algorithms(self.mixers) if name != self._baseline(results)]
-
-    def _label(self, results: Results, metric: Metric) -> str:
-        if not self.against:
-            return metric.label
-        return f"{metric.label.partition(chr(10))[0]}\nminus {results.title(self._baseline(results) or self.against)}'s"
-
-    def _key(self, results: Results, summary: Summary) -> str:
-        text = summary.label(results)
-        if not self.against:
-            return text
-        margin = "; dotted: the margin of the claims" if {RETURN, WIN_RATE} & {*self.metrics} else ""
-        return f"{text}; differences between runs of one seed{margin}"
 
     def _curves(self, results: Results, env: str, algorithm: str, metric: Metric) -> tuple[Array, Array]:
         """Return steps [T] and values [R,T], less the baseline's of the same seed where there is one to subtract."""
@@ -212,13 +190,15 @@ class Curves:
         steps, values = aligned([*runs, *(base[run.key[2]] for run in runs)], metric)
         return steps, values[: len(runs)] - values[len(runs) :] if len(steps) else values
 
-    def _panel(self, results: Results, summary: Summary, env: str, metric: Metric, axes: Axes) -> None:
+    def panel(self, results: Results, name: str, env: str, axes: Axes) -> None:
+        """Draw line and band of each algorithm."""
+        metric, band = self._metric(results, env), self._summary(name).band(results)
         bands = []
         for algorithm in self._algorithms(results):
             steps, curves = self._curves(results, env, algorithm, metric)
             if len(steps):
-                style = _style(results, algorithm)
-                centre, low, high = summary.band(results)(curves)
+                style = line_of(results, algorithm)
+                centre, low, high = band(curves)
                 axes.fill_between(steps, low, high, color=style["color"], alpha=0.18, linewidth=0)
                 axes.plot(steps, centre, **style)
                 bands.append((steps, low, high))
@@ -247,64 +227,16 @@ class Curves:
             axes.text(0.5, 0.5, "no runs", transform=axes.transAxes, ha="center", va="center", color="0.4")
             axes.set_yticks([])
 
-    def _legend(self, results: Results, summary: Summary, figure: Figure) -> None:
-        legend_below(figure, self.legend(results), [self._key(results, summary), *_notes(results, self.mixers)])
-
-
-def legend_below(
-    figure: Figure, entries: Sequence[tuple[str, dict[str, Any]]], notes: Sequence[str], most_columns: int = 3
-) -> None:
-    """Put a legend below the panels, in as many columns as fit, with wrapped notes above its entries."""
-    handles = [figure.axes[0].plot([], [], label=label, **style)[0] for label, style in entries]
-    title = "\n".join(textwrap.fill(line, int(LETTERS_PER_INCH * figure.get_figwidth())) for line in notes)
-    for columns in range(most_columns, 0, -1):
-        legend = figure.legend(handles=handles, loc="outside lower center", ncols=columns, title=title, frameon=False)
-        legend.get_title().set_multialignment("center")
-        if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
-            break
-        legend.remove()
-
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(Drawable):
     """A figure of the environments themselves."""
 
-    name: str
-    title: str
     steps: int  # random steps before the picture
-    appendix: bool = False
     is_picture: ClassVar[bool] = True
 
-    def can_be_drawn(self, results: Results) -> bool:
-        """Return True: an environment without pictures gets a panel that says so."""
-        return True
-
-    def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
-        """Give (name of the file, figure)."""
-        figure, panels = _panels(results)
-        for env, axes in zip(results.params.run.envs, panels, strict=True):
-            self._panel(results, env, axes)
-        figure.suptitle(self.title)
-        yield self.name, figure
-
-    def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
-        """Give (name of the file, (what it shows, figure of its own) of each panel)."""
-        drawn = []
-        for env in results.params.run.envs:
-            figure, (axes,) = _panels(results, (env,))
-            self._panel(results, env, axes)
-            drawn.append((f"{results.title(env)}, after {self.steps} random steps", figure))
-        yield self.name, tuple(drawn)
-
-    def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
-        """Return nothing: there are no lines."""
-        return []
-
-    def key(self, results: Results, name: str) -> str:
-        """Return nothing: there are no lines."""
-        return ""
-
-    def _panel(self, results: Results, env: str, axes: Axes) -> None:
+    def panel(self, results: Results, name: str, env: str, axes: Axes) -> None:
+        """Show an environment's picture."""
         image = picture(results, env, self.steps)
         axes.set_axis_off()
         axes.set_title(results.title(env))
@@ -313,6 +245,10 @@ class Pictures:
         else:
             axes.imshow(image, interpolation="nearest")
 
+    def shows(self, results: Results, name: str, env: str) -> str:
+        """Return a panel in words."""
+        return f"{results.title(env)}, after {self.steps} random steps"
+
     def describe(self, results: Results) -> str:
         """Return the figure in words."""
         panels = ", ".join(results.title(env) for env in results.params.run.envs)
@@ -320,43 +256,17 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Contributions:
+class Contributions(Drawable):
     """A figure of how uneven credits and the agents' contributions are, over the quarters of an episode."""
-
-    name: str
-    title: str
-    appendix: bool = False
-    is_picture: ClassVar[bool] = False
 
     def can_be_drawn(self, results: Results) -> bool:
         """Return whether contributions were measured."""
         return bool(contributions.measured(results))
 
-    def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
-        """Give (name of the file, figure)."""
-        figure, panels = _panels(results)
-        for place, (env, axes) in enumerate(zip(results.params.run.envs, panels, strict=True)):
-            self._panel(results, env, axes)
-            if place % _columns(len(panels)) == 0:
-                axes.set_ylabel(self._label)
-        figure.suptitle(self.title)
-        legend_below(figure, self.legend(results), [self.key(results, self.name)], most_columns=2)
-        yield self.name, figure
-
-    def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
-        """Give (name of the file, (what it shows, figure of its own) of each panel)."""
-        drawn = []
-        for env in results.params.run.envs:
-            figure, (axes,) = _panels(results, (env,))
-            self._panel(results, env, axes)
-            axes.set_ylabel(self._label)
-            drawn.append((f"{results.title(env)}, unevenness of Shapley shares and of credits by quarter", figure))
-        yield self.name, tuple(drawn)
-
-    def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
+    def legend(self, results: Results) -> Legend:
         """Return (title, style) of each line."""
         return [
-            (f"{results.title(name)}: {what}", {"color": _style(results, name)["color"], "linestyle": line})
+            (f"{results.title(name)}: {what}", {"color": line_of(results, name)["color"], "linestyle": line})
             for name in dict.fromkeys(key[1] for key in contributions.measured(results))
             for what, line in (("Shapley shares", "-"), ("credits", ":"))
         ]
@@ -374,18 +284,23 @@ class Contributions:
         panels = ", ".join(results.title(env) for env in results.params.run.envs)
         return f"Lines of the unevenness of Shapley shares and of credits over the quarters. Panels: {panels}."
 
-    @property
-    def _label(self) -> str:
+    def label(self, results: Results, env: str) -> str:
+        """Return the label of the vertical axis."""
         return "Unevenness of shares\n(L1 distance from even)"
 
-    def _panel(self, results: Results, env: str, axes: Axes) -> None:
+    def shows(self, results: Results, name: str, env: str) -> str:
+        """Return a panel in words."""
+        return f"{results.title(env)}, unevenness of Shapley shares and of credits by quarter"
+
+    def panel(self, results: Results, name: str, env: str, axes: Axes) -> None:
+        """Draw means with intervals by quarter, shifted so that algorithms do not cover each other."""
         axes.set_title(results.title(env))
         axes.set_xlabel("Quarter of the episode")
         axes.set_xticks(range(1, PHASES + 1))
         axes.set_xlim(0.6, PHASES + 0.4)
         here = {key[1]: games for key, games in contributions.measured(results).items() if key[0] == env}
         for place, (algorithm, games) in enumerate(here.items()):
-            colour, shift = _style(results, algorithm)["color"], 0.06 * (place - (len(here) - 1) / 2)
+            colour, shift = line_of(results, algorithm)["color"], 0.06 * (place - (len(here) - 1) / 2)
             sides: tuple[tuple[contributions.Side, str], ...] = (("shapley_shares", "-"), ("shares", ":"))
             for name, line in sides:
                 found = contributions.by_quarter(games, name)
@@ -409,7 +324,7 @@ class Contributions:
 
 GRE = ("qmix", "qmix_gre")
 SCORE = (WIN_RATE, RETURN)
-FIGURES: "tuple[Drawable, ...]" = (
+FIGURES: tuple[Drawable, ...] = (
     Pictures("figure_1", "The environments (Figure 1)", steps=5),
     Curves("figures_3_7", "QMIX's gradient entropy during training (Figures 3, 7)", (ENTROPY,), ("qmix",)),
     Curves("figure_4", "QMIX and QMIX-simple (Figure 4)", SCORE, ("qmix", "qmix_simple"), (MEAN, IQM)),
@@ -428,6 +343,12 @@ FIGURES: "tuple[Drawable, ...]" = (
     ),
     Curves("figure_8", "All algorithms (Figure 8)", SCORE, None, (MEAN, IQM), appendix=True),
 )
+
+
+def write(results: Results, folder: Path, further: Sequence[Drawable] = ()) -> list[Drawn]:
+    """Write all figures and further ones that can be drawn."""
+    declared = [(one, results) for one in (*FIGURES, *further) if one.can_be_drawn(results)]
+    return save([*declared, *training_curves(results)], folder)
 
 
 def training_curves(results: Results) -> Iterator[tuple[Curves, Results]]:
@@ -492,144 +413,10 @@ def picture(results: Results, env: str, steps: int) -> np.ndarray | None:
     return image
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure that was written."""
-
-    path: Path  # of the PNG; the SVG lies beside it
-    figure: str  # name of its declaration
-    title: str
-    is_picture: bool
-    appendix: bool
-    panels: tuple[tuple[str, bytes], ...]  # title and SVG of each, PNG of a picture
-    legend: list[tuple[str, dict[str, Any]]]
-    key: str
-
-    @property
-    def name(self) -> str:
-        """The name of the files."""
-        return self.path.stem
-
-
-class Drawable(Protocol):
-    """What a figure's declaration offers."""
-
-    @property
-    def name(self) -> str:
-        """The name of its first file."""
-
-    @property
-    def title(self) -> str:
-        """What it shows, in a line."""
-
-    @property
-    def appendix(self) -> bool:
-        """Whether it stands in the page's appendix."""
-
-    @property
-    def is_picture(self) -> bool:
-        """Whether its panels are pixels, which are kept as PNG."""
-
-    def can_be_drawn(self, results: Results) -> bool:
-        """Return whether there is something to show."""
-
-    def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
-        """Give (name of the file, figure) of each of its files."""
-
-    def panels(self, results: Results) -> Iterator[tuple[str, tuple[tuple[str, Figure], ...]]]:
-        """Give (name of the file, (what it shows, figure of its own) of each panel)."""
-
-    def legend(self, results: Results) -> list[tuple[str, dict[str, Any]]]:
-        """Return (title, style) of each line."""
-
-    def key(self, results: Results, name: str) -> str:
-        """Return what lines and bands are in the file of this name."""
-
-    def describe(self, results: Results) -> str:
-        """Return it in words."""
-
-
-def write(results: Results, folder: Path, further: Sequence[Drawable] = ()) -> list[Drawn]:
-    """Write all figures and further ones as PNG and SVG, without dates, versions and random ids."""
-    written = []
-    declarations = [(one, results) for one in (*FIGURES, *further) if one.can_be_drawn(results)]
-    for declared, shown in [*declarations, *training_curves(results)]:
-        with matplotlib.style.context(["default", LOOK]):  # whatever the reader's own matplotlibrc says
-            panels = dict(declared.panels(shown))
-            for name, figure in declared.draw(shown):
-                matplotlib.rcParams["svg.hashsalt"] = name
-                figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
-                figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
-                is_iqm = name.endswith(IQM.suffix)
-                written.append(
-                    Drawn(
-                        path=folder / f"{name}.png",
-                        figure=declared.name,
-                        title=declared.title + (" (interquartile means)" if is_iqm else ""),
-                        is_picture=declared.is_picture,
-                        appendix=declared.appendix or is_iqm,
-                        panels=tuple((text, _bytes(panel, declared.is_picture)) for text, panel in panels[name]),
-                        legend=declared.legend(shown),
-                        key=declared.key(shown, name),
-                    )
-                )
-    return written
-
-
-def _bytes(figure: Figure, is_picture: bool) -> bytes:
-    """Return a figure as SVG, a picture as PNG."""
-    file = io.BytesIO()
-    if is_picture:
-        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
-    else:
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    return file.getvalue()
-
-
-def _panels(results: Results, envs: Sequence[str] | None = None) -> tuple[Figure, list[Axes]]:
-    """Return a figure with one panel per environment; alone, a panel has room for its labels only."""
-    count = len(results.params.run.envs if envs is None else envs)
-    columns = _columns(count)
-    rows = math.ceil(count / columns)
-    size = (max(PANEL_INCHES[0] * columns, 6), PANEL_INCHES[1] * rows + 1.2) if envs is None else PANEL_INCHES
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for unused in axes[count:]:
-        unused.remove()
-    for panel in axes[:count]:
-        panel.grid(color="0.9", linewidth=0.6)
-        panel.spines[["top", "right"]].set_visible(False)
-    return figure, list(axes[:count])
-
-
-def _columns(count: int) -> int:
-    """Return how many panels stand side by side: three, but four as two by two."""
-    return 2 if count == 4 else min(count, 3)
-
-
-def line(place: int) -> dict[str, Any]:
-    """Return the colour and the line of params.yaml's algorithm number `place`; all pairs come before one returns."""
-    lap, colour = divmod(place, len(COLOURS))
-    return {"color": COLOURS[colour], "linestyle": STYLES[(colour + lap) % len(STYLES)]}
-
-
-def _style(results: Results, algorithm: str) -> dict[str, Any]:
-    """Return an algorithm's colour and line, the same in all figures."""
-    return line(results.params.run.algorithms.index(algorithm))
-
-
 def _seed_counts(results: Results, algorithm: str) -> str:
     """Return how many seeds are in each panel, one number where all agree."""
     counts = [len(results.select(env, algorithm)) for env in results.params.run.envs]
     return f"n = {'/'.join(map(str, dict.fromkeys(counts) if len(set(counts)) == 1 else counts))}"
-
-
-def _notes(results: Results, mixers: tuple[str, ...] | None) -> list[str]:
-    """Return what a reader must know: substitutes, less budget than the paper's, missing runs."""
-    lines = results.notes()
-    shown = results.algorithms(mixers)
-    missing = sum(algorithm in shown for _, algorithm, _ in results.missing)
-    return [*lines, f"Missing runs: {missing}"] if missing else lines
 
 
 def _thousands(value: float, position: int | None) -> str:

@@ -23,7 +23,7 @@ from benchmarks.claims.declared import ENTROPY_ALL, FINAL_RETURN, Measure
 from benchmarks.claims.smac import FINAL_WIN_RATE
 from benchmarks.claims.verdicts import Judgement, Outcome
 from benchmarks.layout import evaluation_file, run_folder
-from benchmarks.report.figures import Drawn
+from benchmarks.report.drawing import Drawn
 from benchmarks.report.gather import Results, reference
 from benchmarks.report.tables import Column, Content, Table, shown
 from marl_gre.storage.files import read_object

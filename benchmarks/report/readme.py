@@ -20,7 +20,8 @@ from benchmarks.claims.presented import caveats, compact, compared_text, family_
 from benchmarks.claims.verdicts import Judgement, judge
 from benchmarks.report import beside_game
 from benchmarks.report.compared import BESIDE, Compared, missing, png
-from benchmarks.report.figures import ENTROPY, LOOK, SCORE, Curves, Drawable
+from benchmarks.report.drawing import LOOK, Drawable, as_png
+from benchmarks.report.figures import ENTROPY, SCORE, Curves
 from benchmarks.report.gather import Key, Results, gather, reference, together
 from benchmarks.report.tables import (
     FINAL_RETURN,
@@ -306,7 +307,7 @@ def _drawn(name: str, results: Results, figure: Drawable) -> str:
     path.parent.mkdir(exist_ok=True)
     with matplotlib.style.context(["default", LOOK]):
         _, drawn = next(figure.draw(results))
-        drawn.savefig(path, dpi=150, metadata={"Software": None})
+        path.write_bytes(as_png(drawn))
     return f"![{figure.describe(results)}]({path.relative_to(STUDIES)})"
 
 
