@@ -6,9 +6,9 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -26,6 +26,8 @@ from marl_gre_envs.checks import one_of
 
 if TYPE_CHECKING:
     from marl_gre.agents.base import Agent
+
+Model = TypeVar("Model", bound=BaseModel)
 
 TRAINER_RESULTS_VERSION = 1
 """Raised whenever a code change alters training results; every run then becomes stale."""
@@ -487,10 +489,7 @@ def _algorithm(name: str, entry: Any) -> Any:
         return entry
     if not isinstance(entry, dict) or not isinstance(entry.get("mixer"), str):
         raise ValueError(f"{name}: found {entry!r}; a mapping with a key mixer is needed, one of {', '.join(MIXERS)}")
-    try:
-        mixer = find_mixer(entry["mixer"])
-    except ValueError as error:
-        raise ValueError(f"{name}.mixer: {error}") from error
+    mixer = _mixer(name, entry["mixer"])
     parts = {
         "agent": _part(f"{name}.agent", entry.get("agent"), find_agent, n_inputs=2),  # sizes, hidden_dim
         "loss_weights": _part(f"{name}.loss_weights", entry.get("loss_weights"), find_loss_weights, n_inputs=1),
@@ -499,16 +498,37 @@ def _algorithm(name: str, entry: Any) -> Any:
     shared = [key for key in GradientEntropy.model_fields if key not in mixer.Config.model_fields]
     entropy = {key: entry[key] for key in shared if key in entry}
     own = {key: value for key, value in entry.items() if key not in ("mixer", *parts, *entropy)}
-    model: type[BaseModel] = mixer.Config
-    try:
-        config = mixer.Config.model_validate(own)
-        require_recordable(config, name)
-        model = GradientEntropy
-        gradient_entropy = GradientEntropy.model_validate(entropy) if entropy else None
-    except ValidationError as error:
-        allowed = ["mixer", *parts, *shared]
-        raise ValueError(f"{name}.{explain(error, model, allowed)}") from error
+    allowed = ["mixer", *parts, *shared]
+    config = _checked(mixer.Config, own, name, allowed)
+    require_recordable(config, name)
+    gradient_entropy = _checked(GradientEntropy, entropy, name, allowed) if entropy else None
     return AlgorithmConfig(mixer=entry["mixer"], mixer_config=config, gradient_entropy=gradient_entropy, **parts)
+
+
+def _mixer(key: str, name: str) -> type[Mixer]:
+    """Return the mixer class of that name; where there is none, the message begins with the key."""
+    try:
+        return find_mixer(name)
+    except ValueError as error:
+        raise ValueError(f"{key}.mixer: {error}") from error
+
+
+def _checked(model: type[Model], values: dict[str, Any], key: str, allowed: Sequence[str]) -> Model:
+    """Return values as a model; where they do not fit, the message begins with the key.
+
+    Args:
+        model: the model.
+        values: of its fields.
+        key: where they stand.
+        allowed: further keys that may stand there.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{key}.{explain(error, model, allowed)}") from error
 
 
 def require_recordable(config: MixerConfig, key: str) -> None:
@@ -545,24 +565,17 @@ def _central(key: str, entry: Any) -> CentralConfig | None:
     entry = {"mixer": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict) or not isinstance(entry.get("mixer"), str):
         raise ValueError(f"{key}: found {entry!r}; a mixer's name is needed, or a mapping with mixer and its keys")
-    own = {name: value for name, value in entry.items() if name not in ("mixer", "loss_weight")}
-    try:
-        mixer = find_mixer(entry["mixer"])
-    except ValueError as error:
-        raise ValueError(f"{key}.mixer: {error}") from error
+    mixer = _mixer(key, entry["mixer"])
     if mixer.mix_and_regularise is not Mixer.mix_and_regularise:
         raise ValueError(
             f"{key}.mixer: found {entry['mixer']!r}, which has a regulariser (mix_and_regularise); central networks "
             "train on their TD loss alone: use a mixer without one"
         )
-    model: type[BaseModel] = mixer.Config
-    try:
-        config = mixer.Config.model_validate(own)
-        require_recordable(config, key)
-        model = CentralConfig
-        return CentralConfig(mixer_config=config, **{name: entry[name] for name in entry if name not in own})
-    except ValidationError as error:
-        raise ValueError(f"{key}.{explain(error, model, ['mixer', 'loss_weight'])}") from error
+    allowed = ("mixer", "loss_weight")
+    config = _checked(mixer.Config, {name: entry[name] for name in entry if name not in allowed}, key, allowed)
+    require_recordable(config, key)
+    others = {name: entry[name] for name in allowed if name in entry}
+    return _checked(CentralConfig, {**others, "mixer_config": config}, key, allowed)
 
 
 def _part(key: str, entry: Any, find: Callable[[str], Callable[..., Any]], n_inputs: int) -> PartConfig | None:
