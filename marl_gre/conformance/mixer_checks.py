@@ -113,6 +113,13 @@ def checked_mix(mixer: Mixer, values: AgentValues, state: Tensor) -> tuple[Tenso
     return mixed
 
 
+def gradient_of(output: Tensor, chosen: Tensor) -> Tensor:
+    """Return the gradient [B,T,N] of an output's sum in the chosen values; zeros where it does not depend on them."""
+    if not output.requires_grad:
+        return torch.zeros_like(chosen)
+    return torch.autograd.grad(output.sum(), chosen, materialize_grads=True)[0]
+
+
 def same_bits(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
     """Return whether two tuples of tensors, such as (q_tot, regulariser), are bit-identical."""
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
@@ -227,11 +234,7 @@ def depends_on_agents(case: MixerUnderTest) -> None:
         for mixer, values, state in case.mixers_of(n_agents):
             chosen = values.chosen.requires_grad_(True)
             q_tot, _ = checked_mix(mixer, values, state)
-            gradient = None
-            if q_tot.requires_grad:
-                (gradient,) = torch.autograd.grad(q_tot.sum(), chosen, allow_unused=True)
-            if gradient is not None:
-                reached |= (gradient != 0).any(0).any(0)
+            reached |= (gradient_of(q_tot, chosen) != 0).any(0).any(0)
         require(
             bool(reached.any()),
             "q_tot carries no gradient to values.chosen: the agents could not learn (detached, or not used).",
@@ -394,11 +397,8 @@ def credits_for_training(case: MixerUnderTest) -> None:
                 found.shape == credits.shape and torch.allclose(found, credits, rtol=1e-9, atol=1e-12),
                 f"mix_with_credits gives other credits {name!r} than are measured.",
             )
-            gradient = None
-            if found.requires_grad:
-                (gradient,) = torch.autograd.grad(found.square().sum(), values.chosen, allow_unused=True)
             require(
-                gradient is None or not gradient.any(),
+                not gradient_of(found.square(), values.chosen).any(),
                 f"the credits {name!r} of mix_with_credits reach the agents' Q values; detach them, or gre_lambda "
                 "would move the agents.",
             )
@@ -409,11 +409,8 @@ def regulariser_leaves_agents(case: MixerUnderTest) -> None:
     for mixer, values, state in case.mixers() if case.regulariser_detached else ():
         chosen = values.chosen.requires_grad_(True)
         _, regulariser = checked_mix(mixer, values, state)
-        gradient = None
-        if regulariser.requires_grad:
-            (gradient,) = torch.autograd.grad(regulariser.sum(), chosen, allow_unused=True)
         require(
-            gradient is None or not gradient.any(),
+            not gradient_of(regulariser, chosen).any(),
             "the regulariser reaches the agents' Q values: its gradient in values.chosen is not zero; detach them in "
             "the regulariser or declare regulariser_detached=False.",
         )
