@@ -9,7 +9,7 @@ from benchmarks.claims import decisive
 from benchmarks.claims.declared import CONFIDENCE, GRID, Claim, Term, anchor_of
 from benchmarks.claims.verdicts import Judgement, Outcome, family, in_family, planned, unsolved
 from benchmarks.report.gather import Results
-from benchmarks.report.tables import Cell, Column, Content, markdown_table
+from benchmarks.report.tables import Cell, Column, Content, bold_notes, markdown_table
 from marl_gre import stats
 from marl_gre.stats import SeedsNeeded
 
@@ -156,7 +156,7 @@ def verdict_rows(
     ]
     columns = [Column("Claim"), Column("Of"), Column("What it says"), *(Column(results.title(env)) for env in shown)]
     if decisive.is_planned(results.params):
-        return Content(columns, rows, [*decisive.NOTES, *caveats(results), *(f"**{one}**" for one in results.notes())])
+        return Content(columns, rows, [*decisive.NOTES, *caveats(results), *bold_notes(results)])
     left_out = [
         claim.name
         for claim in planned(results)
@@ -175,7 +175,7 @@ def verdict_rows(
         *([text] if (text := family_text(results, whole or judgements)) else []),
         *([f"Not tested, since these runs lack the algorithms: {'; '.join(left_out)}."] if left_out else []),
         *caveats(results),
-        *(f"**{text}**" for text in results.notes()),
+        *bold_notes(results),
     ]
     return Content(columns, rows, notes)
 

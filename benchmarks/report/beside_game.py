@@ -28,7 +28,7 @@ from benchmarks.claims.smac import HALF
 from benchmarks.report.drawing import Drawable, Legend, line_of
 from benchmarks.report.figures import MEAN, WIN_RATE, aligned
 from benchmarks.report.gather import Results, Run
-from benchmarks.report.tables import FINAL_WIN_RATE, Cell, Column, Content, Table
+from benchmarks.report.tables import FINAL_WIN_RATE, Cell, Column, Content, Table, bold_notes
 from benchmarks.smac_validation.game import curve_of, real_game, win_rate_at
 from benchmarks.smac_validation.learning import LATER, TIMES, Curve, inside_at, mean_of_last, steps_to
 from marl_gre_envs.smac.maps import MAPS
@@ -146,7 +146,7 @@ def game_rows(results: Results) -> Content:
         "runs of single tests, so their range is wider than that of means of five. "
         "Steps to 50%: the first test at which the mean of the last five tests is that high, median over runs. "
         "SMAC paper: another version of the game.",
-        *(f"**{text}**" for text in results.notes()),
+        *bold_notes(results),
     ]
     return Content(columns, rows, notes if rows else [])
 
@@ -276,7 +276,7 @@ def learner_rows(results: Results) -> Content:
         "StarCraft II. StarCraft II: what PyMARL logged on the game itself, mean over other people's runs "
         "(benchmarks/reference/real_game.yaml). PyMARL divides the mean of q_tot by the number of agents, and so does "
         "this table; its logs of VDN have no gradient norm.",
-        *(f"**{text}**" for text in results.notes()),
+        *bold_notes(results),
     ]
     return Content(columns, rows, notes if rows else [])
 

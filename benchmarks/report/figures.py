@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,8 +20,10 @@ from benchmarks.claims.smac import WIN_RATE_MARGIN
 from benchmarks.report import contributions
 from benchmarks.report.drawing import IQM_SUFFIX, Drawable, Drawn, Legend, line_of, save
 from benchmarks.report.gather import Columns, Results, Run
+from benchmarks.report.tables import SEED
 from marl_gre import metrics, stats
 from marl_gre.jobs.credits import PHASES
+from marl_gre.jobs.play import drawing
 from marl_gre.metrics import TRAINING
 from marl_gre.seeding import Purpose, rng
 from marl_gre.stats import Array
@@ -30,8 +32,6 @@ LINE_MARGIN = 0.03
 """Of an axis, so that a line on its end is seen."""
 START = 0.05
 """Share of the training whose low values an axis may leave out."""
-SEED = 0
-"""Of all resampling and of the steps before a picture."""
 
 Band = Callable[[Array], tuple[Array, Array, Array]]
 """From curves [R,T] to centre, lower and upper line, each [T]."""
@@ -175,7 +175,7 @@ class Curves(Drawable):
         return next(metric for metric in self.metrics if metric is not WIN_RATE or results.has_wins(env))
 
     def _baseline(self, results: Results) -> str | None:
-        return next(iter(results.algorithms((self.against,))), None) if self.against else None
+        return results.first_algorithm(self.against) if self.against else None
 
     def _algorithms(self, results: Results) -> list[str]:
         return [name for name in results.algorithms(self.mixers) if name != self._baseline(results)]
@@ -395,11 +395,8 @@ def aligned(runs: Sequence[Run], metric: Metric) -> tuple[Array, Array]:
 def picture(results: Results, env: str, steps: int) -> np.ndarray | None:
     """Return an environment's picture after a few random steps, None where it cannot draw itself."""
     config = results.params.envs[env]
-    ours = config.env in marl_gre_envs.ENVS
-    # ours draw at any time, a third party's usually in one mode only
-    kwargs: dict[str, Any] = config.kwargs if ours else {"render_mode": "rgb_array", **config.kwargs}
     try:
-        vector = marl_gre_envs.make_vec(config.env, 1, **kwargs)
+        vector = marl_gre_envs.make_vec(config.env, 1, **drawing(config).kwargs)
         vector.reset(seed=SEED)
         for index in range(steps):
             draws = rng(SEED, Purpose.EXPLORE, index).random(vector.action_mask.shape)
@@ -407,7 +404,7 @@ def picture(results: Results, env: str, steps: int) -> np.ndarray | None:
         image = vector.render()
         vector.close()
     except Exception:
-        if ours:
+        if config.env in marl_gre_envs.ENVS:
             raise
         return None  # a third party's drawing may fail in any way, and is no reason to lose the report
     return image

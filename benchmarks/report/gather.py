@@ -74,6 +74,10 @@ class Results:
         selected = self.params.run.algorithms
         return [name for name in selected if mixers is None or self.params.algorithms[name].mixer in mixers]
 
+    def first_algorithm(self, mixer: str) -> str | None:
+        """Return the first selected algorithm that uses a mixer, None where none does."""
+        return next(iter(self.algorithms((mixer,))), None)
+
     def title(self, key: str) -> str:
         """Return how people call an env or algorithm."""
         return self.params.report.title(key)

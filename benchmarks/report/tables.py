@@ -30,7 +30,7 @@ BASELINE_MIXER = "qmix"
 """The algorithm that the others are compared with: the first of the run that uses this mixer."""
 
 SEED = 0
-"""Of all resampling, so that the same runs give the same tables."""
+"""Of everything drawn at random, so that the same runs give the same tables and figures."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def summarise(results: Results, score: Score, env: str, algorithm: str) -> Summa
     }
     low, high = stats.bootstrap_interval(values, **resampling) if len(values) > 1 else (None, None)
     better = better_low = better_high = None
-    baseline = next(iter(results.algorithms((BASELINE_MIXER,))), None)
+    baseline = results.first_algorithm(BASELINE_MIXER)
     base_runs = results.select(env, baseline) if baseline not in (None, algorithm) else []
     if base_runs:
         base_values = [score.read(run) for run in base_runs]
@@ -253,7 +253,7 @@ def percentile_rows(results: Results, *, mixer: str, readings: Sequence[tuple[Re
         "How even that is: between two agents, as on Lumberjacks, an entropy of 0.99 is a split of 56% to 44%, 0.9 "
         "one of 68% to 32%; among n agents an entropy H is that of n to the power of H agents with equal shares (0.9 "
         "among ten: 7.9).",
-        *_notes(results),
+        *bold_notes(results),
     ]
     return Content(columns, rows, notes)
 
@@ -319,7 +319,7 @@ def score_rows(results: Results, *, score: Score) -> Content:
     report = results.params.report
     level = f"{report.confidence:.0%} CI"
     digits = ".3f" if score.of_wins else ".1f"
-    baseline = next(iter(results.algorithms((BASELINE_MIXER,))), None)
+    baseline = results.first_algorithm(BASELINE_MIXER)
     against = results.title(baseline) if baseline else "QMIX (not run)"
     columns = [
         *(Column("Environment"), Column("Algorithm"), Column("Seeds")),
@@ -336,7 +336,7 @@ def score_rows(results: Results, *, score: Score) -> Content:
         f"{score.title[0].upper()}{score.title[1:]}. IQM: interquartile mean over seeds. CI: percentile bootstrap over "
         f"seeds, {report.bootstrap_resamples:,} resamples; with five seeds or fewer such intervals are too narrow "
         "(marl_gre/stats.py says how much). P: probability that a run beats one of the other algorithm, ties 1/2.",
-        *_notes(results),
+        *bold_notes(results),
     ]
     return Content(columns, rows, notes)
 
@@ -420,7 +420,8 @@ def _seeds(results: Results, env: str, algorithm: str) -> str:
     return f"{text}, missing {', '.join(map(str, missing))}" if missing else text
 
 
-def _notes(results: Results) -> list[str]:
+def bold_notes(results: Results) -> list[str]:
+    """Return what a reader must know about all numbers, as Markdown."""
     return [f"**{text}**" for text in results.notes()]
 
 
