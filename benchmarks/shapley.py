@@ -13,7 +13,7 @@ from benchmarks.report.contributions import EPISODES, PERMUTATIONS, cells
 from marl_gre.cli import one_thread
 from marl_gre.config import load_params
 from marl_gre.errors import Parser, run_cli
-from marl_gre.jobs.credits import measure
+from marl_gre.jobs.credits_measured import measure
 from marl_gre.jobs.credits_shapley import Game, contributions
 from marl_gre.seeding import Purpose, episode_seed
 from marl_gre.storage.files import publish_json, read_object

@@ -12,7 +12,8 @@ from PIL import Image
 from marl_gre.config import load_params
 from marl_gre.data import Episode
 from marl_gre.jobs import credits_drawing as credit_drawing
-from marl_gre.jobs.credits import EpisodeCredits, measure, phase_rows, step_rows
+from marl_gre.jobs.credits import phase_rows, step_rows
+from marl_gre.jobs.credits_measured import EpisodeCredits, measure
 from marl_gre.jobs.train import train
 from marl_gre.storage.run_dir import load_run
 

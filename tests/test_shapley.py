@@ -10,7 +10,7 @@ import pytest
 
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput
-from marl_gre.jobs.credits import measure
+from marl_gre.jobs.credits_measured import measure
 from marl_gre.jobs.credits_shapley import Game, _Partial, compare, comparison_lines, contributions, correlation
 from marl_gre.jobs.train import train
 from marl_gre.networks import restore

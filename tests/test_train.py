@@ -21,7 +21,7 @@ from marl_gre import stats
 from marl_gre.config import EvaluateConfig, load_params
 from marl_gre.data import Episode, collate
 from marl_gre.errors import BadInput, EnvironmentFailed, NonFinite, RunInUse
-from marl_gre.jobs.credits import measure
+from marl_gre.jobs.credits_measured import measure
 from marl_gre.jobs.evaluate import evaluate_run
 from marl_gre.jobs.train import train
 from marl_gre.metrics import QUANTILES

@@ -16,7 +16,7 @@ from benchmarks.report.gather import Key, Results
 from benchmarks.report.tables import SEED, Cell, Column, Content, Table
 from marl_gre import stats
 from marl_gre.config import Params
-from marl_gre.jobs.credits import PHASES
+from marl_gre.jobs.credits_measured import PHASES
 from marl_gre.jobs.credits_shapley import Game, compare, moments
 from marl_gre.stats import Array
 

@@ -22,7 +22,7 @@ from benchmarks.report.drawing import IQM_SUFFIX, Drawable, Drawn, Legend, line_
 from benchmarks.report.gather import Columns, Results, Run
 from benchmarks.report.tables import SEED
 from marl_gre import metrics, stats
-from marl_gre.jobs.credits import PHASES
+from marl_gre.jobs.credits_measured import PHASES
 from marl_gre.jobs.play import drawing
 from marl_gre.metrics import TRAINING
 from marl_gre.seeding import Purpose, rng

@@ -4,55 +4,22 @@ They are drawn with Pillow, which rendering needs anyway, so the library needs n
 """
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from marl_gre.config import EnvConfig
-from marl_gre.credit import credits, gradient_entropy
-from marl_gre.data import Batch, Episode, collate
+from marl_gre.data import Episode
 from marl_gre.errors import BadInput, EnvironmentFailed
 from marl_gre.jobs.credits_drawing import animation, picture
+from marl_gre.jobs.credits_measured import PHASES, EpisodeCredits, measure
 from marl_gre.jobs.credits_shapley import comparison_lines, comparison_rows, contributions, game_rows
 from marl_gre.jobs.play import drawing, render, save_gif
 from marl_gre.metrics import Row
-from marl_gre.networks import Networks, restore
-from marl_gre.policy import Policy
-from marl_gre.rollout import BlamedOnEnv, counted_up, opened, play_greedily
+from marl_gre.rollout import BlamedOnEnv, counted_up, opened
 from marl_gre.shapley import require_orders
-from marl_gre.shares import shares
 from marl_gre.storage.files import csv_text, writing
-from marl_gre.storage.run_dir import FinishedRun, load_run
-
-PHASES = 4
-"""Number of equal parts of an episode."""
-
-
-@dataclass(frozen=True)
-class EpisodeCredits:
-    """An episode of L steps with its credits."""
-
-    episode: Episode
-    credits: np.ndarray  # dq_tot/dq_i [L, N]
-    entropy: np.ndarray | None  # [L]; None for one agent
-
-    @property
-    def shares(self) -> np.ndarray:
-        """Each agent's share of the absolute credits [L,N]; equal shares where all credits are 0."""
-        return shares(torch.from_numpy(self.credits)).numpy()
-
-    @property
-    def phase(self) -> np.ndarray:
-        """The part of the episode of each step [L], 0 to `PHASES` - 1."""
-        return np.arange(self.episode.length) * PHASES // self.episode.length
-
-    @property
-    def starts(self) -> dict[int, int]:
-        """The first step of each phase that has one."""
-        phases, steps = np.unique(self.phase, return_index=True)
-        return dict(zip(phases.tolist(), steps.tolist(), strict=True))
+from marl_gre.storage.run_dir import load_run
 
 
 def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutations: int = 0) -> None:
@@ -91,36 +58,25 @@ def diagnose_run(run: Path, out: Path | None, seed: int, episodes: int, permutat
     first = found[0]
     frames = _frames(config.env_key, config.env, first.episode)
     games = contributions(finished, found, permutations) if permutations else []
+    phases = phase_rows(found)
+    tables = {"credits.csv": step_rows(found), "phases.csv": phases}
+    further = {"shapley.csv": game_rows(games), "shapley_phases.csv": comparison_rows(games)} if games else {}
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-        (out / "credits.csv").write_text(csv_text(step_rows(found)))
-        (out / "phases.csv").write_text(csv_text(phase_rows(found)))
+        for name, rows in {**tables, **further}.items():
+            (out / name).write_text(csv_text(rows))
         picture(title, first.shares, first.entropy).save(out / "credits.png")
-        if games:
-            (out / "shapley.csv").write_text(csv_text(game_rows(games)))
-            (out / "shapley_phases.csv").write_text(csv_text(comparison_rows(games)))
     images = animation(title, frames, first.shares, first.entropy)
-    for name in ("credits.csv", "phases.csv", "credits.png", *(("shapley.csv", "shapley_phases.csv") if games else ())):
+    for name in (*tables, "credits.png", *further):
         print(out / name)
     save_gif(out / "credits.gif", images)
     if first.entropy is None:
         print("the entropy of a single agent's credit is undefined")
-    for row in phase_rows(found) if first.entropy is not None else ():
+    for row in phases if first.entropy is not None else ():
         print(f"phase {row['phase']}: entropy {row['entropy_mean']:.4f}, 5 to 95%: "
               f"{row['entropy_q05']:.4f} to {row['entropy_q95']:.4f}")  # fmt: skip
     for line in comparison_lines(games):
         print(line)
-
-
-def measure(run: FinishedRun, seeds: list[int]) -> list[EpisodeCredits]:
-    """Return one greedy episode per seed with the credits of the run's final mixer."""
-    timeout_is_terminal = run.config.train.timeout_is_terminal
-    with opened(run.config.env_key, run.config.env, min(len(seeds), run.config.env.test_copies)) as env:
-        networks = restore(run, env)
-        return [
-            _measured(networks, collate([episode], env, timeout_is_terminal), episode)
-            for episode in play_greedily(env, Policy(networks.agent), seeds)
-        ]
 
 
 def step_rows(found: list[EpisodeCredits]) -> list[Row]:
@@ -161,13 +117,6 @@ def phase_rows(found: list[EpisodeCredits]) -> list[Row]:
             }
         )
     return rows
-
-
-def _measured(networks: Networks, batch: Batch, episode: Episode) -> EpisodeCredits:
-    device = next(networks.agent.parameters()).device
-    gradient = credits(networks, batch.to(device)).double()  # [L, N], in the order of play for a single episode
-    entropy = gradient_entropy(gradient).cpu().numpy() if gradient.shape[-1] > 1 else None
-    return EpisodeCredits(episode, gradient.cpu().numpy(), entropy)
 
 
 def _frames(key: str, config: EnvConfig, episode: Episode) -> list[np.ndarray] | None:

@@ -8,7 +8,6 @@ first step of each phase; the credits beside them are those of the same step.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from marl_gre.agents.base import Agent
 from marl_gre.errors import BadInput
+from marl_gre.jobs.credits_measured import PHASES, EpisodeCredits
 from marl_gre.metrics import Row
 from marl_gre.networks import restore
 from marl_gre.policy import Policy
@@ -25,9 +25,6 @@ from marl_gre.shapley import Coalitions, Shapley, shapley
 from marl_gre.shares import EVEN, shares, unevenness
 from marl_gre.storage.run_dir import FinishedRun
 from marl_gre_envs.vector import VectorEnv
-
-if TYPE_CHECKING:
-    from marl_gre.jobs.credits import EpisodeCredits
 
 COPIES = 128
 """Coalitions played at once at most; how many changes no number where the agent acts by a compiled kernel."""
@@ -87,7 +84,7 @@ class Comparison:
     negative: float | None  # share of the Shapley values below 0
 
 
-def contributions(run: FinishedRun, found: Sequence["EpisodeCredits"], permutations: int) -> list[Game]:
+def contributions(run: FinishedRun, found: Sequence[EpisodeCredits], permutations: int) -> list[Game]:
     """Return the games of greedy episodes of a run, phase by phase.
 
     Args:
@@ -107,9 +104,7 @@ def contributions(run: FinishedRun, found: Sequence["EpisodeCredits"], permutati
         return _games(run, env, found, permutations)
 
 
-def _games(run: FinishedRun, env: VectorEnv, found: Sequence["EpisodeCredits"], permutations: int) -> list[Game]:
-    from marl_gre.jobs.credits import PHASES  # which imports this file
-
+def _games(run: FinishedRun, env: VectorEnv, found: Sequence[EpisodeCredits], permutations: int) -> list[Game]:
     config, n_agents = run.config, env.n_agents
     if not env.noops:
         raise BadInput(
