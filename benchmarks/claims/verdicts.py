@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -145,10 +145,9 @@ def _algorithms(test: Test, candidate: Algorithm | None) -> list[Algorithm]:
 
 
 def _judge(results: Results, claim: Claim, env: str, of: Of) -> Judgement:
-    anchor = anchor_of(results.params, env) or {}
     candidates: list[Algorithm | None] = [*claim.candidates] or [None]
     confidence = 1 - (1 - CONFIDENCE) / len(candidates)
-    groups = [[_outcome(results, claim, test, env, anchor, one, confidence) for test in claim.tests]
+    groups = [[_outcome(results, claim, test, env, one, confidence) for test in claim.tests]
               for one in candidates]  # fmt: skip
     verdicts = [_all([outcome.verdict for outcome in group]) for group in groups]
     verdict = _one([*verdicts])
@@ -222,52 +221,22 @@ def _one(verdicts: list[Verdict]) -> Verdict:
 
 
 def _outcome(
-    results: Results,
-    claim: Claim,
-    test: Test,
-    env: str,
-    anchor: dict[str, Any],
-    candidate: Algorithm | None,
-    confidence: float,
+    results: Results, claim: Claim, test: Test, env: str, candidate: Algorithm | None, confidence: float
 ) -> Outcome:
     """Return the result of one test."""
+    anchor = anchor_of(results.params, env) or {}
     span = float(anchor["good"] - anchor["idle"])
     margin = test.margin.value * (span if test.margin.of == "span" else 1.0)
-    low_bound, high_bound = region = test.kind.region(margin)
+    region = test.kind.region(margin)
     per_candidate = any(term.measure is not None and term.algorithm is None for term in (test.left, test.right))
-    keys = {one.name: one.find(results.params) for one in _algorithms(test, candidate)}
-    lacking = [name for name, key in keys.items() if key is None]
-    plans = [results.seeds(env, key) for key in keys.values() if key]
-    wanted = [seed for seed in results.params.run.seeds if all(seed in plan for plan in plans)]
-    seeds = [seed for seed in wanted if all((env, key, seed) in results.runs for key in keys.values() if key)]
-    why = ""
-    if lacking:
-        why = f"not run: {', '.join(lacking)}"
-    elif not seeds:
-        why = "not run yet"
-    elif len(seeds) < len(wanted):
-        why = f"seeds missing: {', '.join(str(seed) for seed in wanted if seed not in seeds)}"
-    differences: Array = np.empty(0)
-    undefined = ""
-    if seeds and not lacking:
-        left, right = (_values(results, term, env, candidate, seeds) for term in (test.left, test.right))
-        differences = _paired(left, right)
-        measure = test.left.measure or test.right.measure
-        if not np.isfinite(differences).all():
-            undefined, differences = measure.undefined if measure else "", np.empty(0)
-        elif measure and measure.is_time:
-            undefined = _says_nothing(left, right, region, results.params.envs[env], confidence)
-        elif measure and measure.greatest is not None and region[1] == math.inf:
-            undefined = _at_the_top(np.asarray(right), measure.greatest, region, confidence)
-    verdict: Verdict = "missing" if why else "undecided"
-    if not why and (cause := undefined or short_budget(results, env)):
-        verdict, why = "not judged", cause
+    differences, missing, undefined = _differences(results, test, env, candidate, region, confidence)
+    why = missing or undefined or short_budget(results, env)
     outcome = Outcome(
         claim=claim.name,
         test=test,
         env=env,
         candidate=candidate.name if candidate and per_candidate else None,
-        verdict=verdict,
+        verdict="missing" if missing else "not judged" if why else "undecided",
         why=why,
         seeds=len(differences),
         confidence=confidence,
@@ -277,9 +246,57 @@ def _outcome(
         mean=float(differences.mean()) if len(differences) else None,
     )
     if len(differences) < 2 or undefined:
-        return replace(outcome, why="one seed shows no spread") if verdict == "undecided" else outcome
+        return replace(outcome, why="one seed shows no spread") if outcome.verdict == "undecided" else outcome
+    return _tested(outcome, differences, len(claim.tests))
+
+
+def _differences(
+    results: Results,
+    test: Test,
+    env: str,
+    candidate: Algorithm | None,
+    region: tuple[float, float],
+    confidence: float,
+) -> tuple[Array, str, str]:
+    """Return the paired differences of a test, what of its runs is missing, and why the others show nothing.
+
+    Without an algorithm, a seed or a finite number there are no differences; both texts are "" where all is well.
+    """
+    keys = {one.name: one.find(results.params) for one in _algorithms(test, candidate)}
+    if lacking := [name for name, key in keys.items() if key is None]:
+        return np.empty(0), f"not run: {', '.join(lacking)}", ""
+    plans = [results.seeds(env, key) for key in keys.values() if key]
+    wanted = [seed for seed in results.params.run.seeds if all(seed in plan for plan in plans)]
+    seeds = [seed for seed in wanted if all((env, key, seed) in results.runs for key in keys.values() if key)]
+    if not seeds:
+        return np.empty(0), "not run yet", ""
+    unrun = [str(seed) for seed in wanted if seed not in seeds]
+    missing = f"seeds missing: {', '.join(unrun)}" if unrun else ""
+    left, right = (_values(results, term, env, candidate, seeds) for term in (test.left, test.right))
+    differences = _paired(left, right)
+    measure = test.left.measure or test.right.measure
+    if not np.isfinite(differences).all():
+        return np.empty(0), missing, measure.undefined if measure else ""
+    undefined = ""
+    if measure and measure.is_time:
+        undefined = _says_nothing(left, right, region, results.params.envs[env], confidence)
+    elif measure and measure.greatest is not None and region[1] == math.inf:
+        undefined = _at_the_top(np.asarray(right), measure.greatest, region, confidence)
+    return differences, missing, undefined
+
+
+def _tested(outcome: Outcome, differences: Array, tests: int) -> Outcome:
+    """Return an outcome with intervals, p-values and, where it may be judged, the verdict.
+
+    Args:
+        outcome: without them.
+        differences: its paired differences, two or more.
+        tests: number of tests of its claim.
+    """
+    confidence, (low_bound, high_bound) = outcome.confidence, outcome.region
+    verdict = outcome.verdict
     low, high = stats.mean_interval(differences, confidence)
-    stricter = 1 - (1 - confidence) / len(claim.tests)  # one test is enough to contradict a claim
+    stricter = 1 - (1 - confidence) / tests  # one test is enough to contradict a claim
     least, most = stats.mean_interval(differences, stricter)
     if verdict == "undecided" and low_bound < low and high < high_bound:
         verdict = "supported"
@@ -293,12 +310,14 @@ def _outcome(
         low=low,
         high=high,
         standardised=float(differences.mean()) / deviation if deviation > 0 else None,
-        p=stats.one_sided_tests(differences, *region),
+        p=stats.one_sided_tests(differences, low_bound, high_bound),
         p_outside=min(
             stats.one_sided_tests(differences, -math.inf, low_bound) if low_bound > -math.inf else 1.0,
             stats.one_sided_tests(differences, high_bound, math.inf) if high_bound < math.inf else 1.0,
         ),
-        seeds_needed=stats.seeds_to_decide(differences, *region, towards) if verdict == "undecided" else None,
+        seeds_needed=(
+            stats.seeds_to_decide(differences, low_bound, high_bound, towards) if verdict == "undecided" else None
+        ),
     )
 
 
