@@ -93,7 +93,7 @@ def swap(old: str, new: str):
         (TESTS, lambda text: text + text.splitlines()[-1] + "\n", "increase"),
         (ENTROPY, swap(",1.0,", ",inf,"), "finite"),
         (ENTROPY, swap(",1.0,", ",one,"), "damaged"),
-        (EVALUATION, lambda text: "[1]", "another file layout"),
+        (EVALUATION, lambda text: "[1]", "a JSON object is needed"),
         (EVALUATION, swap('"entropy_mean": 0.98', '"entropy_mean": "x"'), "finite number"),
         (EVALUATION, lambda text: "[" * 100_000, "damaged"),
     ],
