@@ -19,7 +19,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 
 class MarlGreError(Exception):
@@ -83,35 +83,47 @@ class Parser(argparse.ArgumentParser):
 def run_cli(main: Callable[[], None]) -> NoReturn:
     """Run a command's main function; on an error print one line to stderr and exit with the error's code."""
     try:
-        main()
-        _flush()  # here, where a full disk can be reported
-    except MarlGreError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("error: stopped by Ctrl-C.", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output went away (`marl-gre ... | head`)
-        sys.exit(141)
-    except MemoryError as error:
-        print(f"error: out of memory ({error}); make networks smaller or episodes fewer or shorter.", file=sys.stderr)
-        sys.exit(BadInput.exit_code)
-    except OSError as error:
-        print(f"error: {error}; free space, fix permissions or name another path.", file=sys.stderr)
-        sys.exit(StorageFailed.exit_code)
+        sys.exit(_exit_code(main))
     finally:
-        _give_up_output()
-    sys.exit(0)
+        for stream in (sys.stdout, sys.stderr):
+            _give_up(stream)
 
 
-def _flush() -> None:
-    print(end="", flush=True)  # unlike sys.stdout.flush(), nothing where the process has no standard output
-
-
-def _give_up_output() -> None:
-    """Drop what the standard output does not take, or the interpreter's end would try again and exit with 120."""
+def _exit_code(main: Callable[[], None]) -> int:
     try:
-        _flush()
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        try:
+            main()
+        except SystemExit as ended:  # --help ends with code 0
+            if ended.code:
+                raise
+        print(end="", flush=True)  # here, where a full disk can be reported; nothing where there is no output
+    except MarlGreError as error:
+        return _failed(" ".join(str(error).split()), error.exit_code)
+    except KeyboardInterrupt:
+        return _failed("stopped by Ctrl-C.", 130)
+    except BrokenPipeError:  # the reader of our output went away (`marl-gre ... | head`)
+        return 141
+    except MemoryError as error:
+        return _failed(
+            f"out of memory ({error}); make networks smaller or episodes fewer or shorter.", BadInput.exit_code
+        )
+    except OSError as error:
+        return _failed(f"{error}; free space, fix permissions or name another path.", StorageFailed.exit_code)
+    return 0
+
+
+def _failed(reason: str, exit_code: int) -> int:
+    with contextlib.suppress(OSError):  # nobody reads it
+        print(f"error: {reason}", file=sys.stderr)
+    return exit_code
+
+
+def _give_up(stream: TextIO | None) -> None:
+    """Drop what a stream does not take, or the interpreter's end would try again and exit with 120."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

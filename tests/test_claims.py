@@ -355,8 +355,9 @@ def test_a_baseline_that_is_there_at_once_leaves_no_room_for_a_gain(params, firs
     judgement = judged(make_results(params(), {name: {"slow": first} for name in ("qmix", *GRES)}))["RQ2b"]
     assert judgement.verdict == verdict
     if verdict == "not judged":
-        assert "no room for a gain of that size: the baseline gets there after 10,000 steps" in presented.verdict_text(
-            judgement
+        assert (
+            "no room for the gain that is claimed: the baseline gets there after 10,000 steps"
+            in presented.verdict_text(judgement)
         )
         assert (judgement.p, judgement.outcomes[0].mean, judgement.outcomes[0].low) == (None, 0.0, None)
 
@@ -552,7 +553,7 @@ def test_verdicts_at_their_own_level_only_are_marked(params):
     (("contradicted", "contradicted"), "No", "No"),
     (("undecided",), "Undecided", "Undecided"),
     (("supported", "not judged"), "Yes", "Nearly uniform, where decided"),
-    (("not judged",), "Not judged", "Undecided"),
+    (("not judged",), "Not judged", "Not judged"),
 ])  # fmt: skip
 def test_answers_in_few_words(found, short, evenness):
     judgements = [verdicts.Judgement(CLAIMS[0], "lumber", one, (), of="paper") for one in found]
@@ -608,6 +609,17 @@ def test_answers_follow_from_the_runs(params, truths, shorts, texts):
     assert ("is not equal" in given["RQ1a"].text) == ("lower" in texts[0])
     (row,) = answers.environment_rows(results, judgements).rows
     assert row[1].startswith(f"{truths.get('qmix', {}).get('entropy', 0.98):.4f} [")
+
+
+def test_a_measure_that_is_undefined_leaves_the_other_answers(params):
+    """While epsilon falls in all of the training, nothing comes after exploration."""
+    results = make_results(params(), AS_THE_PAPER_SAYS)
+    train = results.params.train.model_copy(update={"epsilon_anneal_steps": 300_000})
+    results = dataclasses.replace(results, params=results.params.model_copy(update={"train": train}))
+    given = {one.name: one for one in answers.answers(results, verdicts.judge(results))}
+    assert given["RQ1a"].short == "Not judged"
+    assert "Not judged on lumber (not measured in these runs)" in given["RQ1a"].text
+    assert given["RQ3"].short == "Yes"
 
 
 def test_a_row_for_each_environment(params):

@@ -168,6 +168,9 @@ def test_the_only_folder_left_is_kept_where_it_is_and_returns(tmp_path, monkeypa
     with pytest.raises(StorageFailed, match="cannot be written"), publishing(target):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [f".run.old-{os.getpid()}"]
+    with pytest.raises(StorageFailed, match="cannot be written"), publishing(target):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [f".run.old-{os.getpid()}"]
     monkeypatch.undo()
     prepare(target)
     assert (target / SUMS).exists()
@@ -742,9 +745,10 @@ def test_a_full_disk_behind_the_output_is_one_line():
 @pytest.mark.parametrize(("code", "expected"), [
     ("print('x' * 100_000)", 141),
     ("print('x'); raise StorageFailed('gone')", 6),  # whatever else went wrong
-    ("print('x'); sys.exit(0)", 0),  # as --help does
+    ("print('x'); sys.exit(0)", 141),  # as --help does
+    ("print('x'); sys.exit(3)", 3),
 ])  # fmt: skip
-def test_an_output_that_nobody_reads_changes_no_exit_code(code, expected):
+def test_the_exit_code_where_nobody_reads_the_output(code, expected):
     code = f"import sys\nfrom marl_gre.errors import *\ndef main():\n    {code}\nrun_cli(main)"
     reader, writer = os.pipe()
     os.close(reader)

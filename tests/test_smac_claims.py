@@ -1,6 +1,7 @@
 """The claims about StarCraft's maps, the stages' params, and the engine beside the game, on made-up runs."""
 
 import dataclasses
+import math
 import re
 from pathlib import Path
 
@@ -355,7 +356,7 @@ def test_engine_beside_game(stages):
     assert rows["8m", "QMIX", "StarCraft II"][0] == "9"
 
 
-def test_a_sentence_says_how_many_seeds_it_rests_on(stages):
+def test_a_map_is_not_judged_before_all_seeds_are_there(stages):
     (text,) = [one for one in beside_game.sentences(stages["smac"]) if one.startswith("**2s3z")]
     assert text.startswith(
         "**2s3z: not judged before all seeds are there (QMIX 2 of 3, VDN 2 of 3).** 4 of 10 win rates"
@@ -377,20 +378,23 @@ def test_sentences_follow_from_the_numbers():
     assert beside_game.judged(3, 0, 0) == "learning looks like learning on the game"
 
 
-@pytest.mark.parametrize(("ours", "game", "where"), [
-    (0.0, (0.0, 0.0, 0.0), None),  # nobody wins yet
-    (0.03, (0.01, 0.0, 0.03), None),
-    (0.03, (0.01, 0.0, 0.04), 0),
-    (0.06, (0.0, 0.0, 0.0), 1),  # ours are earlier
-    (0.0, (0.58, 0.0, 0.90), -1),  # one run of the game failed, most did not
-    (0.05, (0.58, 0.0, 0.90), 0),
-    (0.93, (0.58, 0.0, 0.90), 0),  # less than a battle of 32 beyond
-    (0.94, (0.58, 0.0, 0.90), 1),
-    (0.47, (0.58, 0.5, 0.90), 0),
-    (0.46, (0.58, 0.5, 0.90), -1),
+@pytest.mark.parametrize(("ours", "game", "slack", "where"), [
+    (0.0, (0.0, 0.0, 0.0), 0.031, None),  # nobody wins yet
+    (0.03, (0.01, 0.0, 0.03), 0.031, None),
+    (0.03, (0.01, 0.0, 0.04), 0.031, 0),
+    (0.06, (0.0, 0.0, 0.0), 0.031, 1),  # ours are earlier
+    (0.0, (0.58, 0.0, 0.90), 0.031, -1),  # one run of the game failed, most did not
+    (0.05, (0.58, 0.0, 0.90), 0.031, 0),
+    (0.93, (0.58, 0.0, 0.90), 0.031, 0),  # less than a battle of 32 beyond
+    (0.94, (0.58, 0.0, 0.90), 0.031, 1),
+    (0.47, (0.58, 0.5, 0.90), 0.031, 0),
+    (0.46, (0.58, 0.5, 0.90), 0.031, -1),
+    (0.0, (0.0, 0.0, 0.0), 0.1, None),  # one run of the game is known
+    (0.09, (0.0, 0.0, 0.0), 0.1, 0),
+    (0.12, (0.0, 0.0, 0.0), 0.1, 1),
 ])  # fmt: skip
-def test_a_win_rate_beside_the_games(ours, game, where):
-    assert beside_game.where(ours, *game) == where
+def test_a_win_rate_beside_the_games(ours, game, slack, where):
+    assert beside_game.where(ours, *game, slack) == where
 
 
 @pytest.mark.parametrize(("final", "says"), [
@@ -413,7 +417,22 @@ def test_a_gain_for_which_the_baseline_leaves_no_room_is_not_judged():
     for vdn, verdict in ((0.96, "not judged"), (0.94, "supported"), (0.97, "not judged")):
         found = judged(made_up({"qmix": {"final": 1.0}, "vdn": {"final": vdn}}, "smac"))["Order 1", "MMM2"]
         assert found.verdict == verdict, vdn
-    assert presented.verdict_text(found) == "not judged (no room for a gain of that size: the baseline has 0.971 of 1)"
+    assert (
+        presented.verdict_text(found)
+        == "not judged (no room for the gain that is claimed: the baseline has 0.971 of 1)"
+    )
+
+
+@pytest.mark.parametrize(("rates", "judged"), [
+    ([0.96, 0.96, 0.96], False),
+    ([0.96, 0.94, 0.90], False),  # no three gains of up to 0.04, 0.06 and 0.10 are surely above 0.05
+    ([0.94, 0.94, 0.94], True),
+    ([0.96, 0.9, 0.9, 0.9, 0.5], True),  # with gains of 0.04 and four times 0.10
+])  # fmt: skip
+def test_room_for_a_gain(rates, judged):
+    limits = 1 - np.array(rates)
+    assert verdicts._no_room(limits, (0.05, math.inf), 0.95) != judged
+    assert verdicts._no_room(-limits, (-math.inf, -0.05), 0.95) != judged  # of times, a gain is negative
 
 
 def test_a_claim_is_missing_while_runs_of_any_of_its_tests_are():

@@ -70,11 +70,11 @@ def _on_engine(results: Results, every: Sequence[Judgement]) -> list[Answer]:
         if judgements := found.get(name):
             first, *more = judgements[0].claim.tests
             names = listed(results, judgements, YES, effects=not more and first.right.measure is not None)
-            seeds = " and ".join(map(str, sorted({one.outcomes[0].seeds for one in judgements})))
-            planned = [one for one in every if one.claim.name == name]
+            seeds = " and ".join(map(str, sorted({one.outcomes[0].seeds for one in judgements} - {0})))
+            planned = [one for one in every if one.claim is judgements[0].claim]
             so_far = f", {len(judgements)} of {len(planned)} maps so far" if len(judgements) < len(planned) else ""
-            sizes = f"{SIZES[name](judgements)} " if name in SIZES else ""
-            text = f"{sizes}{_upper(names)} {seeds} seeds, on the embedded engine{so_far}."
+            sizes = SIZES[name](judgements) if name in SIZES else ""
+            text = f"{sizes}{_upper(names)} {f'{seeds} seeds, o' if seeds else 'O'}n the embedded engine{so_far}."
             short = _marked(_evenness if name == "RQ1a" else _short, judgements)
             given.append(Answer(f"{name}, SMAC", question, short, text))
     return given
@@ -89,25 +89,29 @@ def _marked(short: Callable[[Sequence[Judgement]], str], judgements: Sequence[Ju
 
 def _average(judgements: Sequence[Judgement]) -> str:
     means = [1 + mean for one in judgements if (mean := one.outcomes[0].mean) is not None]
-    return f"After exploration its gradient entropy is {_span(means, '.3f')} on average (1: all credits equal)."
+    if not means:
+        return ""
+    return f"After exploration its gradient entropy is {_span(means, '.3f')} on average (1: all credits equal). "
 
 
 def _off(judgements: Sequence[Judgement]) -> str:
     outcomes = [one for judgement in judgements for one in judgement.outcomes]
     means = [one.mean for one in outcomes if one.mean is not None]
+    if not means:
+        return ""
     allowed = " to ".join(f"±{margin:g}" for margin in sorted({one.margin for one in outcomes}))
     return (
         f"The means over seeds differ from the paper's by {_span(means, '+.4f')} (allowed {allowed}). (The table of "
-        "percentiles pools the seeds.)"
+        "percentiles pools the seeds.) "
     )
 
 
 SIZES = {"RQ1a": _average, "RQ1a, Table 3": _off}
-"""Effects of claims of which `listed` names none."""
+"""Effects of claims of which `listed` names none, "" where there are none."""
 
 
 def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
-    sentences = [_average(found["RQ1a"])]
+    sentences = [average] if (average := _average(found["RQ1a"]).rstrip()) else []
     control = [mean for one in found.get("RQ1a, control 1", []) if (mean := one.outcomes[0].mean) is not None]
     if control:
         sentences.append(
@@ -132,6 +136,8 @@ def _evenness(judgements: Sequence[Judgement]) -> str:
     verdicts = {one.verdict for one in judgements}
     if "contradicted" in verdicts:
         return "No" if verdicts == {"contradicted"} else "Not everywhere"
+    if verdicts == {"not judged"}:
+        return "Not judged"
     if verdicts <= {"undecided", "not judged"}:
         return "Undecided"
     return "Nearly uniform" if verdicts == {"supported"} else "Nearly uniform, where decided"
@@ -186,7 +192,8 @@ def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     means = [one.mean for judgement in found["RQ3"] for one in judgement.outcomes if one.mean is not None]
     weights = " by any of the weights" if len(found["RQ3"][0].claim.candidates) > 1 else ""
     words = {"supported": "lowered", "contradicted": f"not lowered{weights}", "undecided": "undecided"}
-    text = f"On average it changes by {_span(means, '+.4f')}: {listed(results, found['RQ3'], words)}"
+    names = listed(results, found["RQ3"], words)
+    text = f"On average it changes by {_span(means, '+.4f')}: {names}" if means else _upper(names)
     maps = [env for env in results.params.run.envs if results.params.envs[env].env.startswith("smac")]
     done = [env for env in maps if any(key[0] == env for key in results.runs)]
     text += (
@@ -224,9 +231,7 @@ def _premise(results: Results, premises: Sequence[contributions.Premise]) -> Ans
     failing = [one for one in premises if one.env in unsolved(results)]
     if failing:
         names = _and([results.title(one.env) for one in failing])
-        text += (
-            f" The policies on {names} fail, so the short answer leaves {'it' if len(failing) == 1 else 'them'} out."
-        )
+        text += f" The policies on {names} fail: the short answer is about the others."
     verdicts = {one.holds for one in premises if one not in failing}
     short = "Yes" if verdicts == {True} else "In places" if True in verdicts else "Not shown"
     return Answer("Premise", "Do agents contribute less evenly than QMIX credits them?", short, text)

@@ -12,6 +12,8 @@ Each claim is tested in both directions. Its p-value is the smaller of the two, 
 together: a verdict is *supported* or *contradicted* where the adjusted p-value is at most `LEVEL`, the level of a
 one-sided test behind a 95% interval, else *undecided*. A p-value that cannot be computed counts as 1.
 
+Beside the family, two controls at their own level say why QMIX-simple may end lower (`EQUAL_CREDIT`).
+
 Verdicts come from the new seeds alone. The pilot's stand beside them, and pilot and new seeds together are described,
 not tested: the pilot chose what is tested.
 """
@@ -78,13 +80,14 @@ EQUAL_CREDIT = tuple(
     Claim(
         f"RQ1b, {name}",
         "control",
-        f"QMIX-equal, with QMIX's units and equal credit, performs like {other.name}: {says}.",
+        f"QMIX-equal, with QMIX's units and equal credit, performs like {other.name}. (Where RQ1b is contradicted by a "
+        f"drop, this says that {says} it.)",
         "not in the paper",
         (Test("same final return", Term(FINAL_RETURN, EQUAL_UNITS), Term(FINAL_RETURN, other), EQUAL, OF_SPAN),),
     )
     for name, other, says in (
-        ("units", QMIX, "what QMIX-simple lacks is units"),
-        ("credit", SIMPLE, "what QMIX-simple lacks is uneven credit"),
+        ("units", QMIX, "having one unit causes"),
+        ("credit", SIMPLE, "equal credit causes"),
     )
 )
 """Beside the family, each at its level: why QMIX-simple may be lower. Declared on 27 November 2026, before any run."""
@@ -200,5 +203,5 @@ NOTES = (
     "the runs.",
     f"Verdicts are those of the family: the p-values of the {len(FAMILY)} claims on {len(ENVS)} environments, the "
     f"smaller of both directions each, adjusted together (Holm) and compared with {LEVEL:g}. Intervals and p-values "
-    "shown are each test's own.",
+    "shown are each test's own, and so are the verdicts on QMIX-equal, controls beside the family.",
 )

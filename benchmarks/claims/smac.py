@@ -26,10 +26,11 @@ more neither run gets there, or where the baseline leaves no room for a gain; wh
 is held to a stricter level (declared.py); and a verdict "compares failures" where the algorithms that its claim
 compares all fail, whatever a third one does.
 
-**Changed on 27 November 2026**, when the runs on 2s3z, 8m and 3s5z had been seen and half of those on 5m_vs_6m, and
-none on any other map: a gain for which the baseline's win rate leaves no room is not judged (Order 1 on 3s5z, which was
-undecided); a claim of several tests is missing while the runs of any of them are, even if another test contradicts it;
-all stages are one family of verdicts; and a stricter rule says whether learning looks like learning on the game
+**Changed on 27 November 2026**, when all runs on 2s3z, 8m and 3s5z and seed 0 on 5m_vs_6m had been seen (seed 1 had
+ended), and none on any other map: a gain for which the baseline's win rate leaves no room is not judged (Order 1 on
+3s5z, which was undecided); a claim of several tests is missing while the runs of any of them are, even if another test
+contradicts it; all stages are one family of verdicts in docs/results.md and studies/README.md (a stage's own report
+holds that stage alone); and a stricter rule says whether learning looks like learning on the game
 (report/beside_game.py).
 """
 

@@ -29,7 +29,7 @@ Verdict = Literal["supported", "contradicted", "undecided", "not judged", "missi
 
 ALL_CLAIMS = (*CLAIMS, *SMAC_CLAIMS)
 
-NO_ROOM = "no room for a gain of that size"
+NO_ROOM = "no room for the gain that is claimed"
 
 ROUNDING_STEPS = 16
 """Neighbouring float64 numbers that sums of the same float32 values in another order may lie apart."""
@@ -353,12 +353,12 @@ def _at_the_top(right: Array, greatest: float, region: tuple[float, float], conf
 
 
 def _no_room(limits: Array, region: tuple[float, float], confidence: float) -> bool:
-    """Return whether a one-sided claim would not be supported by any differences up to these limits, one per pair.
+    """Return whether no differences up to these limits, one per pair, would support a one-sided claim.
 
-    Neither by the limits themselves, nor by the largest difference that all pairs could have.
+    Large ones that differ may say less than smaller ones that agree, so the limits are capped at each of them in turn.
     """
-    common = limits.max() if region[0] == -math.inf else limits.min()
-    return limits.size > 1 and not any(_inside(one, region, confidence) for one in (limits, 0 * limits + common))
+    cap = np.maximum if region[0] == -math.inf else np.minimum
+    return limits.size > 1 and not any(_inside(cap(limits, one), region, confidence) for one in limits)
 
 
 def _inside(differences: Array, region: tuple[float, float], confidence: float) -> bool:

@@ -121,7 +121,7 @@ class Panel:
 
 
 def forest(results: Results, judgements: Sequence[Judgement]) -> list[Panel]:
-    """Return the differences to QMIX: final returns by environment, then entropies."""
+    """Return the differences from QMIX: final returns by environment, then entropies."""
     panels = []
     for env in dict.fromkeys(one.env for one in judgements):
         here = [one for one in judgements if one.env == env]

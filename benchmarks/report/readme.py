@@ -92,7 +92,7 @@ def decisive_line(new: Results) -> str:
     judgements = decisive.judge(new)
     if all(one.verdict == "missing" for one in judgements):
         total = len(new.runs) + len(new.missing)
-        text = f"Nothing is judged before all are; {len(new.runs)} of {total} runs are available."
+        text = f"Nothing is judged until every run that the tests read is available; {len(new.runs)} of {total} are."
     else:
         words = {"supported": "supported", "contradicted": "contradicted", "undecided": "undecided"}
         by_claim = {one.claim.name: [other for other in judgements if other.claim is one.claim] for one in judgements}

@@ -79,7 +79,7 @@ def results_version(name: str) -> int:
     It is the constant RESULTS_VERSION of the environment's module, or 0 if a third party's module has none.
 
     Raises:
-        ValueError: an unknown name, or the constant is no whole number.
+        ValueError: an unknown name, or the constant is not a whole number.
     """
     found = getattr(_find(name)[0], "RESULTS_VERSION", 0)
     return whole(f"environment {name!r}: RESULTS_VERSION", found, 0, 2**63 - 1)

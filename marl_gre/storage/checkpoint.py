@@ -169,6 +169,9 @@ def remove_all(work: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
     for path in (*work.glob("checkpoint-*"), *work.glob("damaged-*"), work / SEGMENTS):
         shutil.rmtree(path, ignore_errors=True)
+    for left in work.glob(".*.tmp-*"):  # by `publish_file` in a process that was killed
+        with contextlib.suppress(OSError):
+            left.unlink()
 
 
 def _intact(work: Path, run: str) -> Iterator[tuple[Path, Contents]]:

@@ -120,8 +120,8 @@ def publishing(target: Path) -> Iterator[Path]:
             temporary.mkdir(parents=True)
             yield temporary
             _sync_all(temporary)
-            shutil.rmtree(old, ignore_errors=True)
-            if place.exists():
+            if place.exists():  # else an `old` of an earlier attempt is the only copy
+                shutil.rmtree(old, ignore_errors=True)
                 place.rename(old)
             temporary.rename(place)
             sync_folder(place.parent)
@@ -129,7 +129,7 @@ def publishing(target: Path) -> Iterator[Path]:
         if old.exists() and not place.exists():
             with contextlib.suppress(OSError):
                 old.rename(place)
-        if place.exists():  # else the old folder is the only one: the next run's `prepare` puts it back
+        if place.exists():
             shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
 
