@@ -74,7 +74,8 @@ def _on_engine(results: Results, every: Sequence[Judgement]) -> list[Answer]:
             planned = [one for one in every if one.claim is judgements[0].claim]
             so_far = f", {len(judgements)} of {len(planned)} maps so far" if len(judgements) < len(planned) else ""
             sizes = SIZES[name](judgements) if name in SIZES else ""
-            text = f"{sizes}{_upper(names)} {f'{seeds} seeds, o' if seeds else 'O'}n the embedded engine{so_far}."
+            where = f"{seeds} seeds, on" if seeds else "On"
+            text = f"{sizes}{_upper(names)} {where} the embedded engine{so_far}."
             short = _marked(_evenness if name == "RQ1a" else _short, judgements)
             given.append(Answer(f"{name}, SMAC", question, short, text))
     return given
