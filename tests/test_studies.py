@@ -186,17 +186,3 @@ def test_decisive_report_and_table(tmp_path, only_figures):
     assert {row[2] for row in rows} == {"missing"}
     assert readme.decisive_line(few).endswith("until every run that the tests read is available; 199 of 200 are.")
     assert "decisive" not in readme.in_short(main, few)
-
-
-def test_the_documents_say_what_the_published_runs_say(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    main, new, *stages = (
-        readme.gathered(folder)
-        for folder in (Path(), *(readme.STUDIES / name for name in ("decisive", *readme.SMAC_STAGES)))
-    )
-    for name, text, path in (
-        ("claims", readme.in_short(main, new), readme.README),
-        ("claims", readme.answered(main, new), readme.ANSWERS),
-        ("smac", readme.smac_so_far(stages), readme.ANSWERS),
-    ):
-        assert f"<!-- {name}: begin -->\n{text.rstrip()}\n<!-- {name}: end -->" in path.read_text(), path
