@@ -75,7 +75,7 @@ def _on_engine(results: Results, every: Sequence[Judgement]) -> list[Answer]:
             so_far = f", {len(judgements)} of {len(planned)} maps so far" if len(judgements) < len(planned) else ""
             sizes = SIZES[name](judgements) if name in SIZES else ""
             where = f"{seeds} seeds, on" if seeds else "On"
-            text = f"{sizes}{_upper(names)} {where} the embedded engine{so_far}."
+            text = _sentences([sizes, _upper(names), f"{where} the embedded engine{so_far}."])
             short = _marked(_evenness if name == "RQ1a" else _short, judgements)
             given.append(Answer(f"{name}, SMAC", question, short, text))
     return given
@@ -92,7 +92,7 @@ def _average(judgements: Sequence[Judgement]) -> str:
     means = [1 + mean for one in judgements if (mean := one.outcomes[0].mean) is not None]
     if not means:
         return ""
-    return f"After exploration its gradient entropy is {_span(means, '.3f')} on average (1: all credits equal). "
+    return f"After exploration its gradient entropy is {_span(means, '.3f')} on average (1: all credits equal)."
 
 
 def _off(judgements: Sequence[Judgement]) -> str:
@@ -103,7 +103,7 @@ def _off(judgements: Sequence[Judgement]) -> str:
     allowed = " to ".join(f"±{margin:g}" for margin in sorted({one.margin for one in outcomes}))
     return (
         f"The means over seeds differ from the paper's by {_span(means, '+.4f')} (allowed {allowed}). (The table of "
-        "percentiles pools the seeds.) "
+        "percentiles pools the seeds.)"
     )
 
 
@@ -112,7 +112,7 @@ SIZES = {"RQ1a": _average, "RQ1a, Table 3": _off}
 
 
 def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
-    sentences = [average] if (average := _average(found["RQ1a"]).rstrip()) else []
+    sentences = [_average(found["RQ1a"])]
     control = [mean for one in found.get("RQ1a, control 1", []) if (mean := one.outcomes[0].mean) is not None]
     if control:
         sentences.append(
@@ -129,7 +129,7 @@ def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     if phases := found.get("RQ1a, phase"):
         names = listed(results, phases, YES)
         sentences.append(f"Is it lower while exploration is random, as in the paper? {_upper(names)}")
-    return Answer("RQ1a", "Is credit in QMIX uniform?", _marked(_evenness, found["RQ1a"]), " ".join(sentences))
+    return Answer("RQ1a", "Is credit in QMIX uniform?", _marked(_evenness, found["RQ1a"]), _sentences(sentences))
 
 
 def _evenness(judgements: Sequence[Judgement]) -> str:
@@ -334,6 +334,10 @@ def listed(
         named = [f"{results.title(one.env)} ({why})" for one, why in zip(unjudged, whys, strict=True)]
         parts.append(f"not judged on {_and(named)}")
     return "; ".join(parts) + "."
+
+
+def _sentences(texts: Sequence[str]) -> str:
+    return " ".join(text for text in texts if text)
 
 
 def _upper(text: str) -> str:

@@ -109,8 +109,8 @@ def judged(results: Results) -> list[Judgement]:
 def judge(results: Results) -> list[Judgement]:
     """Return the verdicts of the family on the new seeds, "missing" while any run that they need is."""
     found = judge_each(results, FAMILY)
-    if why := _lacking(found):
-        return [_with(_unseen(one), "missing", why) for one in found]
+    if missing := _missing(found):
+        return missing
     outcomes = [one.outcomes[0] for one in found]
     return [
         one if outcome.verdict == "not judged" else _with(one, verdict(outcome, p), "")
@@ -121,15 +121,15 @@ def judge(results: Results) -> list[Judgement]:
 def beside(results: Results) -> list[Judgement]:
     """Return the verdicts on `EQUAL_CREDIT`, each at its own level, "missing" while any run that they need is."""
     found = judge_each(results, EQUAL_CREDIT)
-    why = _lacking(found)
-    return [_with(_unseen(one), "missing", why) for one in found] if why else found
+    return _missing(found) or found
 
 
-def _lacking(judgements: Sequence[Judgement]) -> str:
-    """Return which runs are still missing, "" where none is."""
+def _missing(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """Return the judgements as missing while any run that they need is, without what others show; else none."""
     outcomes = [one.outcomes[0] for one in judgements]
-    whys = dict.fromkeys(one.why for one in outcomes if one.verdict == "missing")
-    return f"tested once, when all runs are there: {'; '.join(whys)}" if whys else ""
+    whys = "; ".join(dict.fromkeys(one.why for one in outcomes if one.verdict == "missing"))
+    why = f"tested once, when all runs are there: {whys}"
+    return [_with(_unseen(one), "missing", why) for one in judgements] if whys else []
 
 
 def adjust(outcomes: Sequence[Outcome]) -> list[float]:

@@ -32,7 +32,7 @@ from marl_gre.storage.files import sha256, sync_folder, write_durably
 VARIABLE = "MARL_GRE_MIRROR"
 """Environment variable with the URL."""
 
-LEASE = re.compile(r"lease-(\d{6})-[0-9a-f]+")
+LEASE = re.compile(r"lease-\d{6}-[0-9a-f]+")
 CHECKPOINT = re.compile(r"checkpoint-(\d{6})")
 
 
@@ -71,8 +71,7 @@ class Mirror:
             StorageFailed: the mirror cannot be written.
         """
         try:
-            newest = LEASE.fullmatch(max(self._leases(), default=""))
-            generation = (int(newest[1]) if newest else 0) + 1
+            generation = max((int(name.split("-")[1]) for name in self._leases()), default=0) + 1
             lease = f"lease-{generation:06d}-{uuid.uuid4().hex[:12]}"
             self._put(f"{lease}/holder", f"{socket.gethostname()} process {os.getpid()}\n".encode())
             self.lease = lease
