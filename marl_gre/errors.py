@@ -72,8 +72,16 @@ class Stopped(MarlGreError):
         self.exit_code = 128 + signal_number
 
 
+class _Answered(SystemExit):
+    """A parser has printed what `--help` or `--version` asks for."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, like all others."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Raise what tells a parser's end from a `sys.exit` of a part of the run, which can be anyone's code."""
+        raise _Answered(status)
 
     def error(self, message: str) -> NoReturn:
         """Raise BadInput with the parser's message."""
@@ -93,12 +101,14 @@ def _exit_code(main: Callable[[], None]) -> int:
     try:
         try:
             main()
-        except SystemExit as ended:  # --help ends with code 0
-            if ended.code:
-                raise
+        except _Answered:
+            pass
         print(end="", flush=True)  # here, where a full disk can be reported; nothing where there is no output
     except MarlGreError as error:
         return _failed(" ".join(str(error).split()), error.exit_code)
+    except SystemExit as ended:
+        reason = f"code that this command runs called sys.exit({ended.code!r}); let it raise an exception instead."
+        return _failed(reason, BadInput.exit_code)
     except KeyboardInterrupt:
         return _failed("stopped by Ctrl-C.", 130)
     except BrokenPipeError:  # the reader of our output went away (`marl-gre ... | head`)

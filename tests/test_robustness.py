@@ -732,6 +732,15 @@ def test_what_the_system_refuses_is_one_line(capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("code", [0, 3, "gone"])
+def test_code_that_exits_is_one_line_and_no_success(code, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_cli(lambda: sys.exit(code))
+    assert ended.value.code == 2
+    expected = f"error: code that this command runs called sys.exit({code!r}); let it raise an exception instead.\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_a_full_disk_behind_the_output_is_one_line():
     code = "from marl_gre.errors import run_cli; run_cli(lambda: print('sound'))"
     with open("/dev/full", "w") as full:
@@ -745,8 +754,7 @@ def test_a_full_disk_behind_the_output_is_one_line():
 @pytest.mark.parametrize(("code", "expected"), [
     ("print('x' * 100_000)", 141),
     ("print('x'); raise StorageFailed('gone')", 6),  # whatever else went wrong
-    ("print('x'); sys.exit(0)", 141),  # as --help does
-    ("print('x'); sys.exit(3)", 3),
+    ("Parser().parse_args(['--help'])", 141),
 ])  # fmt: skip
 def test_the_exit_code_where_nobody_reads_the_output(code, expected):
     code = f"import sys\nfrom marl_gre.errors import *\ndef main():\n    {code}\nrun_cli(main)"
