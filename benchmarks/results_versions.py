@@ -5,7 +5,7 @@ dvc.yaml is only a key, so the file lists the versions by the keys of params.yam
 written after a mistake: the stages that would delete and remake results come after this one.
 """
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from marl_gre.config import (
 )
 from marl_gre.errors import BadInput, Parser, run_cli
 from marl_gre.jobs.check import check_runnable
+from marl_gre.storage.files import publish_file
 
 HEADER = "# Written by `python -m benchmarks.results_versions` (the DVC stage `versions`); not edited by hand.\n"
 PATH = Path("results_versions.yaml")
@@ -53,12 +54,15 @@ def _versions(config: AlgorithmConfig) -> int | dict[str, int]:
 
 
 def write(params: Params, path: Path = PATH) -> None:
-    """Write the file, all at once."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(HEADER)
-        YAML().dump(results_versions(params), file)
-    temporary.replace(path)
+    """Write the file, all at once.
+
+    Raises:
+        BadInput: as `results_versions`.
+        StorageFailed: the file cannot be written.
+    """
+    text = io.StringIO()
+    YAML().dump(results_versions(params), text)
+    publish_file(path, (HEADER + text.getvalue()).encode())
 
 
 def main() -> None:
