@@ -99,10 +99,8 @@ def run_cli(main: Callable[[], None]) -> NoReturn:
 
 def _exit_code(main: Callable[[], None]) -> int:
     try:
-        try:
+        with contextlib.suppress(_Answered):
             main()
-        except _Answered:
-            pass
         print(end="", flush=True)  # here, where a full disk can be reported; nothing where there is no output
     except MarlGreError as error:
         return _failed(" ".join(str(error).split()), error.exit_code)
