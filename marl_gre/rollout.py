@@ -167,7 +167,7 @@ class BlamedOnEnv(contextlib.AbstractContextManager[Any]):
         where = f"the environment failed in {_one_of(self.seeds)}"
         if isinstance(error, FloatingPointError):  # what adapters of third-party environments raise
             raise NonFinite(f"{where}: {error}") from error
-        if isinstance(error, Exception | SystemExit) and not isinstance(error, MarlGreError):  # exit() would end in 0
+        if isinstance(error, Exception | SystemExit) and not isinstance(error, MarlGreError):  # it may call exit()
             raise EnvironmentFailed(f"{where}: {type(error).__name__}: {error}") from error
 
 
