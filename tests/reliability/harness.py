@@ -31,6 +31,7 @@ if TIER not in TIERS:
 
 FORK = multiprocessing.get_context("forkserver")  # torch is imported once, not in every child
 FORK.set_forkserver_preload(["preloaded"])
+SPAWN = multiprocessing.get_context("spawn")  # for runs on a GPU, which the server hides from what it forks
 
 PARAMS = """
 run: {envs: [probe], algorithms: [qmix_gre], seeds: [0]}
@@ -166,7 +167,12 @@ def start(
     """
     folder.mkdir(parents=True, exist_ok=True)
     receiver, sender = FORK.Pipe(duplex=False)
-    process = fork(_train, config, folder, every, sender, setup, arguments, pause_at)
+    told = (config, folder, every, sender, setup, arguments, pause_at)
+    if config.train.device == "cuda":
+        process: Any = SPAWN.Process(target=_train, args=told)
+        process.start()
+    else:
+        process = fork(_train, *told)
     sender.close()
     events = os.dup(receiver.fileno())
     receiver.close()

@@ -83,6 +83,24 @@ def test_killed_in_rounds_of_several_episodes_and_updates(tmp_path):
 
 
 @pytest.mark.faults
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("env", ["lumberjacks", "smac"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_killed_on_a_gpu_and_resumed_the_bits_are_the_same(tmp_path, env, algorithm):
+    config = run_config(tmp_path, env, algorithm)
+    config = config.model_copy(update={"train": config.train.model_copy(update={"device": "cuda"})})
+    expected = reference(config)
+    generator = np.random.default_rng([len(env), ALGORITHMS.index(algorithm)])
+    kills = 0
+    for run in range(count(1, 2, 4)):
+        done, sound = killed_until_done(config, tmp_path / str(run), 3, generator, steps=100)
+        assert sound
+        assert digest(tmp_path / str(run)) == expected
+        kills += done
+    assert kills > 0
+
+
+@pytest.mark.faults
 def test_qmix_gre_on_traffic_junction_10_killed_ten_times(tmp_path, tally):
     """The paper's network and environment on a short budget: 6,000 steps, a checkpoint every 500."""
     (tmp_path / "params.yaml").write_text(
