@@ -359,12 +359,13 @@ def test_engine_beside_game(stages):
 def test_a_map_is_not_judged_before_all_seeds_are_there(stages):
     (text,) = [one for one in beside_game.sentences(stages["smac"]) if one.startswith("**2s3z")]
     assert text.startswith(
-        "**2s3z: not judged before all seeds are there (QMIX 2 of 3, VDN 2 of 3).** 4 of 10 win rates"
+        "**2s3z: not judged before all seeds are there (QMIX 2 of 3, VDN 2 of 3).** Win rates inside the range of the "
+        "game's runs: 4 of 10 "
     )
     results = stages["smac"]
     lone = dataclasses.replace(results, runs={key: run for key, run in results.runs.items() if key[1] == "qmix"})
     (text,) = [one for one in beside_game.sentences(lone) if one.startswith("**2s3z")]
-    assert "(QMIX 2 of 3, VDN 0 of 3).** 2 of 5 win rates" in text
+    assert "(QMIX 2 of 3, VDN 0 of 3).** Win rates inside the range of the game's runs: 2 of 5 " in text
 
 
 def test_sentences_follow_from_the_numbers():
@@ -457,12 +458,12 @@ def test_places_of_a_sentence_by_hand(stages):
     results = dataclasses.replace(results, params=results.params.model_copy(update={"run": run}))
     texts = " ".join(beside_game.sentences(results))
     assert (
-        "2s3z: the engine is harder than the game.** 4 of 10 win rates lie inside the range of the game's runs, "
-        "0 above, 6 below; 4 are above its mean." in texts
+        "2s3z: the engine is harder than the game.** Win rates inside the range of the game's runs: 4 of 10 "
+        "(0 above, 6 below); above its mean: 4." in texts
     )
     assert (
-        "3s5z: the engine is easier than the game.** 4 of 10 win rates lie inside the range of the game's runs, "
-        "5 above, 1 below; 7 are above its mean." in texts
+        "3s5z: the engine is easier than the game.** Win rates inside the range of the game's runs: 4 of 10 "
+        "(5 above, 1 below); above its mean: 7." in texts
     )
 
 

@@ -178,8 +178,8 @@ def sentence(results: Results, env: str, algorithms: Sequence[str]) -> str:
     if places:
         higher = sum(place.ours > place.mean for place in places)
         counted = (
-            f" {inside} of {len(places)} win rates lie inside the range of the game's runs, {above} above, {below} "
-            f"below; {higher} are above its mean."
+            f" Win rates inside the range of the game's runs: {inside} of {len(places)} ({above} above, {below} "
+            f"below); above its mean: {higher}."
         )
     known = "; ".join(one for one in numbers if one)
     return f"**{title}: {outcome}.**{counted}{f' {known}.' if known else ''}"
