@@ -46,6 +46,18 @@ def killed_until_done(config, folder, kills, generator, steps, every=8):
         done += 1
 
 
+def check_killed_runs(config, folder, runs, generator, steps):
+    """Check that runs which are killed up to three times each give the bits of one that nothing disturbs."""
+    expected = reference(config)
+    kills = 0
+    for run in range(runs):
+        done, sound = killed_until_done(config, folder / str(run), 3, generator, steps)
+        assert sound
+        assert digest(folder / str(run)) == expected
+        kills += done
+    assert kills > 0
+
+
 # F1, F2. The number of kills is that of the matrix: 4, 50, 200.
 @pytest.mark.parametrize("env", ["probe", "traffic"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -71,15 +83,7 @@ def test_killed_in_rounds_of_several_episodes_and_updates(tmp_path):
     config = run_config(tmp_path)
     train = config.train.model_copy(update={"episodes_per_round": 3, "updates_per_round": 2})
     config = config.model_copy(update={"train": train})
-    expected = reference(config)
-    generator = np.random.default_rng(3)
-    kills = 0
-    for run in range(count(1, 4, 10)):
-        done, sound = killed_until_done(config, tmp_path / str(run), 3, generator, steps=60)
-        assert sound
-        assert digest(tmp_path / str(run)) == expected
-        kills += done
-    assert kills > 0
+    check_killed_runs(config, tmp_path, count(1, 4, 10), np.random.default_rng(3), steps=60)
 
 
 @pytest.mark.faults
@@ -89,15 +93,8 @@ def test_killed_in_rounds_of_several_episodes_and_updates(tmp_path):
 def test_killed_on_a_gpu_and_resumed_the_bits_are_the_same(tmp_path, env, algorithm):
     config = run_config(tmp_path, env, algorithm)
     config = config.model_copy(update={"train": config.train.model_copy(update={"device": "cuda"})})
-    expected = reference(config)
     generator = np.random.default_rng([len(env), ALGORITHMS.index(algorithm)])
-    kills = 0
-    for run in range(count(1, 2, 4)):
-        done, sound = killed_until_done(config, tmp_path / str(run), 3, generator, steps=100)
-        assert sound
-        assert digest(tmp_path / str(run)) == expected
-        kills += done
-    assert kills > 0
+    check_killed_runs(config, tmp_path, count(1, 2, 4), generator, steps=100)
 
 
 @pytest.mark.faults
