@@ -14,7 +14,7 @@ import pytest
 from benchmarks.aggregate import main, summary, write_curves, write_report
 from benchmarks.claims import presented, verdicts
 from benchmarks.report import drawing, figures, tables
-from benchmarks.report.gather import gather, paper_name, reference
+from benchmarks.report.gather import gather, paper_name, reference, seed_list
 from marl_gre import stats
 from marl_gre.config import load_params
 from marl_gre.errors import BadInput
@@ -335,6 +335,14 @@ def test_written_curves_by_hand(five):
     expected = {"due_steps": 20_000, "seeds": 5, "mean": values.mean(), "min": values.min(), "max": values.max(),
                 "iqm": np.mean(sorted(values)[1:-1]), "iqm_low": low, "iqm_high": high}  # fmt: skip
     assert {name: float(rows[-1][name]) for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [([], ""), ([4], "4"), ([1, 0], "0, 1"), ([3, 1, 2], "1 to 3"), ([0, 2, 3, 5, 6, 7, 9], "0, 2, 3, 5 to 7, 9")],
+)
+def test_seeds_in_a_row_are_a_range(seeds, text):
+    assert seed_list(seeds) == text
 
 
 def test_missing_runs_are_shown_everywhere(here, only_figures):

@@ -19,7 +19,7 @@ from benchmarks.claims.declared import (
     anchor_of,
 )
 from benchmarks.claims.smac import FINAL_WIN_RATE, SMAC_CLAIMS, WIN_RATE_MARGIN
-from benchmarks.report.gather import Results
+from benchmarks.report.gather import Results, seed_list
 from marl_gre import stats
 from marl_gre.config import EnvConfig
 from marl_gre.stats import Array, SeedsNeeded
@@ -270,8 +270,8 @@ def _differences(
     seeds = [seed for seed in wanted if all((env, key, seed) in results.runs for key in keys.values() if key)]
     if not seeds:
         return np.empty(0), "not run yet", ""
-    unrun = [str(seed) for seed in wanted if seed not in seeds]
-    missing = f"seeds missing: {', '.join(unrun)}" if unrun else ""
+    unrun = [seed for seed in wanted if seed not in seeds]
+    missing = f"seeds missing: {seed_list(unrun)}" if unrun else ""
     left, right = (_values(results, term, env, candidate, seeds) for term in (test.left, test.right))
     differences = _paired(left, right)
     measure = test.left.measure or test.right.measure

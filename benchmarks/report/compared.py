@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.claims.declared import ENTROPY_ALL, FINAL_RETURN, anchor_of
 from benchmarks.report.drawing import COLOURS, LOOK, as_png
-from benchmarks.report.gather import Results, Run
+from benchmarks.report.gather import Results, Run, seed_list
 from benchmarks.report.tables import entropy_percentiles
 from marl_gre.stats import Array
 
@@ -58,17 +58,11 @@ def missing(study: Results) -> list[str]:
     parts = []
     for (env, seeds), names in lacking.items():
         whose = "every algorithm" if len(names) == len(run.algorithms) > 1 else ", ".join(names)
-        parts.append(f"{_of(seeds)} of {whose} on {study.title(env)}")
+        parts.append(f"{'seeds' if len(seeds) > 1 else 'seed'} {seed_list(seeds)} of {whose} on {study.title(env)}")
     if untouched := [study.title(env) for env in run.envs if env not in begun]:
         parts.append(f"all on {', '.join(untouched)}")
     number, total = len(study.missing), len(study.runs) + len(study.missing)
     return [f"**{number} of {total} runs {'is' if number == 1 else 'are'} missing: {'; '.join(parts)}.**"]
-
-
-def _of(seeds: Sequence[int]) -> str:
-    if len(seeds) > 2 and seeds[-1] - seeds[0] == len(seeds) - 1:
-        return f"seeds {seeds[0]} to {seeds[-1]}"
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def side_by_side(compared: Compared, main: Results, study: Results) -> Figure:

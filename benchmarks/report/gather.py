@@ -2,8 +2,9 @@
 
 import csv
 import functools
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -185,6 +186,19 @@ def together(*parts: Results) -> Results:
         {key: why for part in parts for key, why in part.missing.items()},
         frozenset(key for part in parts for key in _keys(part.params)),
     )
+
+
+def seed_list(seeds: Iterable[int]) -> str:
+    """Return seeds in order, three or more in a row as a range: "0, 2, 5 to 24"."""
+    runs = [[seed for _, seed in group] for _, group in itertools.groupby(enumerate(sorted(seeds)), _offset)]
+    parts = [[f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run) for run in runs]
+    return ", ".join(itertools.chain.from_iterable(parts))
+
+
+def _offset(placed: tuple[int, int]) -> int:
+    """Return by how much a seed is ahead of its place, which is the same for seeds in a row."""
+    place, seed = placed
+    return seed - place
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from benchmarks.claims.smac import FINAL_WIN_RATE
 from benchmarks.claims.verdicts import Judgement, Outcome
 from benchmarks.layout import evaluation_file, run_folder
 from benchmarks.report.drawing import Drawn
-from benchmarks.report.gather import Results, reference
+from benchmarks.report.gather import Results, reference, seed_list
 from benchmarks.report.tables import Column, Content, Table, shown
 from marl_gre.storage.files import read_object
 from marl_gre.storage.run_dir import PROVENANCE
@@ -272,7 +272,7 @@ def _made(results: Results) -> Content:
     rows: list[list[Any]] = [
         [name, value, str(number)] for name, values in counts.items() for value, number in sorted(values.items())
     ]
-    rows.append(["Seeds", ", ".join(map(str, results.params.run.seeds)), str(len(results.runs))])
+    rows.append(["Seeds", seed_list(results.params.run.seeds), str(len(results.runs))])
     rows.append(["Training, hours in all", f"{hours:.1f}", str(len(results.runs))])
     return Content([Column("What"), Column("Value"), Column("Runs")], rows)
 

@@ -22,7 +22,7 @@ from benchmarks.report import beside_game
 from benchmarks.report.compared import BESIDE, Compared, missing, png
 from benchmarks.report.drawing import LOOK, Drawable, as_png
 from benchmarks.report.figures import ENTROPY, SCORE, Curves
-from benchmarks.report.gather import Key, Results, gather, reference, together
+from benchmarks.report.gather import Key, Results, gather, reference, seed_list, together
 from benchmarks.report.tables import (
     FINAL_RETURN,
     FINAL_WIN_RATE,
@@ -110,7 +110,7 @@ def answered(results: Results, new: Results) -> str:
     count = f"{len(results.runs)} of {total} runs are available" if results.missing else f"{total} runs"
     note = " ".join(
         [
-            f"{count}, seeds {', '.join(map(str, results.params.run.seeds))}. Mean difference over seeds, "
+            f"{count}, seeds {seed_list(results.params.run.seeds)}. Mean difference over seeds, "
             f"{CONFIDENCE:.0%} interval, and verdict on the claim; of QMIX-GRE the range of the three lambdas and the "
             "outer ends of their intervals, widened for the choice among three.",
             *([text] if (text := family_text(results, judgements, names=False)) else []),

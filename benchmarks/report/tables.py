@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from benchmarks.report.gather import QUANTILE_COLUMNS, Results, Run, paper_name, reference, same_env
+from benchmarks.report.gather import QUANTILE_COLUMNS, Results, Run, paper_name, reference, same_env, seed_list
 from marl_gre import stats
 from marl_gre.credit import differentiate
 from marl_gre.metrics import QUANTILES
@@ -417,7 +417,7 @@ def _seeds(results: Results, env: str, algorithm: str) -> str:
     wanted = results.seeds(env, algorithm)
     missing = [seed for seed in wanted if (env, algorithm, seed) not in results.runs]
     text = f"{len(wanted) - len(missing)} of {len(wanted)}"
-    return f"{text}, missing {', '.join(map(str, missing))}" if missing else text
+    return f"{text}, missing {seed_list(missing)}" if missing else text
 
 
 def bold_notes(results: Results) -> list[str]:
