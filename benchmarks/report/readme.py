@@ -97,7 +97,7 @@ def decisive_line(new: Results) -> str:
         words = {"supported": "supported", "contradicted": "contradicted", "undecided": "undecided"}
         by_claim = {one.claim.name: [other for other in judgements if other.claim is one.claim] for one in judgements}
         text = " ".join(f"{name}: {listed(new, found, words)}" for name, found in by_claim.items())
-    seeds = f"{decisive.SEEDS[0]} to {decisive.SEEDS[-1]}"
+    seeds = seed_list(decisive.SEEDS)
     return f"- **The decisive test**, for which these runs are the pilot: seeds {seeds}, tested once. {text}"
 
 
