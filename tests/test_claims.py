@@ -637,6 +637,11 @@ def test_a_row_for_each_environment(params):
     ]]  # fmt: skip
 
 
+def test_a_p_value_is_never_shown_as_0():
+    shown = [presented.p_text(p) for p in (None, 0.0, 0.00009, 0.0001, 0.02504, 1.0)]
+    assert shown == [None, "<0.0001", "<0.0001", "0.0001", "0.0250", "1.0000"]
+
+
 def test_every_margin_has_its_reason():
     for claim in CLAIMS:
         for test in claim.tests:

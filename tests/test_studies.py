@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.aggregate import write_report
 from benchmarks.claims import decisive
+from benchmarks.claims.answers import QUESTIONS
 from benchmarks.report import readme
 from benchmarks.report.compared import BESIDE, WEIGHT_0, against_weight, gre_lambda, missing, side_by_side
 from benchmarks.report.gather import Results, gather
@@ -168,6 +169,9 @@ def test_decisive_report_and_table(tmp_path, only_figures):
     assert "The decisive test: seeds 5 to 24, tested once." in claims
     assert "Not tested" not in claims
     assert "steps to half-way (never: one test past the end)" in claims
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "Seeds 5 to 24." in page
+    assert "three lambdas" not in page  # nothing is chosen, so no interval is widened for it
     algorithms = ["qmix", "qmix_simple", "qmix_gre_1e-3"]
     seeds = [*decisive.PILOT]
     main = made_up(tmp_path / "main", ROOT, envs=[*decisive.ENVS], algorithms=algorithms, seeds=seeds)
@@ -177,8 +181,10 @@ def test_decisive_report_and_table(tmp_path, only_figures):
     assert {row[-3] for row in rows[8:]} == {"-"}  # beside the family: no p-value of Holm's
     assert {row[2] for row in rows} <= {"supported", "contradicted", "undecided", "not judged"}
     line = readme.decisive_line(new)
-    assert all(f" {name}: " in line for name in ("RQ1b", "RQ2a", "RQ2b", "RQ3"))
-    assert line in readme.answered(main, new)
+    assert [line.count(QUESTIONS[name]) for name in ("RQ1b", "RQ2a", "RQ2b", "RQ3")] == [1] * 4
+    assert " per episode [" not in line
+    assert " per episode [" in readme.decisive_line(new, effects=True)
+    assert readme.decisive_line(new, effects=True) in readme.answered(main, new)
     assert line in readme.in_short(main, new)
     gone = ("lumberjacks_v1", "qmix", 9)
     few = replace(new, runs={key: run for key, run in new.runs.items() if key != gone}, missing={gone: "not trained"})

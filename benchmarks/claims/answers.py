@@ -48,7 +48,7 @@ def _reached(results: Results, judgements: Sequence[Judgement], family: str) -> 
     return found
 
 
-ON_ENGINE = {
+QUESTIONS = {
     "RQ1a": "Is credit in QMIX uniform?",
     "RQ1a, phase": "Is its entropy lower while exploration is random?",
     "RQ1a, Table 3": "Are the percentiles of its entropy those of Table 3?",
@@ -61,12 +61,13 @@ ON_ENGINE = {
     "Order 1": "Does QMIX end above VDN, as in the game?",
     "Order 2": "Is VDN faster than QMIX, as in the game?",
 }
+"""Of the claims, where each is asked by itself: on the embedded engine and in the decisive test."""
 
 
 def _on_engine(results: Results, every: Sequence[Judgement]) -> list[Answer]:
     """Return what the embedded engine says, with effects: of each map where a claim compares two algorithms once."""
     given, found = [], _reached(results, every, "smac")
-    for name, question in ON_ENGINE.items():
+    for name, question in QUESTIONS.items():
         if judgements := found.get(name):
             first, *more = judgements[0].claim.tests
             names = listed(results, judgements, YES, effects=not more and first.right.measure is not None)
@@ -75,7 +76,7 @@ def _on_engine(results: Results, every: Sequence[Judgement]) -> list[Answer]:
             so_far = f", {len(judgements)} of {len(planned)} maps so far" if len(judgements) < len(planned) else ""
             sizes = SIZES[name](judgements) if name in SIZES else ""
             where = f"{seeds} seeds, on" if seeds else "On"
-            text = _sentences([sizes, _upper(names), f"{where} the embedded engine{so_far}."])
+            text = _sentences([sizes, upper(names), f"{where} the embedded engine{so_far}."])
             short = _marked(_evenness if name == "RQ1a" else _short, judgements)
             given.append(Answer(f"{name}, SMAC", question, short, text))
     return given
@@ -128,7 +129,7 @@ def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
             )
     if phases := found.get("RQ1a, phase"):
         names = listed(results, phases, YES)
-        sentences.append(f"Is it lower while exploration is random, as in the paper? {_upper(names)}")
+        sentences.append(f"Is it lower while exploration is random, as in the paper? {upper(names)}")
     return Answer("RQ1a", "Is credit in QMIX uniform?", _marked(_evenness, found["RQ1a"]), _sentences(sentences))
 
 
@@ -152,7 +153,7 @@ def _equal(results: Results, found: dict[str, list[Judgement]]) -> Answer:
         "contradicted": f"lower {_when(results, worse[0].env)}" if lower else "not equal",
         "undecided": "undecided",
     }
-    text = _upper(listed(results, found["RQ1b"], words, effects=True))
+    text = upper(listed(results, found["RQ1b"], words, effects=True))
     more = [one for one in found.get("RQ1b, size", []) if _loses(one)]
     if more:
         effects = "; ".join(f"{compact(one.outcomes[0])} on {results.title(one.env)}" for one in more)
@@ -168,7 +169,7 @@ def _gre(results: Results, found: dict[str, list[Judgement]]) -> Answer:
         "RQ2a, better": "Does it end higher?",
     }
     text = " ".join(
-        f"{question} {_upper(listed(results, found[name], YES, failures=name == 'RQ2a'))}"
+        f"{question} {upper(listed(results, found[name], YES, failures=name == 'RQ2a'))}"
         for name, question in questions.items()
         if name in found
     )
@@ -194,7 +195,7 @@ def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     weights = " by any of the weights" if len(found["RQ3"][0].claim.candidates) > 1 else ""
     words = {"supported": "lowered", "contradicted": f"not lowered{weights}", "undecided": "undecided"}
     names = listed(results, found["RQ3"], words)
-    text = f"On average it changes by {_span(means, '+.4f')}: {names}" if means else _upper(names)
+    text = f"On average it changes by {_span(means, '+.4f')}: {names}" if means else upper(names)
     maps = [env for env in results.params.run.envs if results.params.envs[env].env.startswith("smac")]
     done = [env for env in maps if any(key[0] == env for key in results.runs)]
     text += (
@@ -340,7 +341,8 @@ def _sentences(texts: Sequence[str]) -> str:
     return " ".join(text for text in texts if text)
 
 
-def _upper(text: str) -> str:
+def upper(text: str) -> str:
+    """Return a text as the beginning of a sentence."""
     return text[:1].upper() + text[1:]
 
 

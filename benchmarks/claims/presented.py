@@ -112,6 +112,13 @@ def compact(outcome: Outcome, bare: bool = False) -> str:
     return f"{outcome.mean:,.{digits}f}{unit}{interval} ({claimed})"
 
 
+def p_text(p: float | None) -> str | None:
+    """Return a p-value with four decimals, never as 0: a test cannot say that."""
+    if p is None:
+        return None
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
 def compared_text(outcome: Outcome) -> str:
     """Return what is subtracted from what, in words."""
     left, right = outcome.test.left, outcome.test.right
@@ -240,7 +247,7 @@ def detail_rows(results: Results, judgements: Sequence[Judgement]) -> Content:
                     *(one.claim, results.title(one.env), one.candidate or ""),
                     f"{one.test.says} ({measure.title})" if measure else one.test.says,
                     *(f"{one.seeds} of {len(results.params.run.seeds)}", one.mean, one.low, one.high),
-                    *(f"{one.confidence:.1%}", region, one.standardised, one.p, one.level),
+                    *(f"{one.confidence:.1%}", region, one.standardised, p_text(one.p), one.level),
                     f"{one.verdict} ({one.why})" if one.why else one.verdict,
                     seeds_text(one.seeds_needed) if one.seeds_needed else None,
                 ]

@@ -60,9 +60,12 @@ def to_html(
     return template.render(
         results=results,
         answers=answers(results, judgements),
+        choice=any(len(one.claim.candidates) > 1 for one in judgements),
+        marked=any(one.own_level_only for one in judgements),
         forest=forest(results, judgements),
         envs=[results.title(env) for env in results.params.run.envs],
         algorithms=[results.title(name) for name in results.params.run.algorithms],
+        seeds=seed_list(results.params.run.seeds),
         groups=[
             (title, Counter(_counted(one) for one in judgements if one.of == of), [
                 (claim, found) for claim in tested.values()

@@ -14,9 +14,9 @@ from typing import Any
 import matplotlib.style
 
 from benchmarks.claims import decisive
-from benchmarks.claims.answers import answers, environment_rows, listed
+from benchmarks.claims.answers import QUESTIONS, YES, answers, environment_rows, listed, upper
 from benchmarks.claims.declared import CONFIDENCE, anchor_of
-from benchmarks.claims.presented import caveats, compact, compared_text, family_text, verdict_rows
+from benchmarks.claims.presented import caveats, compact, compared_text, family_text, p_text, verdict_rows
 from benchmarks.claims.verdicts import Judgement, judge
 from benchmarks.report import beside_game
 from benchmarks.report.compared import BESIDE, Compared, missing, png
@@ -87,16 +87,22 @@ def in_short(results: Results, new: Results) -> str:
     return "\n".join(lines)
 
 
-def decisive_line(new: Results) -> str:
-    """Return what the decisive test says, or how many of its runs there are, as one point of a list."""
+def decisive_line(new: Results, effects: bool = False) -> str:
+    """Return what the decisive test says, or how many of its runs there are, as one point of a list.
+
+    Args:
+        new: the runs of the decisive test.
+        effects: name the differences and their intervals.
+    """
     judgements = decisive.judge(new)
     if all(one.verdict == "missing" for one in judgements):
         total = len(new.runs) + len(new.missing)
         text = f"Nothing is judged until every run that the tests read is available; {len(new.runs)} of {total} are."
     else:
-        words = {"supported": "supported", "contradicted": "contradicted", "undecided": "undecided"}
         by_claim = {one.claim.name: [other for other in judgements if other.claim is one.claim] for one in judgements}
-        text = " ".join(f"{name}: {listed(new, found, words)}" for name, found in by_claim.items())
+        text = " ".join(
+            f"{QUESTIONS[name]} {upper(listed(new, found, YES, effects))}" for name, found in by_claim.items()
+        )
     seeds = seed_list(decisive.SEEDS)
     return f"- **The decisive test**, for which these runs are the pilot: seeds {seeds}, tested once. {text}"
 
@@ -105,7 +111,7 @@ def answered(results: Results, new: Results) -> str:
     """Return the answers to the paper's questions and the table of environments as Markdown."""
     judgements = judge(results)
     lines = [f"- **{one.name}. {one.question} {one.short}.** {one.text}" for one in answers(results, judgements)]
-    lines.append(decisive_line(new))
+    lines.append(decisive_line(new, effects=True))
     total = len(results.runs) + len(results.missing)
     count = f"{len(results.runs)} of {total} runs are available" if results.missing else f"{total} runs"
     note = " ".join(
@@ -185,8 +191,8 @@ def decided(main: Results, new: Results) -> str:
         rows.append(
             [
                 *(one.claim.name, new.title(one.env), one.verdict, compared_text(outcome)),
-                *(compact(outcome), outcome.seeds, outcome.p, outcome.p_outside),
-                p if one.verdict in ("supported", "contradicted", "undecided") else None,
+                *(compact(outcome), outcome.seeds, p_text(outcome.p), p_text(outcome.p_outside)),
+                p_text(p) if one.verdict in ("supported", "contradicted", "undecided") else None,
                 f"{compact(earlier, bare=True)}: {before.verdict}",
                 "" if one.verdict == "missing" else compact(together, bare=True),
             ]
@@ -196,7 +202,7 @@ def decided(main: Results, new: Results) -> str:
         rows.append(
             [
                 *(one.claim.name, new.title(one.env), one.verdict, compared_text(outcome), compact(outcome)),
-                *(outcome.seeds, outcome.p, outcome.p_outside, None, "", ""),
+                *(outcome.seeds, p_text(outcome.p), p_text(outcome.p_outside), None, "", ""),
             ]
         )
     columns = [
