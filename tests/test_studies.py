@@ -11,7 +11,15 @@ from benchmarks.aggregate import write_report
 from benchmarks.claims import decisive
 from benchmarks.claims.answers import QUESTIONS
 from benchmarks.report import readme
-from benchmarks.report.compared import BESIDE, WEIGHT_0, against_weight, gre_lambda, missing, side_by_side
+from benchmarks.report.compared import (
+    BESIDE,
+    WEIGHT_0,
+    against_weight,
+    gre_lambda,
+    missing,
+    new_beside_pilot,
+    side_by_side,
+)
 from benchmarks.report.gather import Results, gather
 from benchmarks.report.tables import FINAL_RETURN
 from marl_gre.config import load_params
@@ -159,7 +167,9 @@ def test_reports_of_studies_with_missing_runs(name, studies, tmp_path, only_figu
     assert "not evaluated" in page
 
 
-def test_decisive_report_and_table(tmp_path, only_figures):
+def test_decisive_report_and_table(tmp_path, only_figures, monkeypatch):
+    monkeypatch.setattr(readme, "STUDIES", tmp_path)
+    monkeypatch.setattr(readme, "FIGURES", tmp_path / "figures")
     only_figures("figure_8")
     new = made_up(tmp_path, ROOT / "studies" / "decisive")
     assert decisive.is_planned(new.params)
@@ -175,7 +185,21 @@ def test_decisive_report_and_table(tmp_path, only_figures):
     algorithms = ["qmix", "qmix_simple", "qmix_gre_1e-3"]
     seeds = [*decisive.PILOT]
     main = made_up(tmp_path / "main", ROOT, envs=[*decisive.ENVS], algorithms=algorithms, seeds=seeds)
-    rows = [line.split(" | ") for line in readme.decided(main, new).splitlines() if line.startswith("| RQ")]
+    text = readme.decided(main, new)
+    assert text.startswith(f"![{readme.DECISIVE_ALT}](figures/decisive.png)\n\n| Claim |")
+    assert np.ptp(matplotlib.image.imread(tmp_path / "figures" / "decisive.png")[..., :3]) > 0.9
+    figure = new_beside_pilot(new, decisive.judge(new), decisive.pilot(main))
+    assert len(figure.axes) == 8
+    for axes, one, before in zip(figure.axes, decisive.judge(new), decisive.pilot(main), strict=True):
+        assert axes.get_title().startswith(f"{one.claim.name}, {new.title(one.env)}: ")
+        outcome, earlier = one.outcomes[0], before.outcomes[0]
+        drawn = [x for line in axes.lines[:4] for x in line.get_xdata()]
+        ends = [outcome.low, outcome.high, outcome.mean, earlier.low, earlier.high, earlier.mean]
+        assert drawn == [end for end in ends if end is not None]  # no interval where all seeds differ alike
+        (claimed,) = axes.patches  # shaded, to the panel's edge where the claim has no bound
+        edges = claimed.get_extents().transformed(axes.transData.inverted()).intervalx
+        assert edges == pytest.approx(np.clip(outcome.region, *axes.get_xlim()))
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| RQ")]
     assert len(rows) == 12
     assert [row[0] for row in rows[8:]] == ["| RQ1b, units"] * 2 + ["| RQ1b, credit"] * 2
     assert {row[-3] for row in rows[8:]} == {"-"}  # beside the family: no p-value of Holm's
@@ -188,6 +212,9 @@ def test_decisive_report_and_table(tmp_path, only_figures):
     assert line in readme.in_short(main, new)
     gone = ("lumberjacks_v1", "qmix", 9)
     few = replace(new, runs={key: run for key, run in new.runs.items() if key != gone}, missing={gone: "not trained"})
+    (tmp_path / "figures" / "decisive.png").unlink()
+    assert "decisive.png" not in readme.decided(main, few)  # nothing is shown before all runs are there
+    assert not [*(tmp_path / "figures").iterdir()]
     rows = [line.split(" | ") for line in readme.decided(main, few).splitlines() if line.startswith("| RQ")]
     assert {row[2] for row in rows} == {"missing"}
     assert readme.decisive_line(few).endswith("until every run that the tests read is available; 199 of 200 are.")

@@ -5,15 +5,21 @@ here, for studies/README.md (`python -m benchmarks.report.readme`).
 """
 
 import itertools
+import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from benchmarks.claims.declared import ENTROPY_ALL, FINAL_RETURN, anchor_of
+from benchmarks.claims.presented import compared_text
+from benchmarks.claims.verdicts import Judgement
 from benchmarks.report.drawing import COLOURS, LOOK, as_png
 from benchmarks.report.gather import Results, Run, seed_list
 from benchmarks.report.tables import entropy_percentiles
@@ -153,6 +159,45 @@ def against_weight(compared: Compared, main: Results, study: Results) -> Figure:
     return figure
 
 
+def new_beside_pilot(results: Results, new: Sequence[Judgement], pilot: Sequence[Judgement]) -> Figure:
+    """Return differences on new seeds and in the pilot, a row for each claim, a column for each environment.
+
+    Args:
+        results: the runs.
+        new: verdicts on claims with one test and at most one candidate each, on the same environments.
+        pilot: the same claims and environments on the pilot's seeds, in the same order.
+    """
+    envs, claims = ([*dict.fromkeys(names)] for names in zip(*((one.env, one.claim.name) for one in new), strict=True))
+    figure = Figure(figsize=(4.2 * len(envs), 1.25 * len(claims) + 0.4), layout="constrained")
+    panels = figure.subplots(len(claims), len(envs), squeeze=False)
+    for one, before in zip(new, pilot, strict=True):
+        axes = panels[claims.index(one.claim.name)][envs.index(one.env)]
+        (outcome,), (earlier,) = one.outcomes, before.outcomes
+        ends = [end for end in (0.0, *outcome.region) if math.isfinite(end)]
+        for y, found, colour in ((0, outcome, OWN), (1, earlier, MAIN)):
+            if found.mean is not None:
+                bar = [end for end in (found.low, found.high) if end is not None]
+                axes.plot(bar, [y] * len(bar), color=colour, linewidth=2)
+                axes.plot(found.mean, y, "o", color=colour, markersize=5)
+                ends += [found.mean, *bar]
+        room = 0.08 * (max(ends) - min(ends))
+        least, most = min(ends) - room, max(ends) + room
+        axes.axvspan(max(outcome.region[0], least), min(outcome.region[1], most), color="0.9", linewidth=0, zorder=0)
+        axes.axvline(0, color="0.5", linewidth=1, linestyle=":")
+        axes.set_xlim(least, most)
+        axes.set_ylim(1.6, -0.6)
+        axes.set_yticks([0, 1], ["new seeds", "pilot"] if one.env == envs[0] else ["", ""])
+        axes.set_title(f"{one.claim.name}, {results.title(one.env)}: {one.verdict}", fontsize=9)
+        axes.set_xlabel(textwrap.fill(compared_text(outcome), 52), fontsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(
+        "dots: means over seeds, bars: 95% intervals of each test alone, grey: what is claimed", fontsize=8
+    )
+    return figure
+
+
 def gre_lambda(results: Results, algorithm: str) -> float:
     """Return the weight of an algorithm's entropy term, 0 where it has none."""
     return float(results.params.algorithms[algorithm].resolved().get("gre_lambda", 0))
@@ -188,7 +233,7 @@ BESIDE: dict[str, Compared] = {
 """Each side study with a table of its runs below those of the main results."""
 
 
-def png(draw: Draw, compared: Compared, main: Results, study: Results) -> bytes:
-    """Return a study's figure."""
+def png(draw: Callable[..., Figure], *arguments: Any) -> bytes:
+    """Return a figure of this module as PNG."""
     with matplotlib.style.context(["default", LOOK]):
-        return as_png(draw(compared, main, study))
+        return as_png(draw(*arguments))

@@ -19,7 +19,7 @@ from benchmarks.claims.declared import CONFIDENCE, anchor_of
 from benchmarks.claims.presented import caveats, compact, compared_text, family_text, p_text, verdict_rows
 from benchmarks.claims.verdicts import Judgement, judge
 from benchmarks.report import beside_game
-from benchmarks.report.compared import BESIDE, Compared, missing, png
+from benchmarks.report.compared import BESIDE, Compared, missing, new_beside_pilot, png
 from benchmarks.report.drawing import LOOK, Drawable, as_png
 from benchmarks.report.figures import ENTROPY, SCORE, Curves
 from benchmarks.report.gather import Key, Results, gather, reference, seed_list, together
@@ -54,6 +54,9 @@ CREDIT_ENTROPY = Curves(
     ("qmix", "qmix_gre", "qmix_simple"),
 )
 NOT_RUN = "No runs of this study yet."
+DECISIVE_ALT = (
+    "Differences between algorithms with their intervals, on the new seeds and in the pilot, beside what is claimed"
+)
 
 
 def main() -> None:
@@ -134,10 +137,7 @@ def study_text(name: str, beside: Compared, main: Results, study: Results) -> st
     text = markdown_table(study_rows(beside, main, study))
     if beside.figure is None:
         return text
-    path = FIGURES / f"{name}.png"
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(png(beside.figure, beside, main, study))
-    return f"![{beside.alt}]({path.relative_to(STUDIES)})\n\n{text}"
+    return f"{_shown(name, beside.alt, png(beside.figure, beside, main, study))}\n\n{text}"
 
 
 def study_rows(beside: Compared, main: Results, study: Results) -> Content:
@@ -178,15 +178,16 @@ def _study_rows(results: Results, env: str, algorithm: str, percents: Sequence[f
 
 
 def decided(main: Results, new: Results) -> str:
-    """Return the decisive test as Markdown: verdicts of the new seeds, the pilot and all seeds beside them."""
+    """Return the decisive test as Markdown: verdicts of the new seeds, the pilot and all seeds beside them.
+
+    Once the test is made, its figure is written too.
+    """
     if not new.runs:
         return NOT_RUN
     judgements = decisive.judge(new)
-    adjusted = decisive.adjust([one.outcomes[0] for one in judgements])
+    adjusted, pilot = decisive.adjust([one.outcomes[0] for one in judgements]), decisive.pilot(main)
     rows: list[list[Cell]] = []
-    for one, p, before, both in zip(
-        judgements, adjusted, decisive.pilot(main), decisive.pooled(main, new), strict=True
-    ):
+    for one, p, before, both in zip(judgements, adjusted, pilot, decisive.pooled(main, new), strict=True):
         outcome, earlier, together = (judgement.outcomes[0] for judgement in (one, before, both))
         rows.append(
             [
@@ -210,7 +211,11 @@ def decided(main: Results, new: Results) -> str:
         *(Column("Seeds", "d"), Column("p", ".4f"), Column("p of the contrary", ".4f"), Column("Holm", ".4f")),
         *(Column("Pilot, at its own level"), Column("All seeds, descriptive")),
     ]
-    return markdown_table(Content(columns, rows, [*decisive.NOTES, *missing(new)]))
+    text = markdown_table(Content(columns, rows, [*decisive.NOTES, *missing(new)]))
+    if all(one.verdict == "missing" for one in judgements):
+        return text
+    picture = png(new_beside_pilot, new, judgements, pilot)
+    return f"{_shown('decisive', DECISIVE_ALT, picture)}\n\n{text}"
 
 
 def smac_texts(main: Results, learning: Results, table_3: Results, credit: Results) -> tuple[str, str, str]:
@@ -309,12 +314,17 @@ def beside(learning: Results, results: Results) -> Results:
 
 def _drawn(name: str, results: Results, figure: Drawable) -> str:
     """Write a figure of the report for studies/README.md, and return the line that shows it."""
-    path = FIGURES / f"{name}.png"
-    path.parent.mkdir(exist_ok=True)
     with matplotlib.style.context(["default", LOOK]):
         _, drawn = next(figure.draw(results))
-        path.write_bytes(as_png(drawn))
-    return f"![{figure.describe(results)}]({path.relative_to(STUDIES)})"
+        return _shown(name, figure.describe(results), as_png(drawn))
+
+
+def _shown(name: str, alt: str, picture: bytes) -> str:
+    """Write a picture for studies/README.md, and return the line that shows it."""
+    path = FIGURES / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(picture)
+    return f"![{alt}]({path.relative_to(STUDIES)})"
 
 
 def put(name: str, table: str, readme: Path) -> None:
