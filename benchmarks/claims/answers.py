@@ -61,7 +61,7 @@ QUESTIONS = {
     "Order 1": "Does QMIX end above VDN, as in the game?",
     "Order 2": "Is VDN faster than QMIX, as in the game?",
 }
-"""Of the claims, where each is asked by itself: on the embedded engine and in the decisive test."""
+"""What each claim answers."""
 
 
 def _on_engine(results: Results, every: Sequence[Judgement]) -> list[Answer]:
@@ -130,7 +130,7 @@ def _uniform(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     if phases := found.get("RQ1a, phase"):
         names = listed(results, phases, YES)
         sentences.append(f"Is it lower while exploration is random, as in the paper? {upper(names)}")
-    return Answer("RQ1a", "Is credit in QMIX uniform?", _marked(_evenness, found["RQ1a"]), _sentences(sentences))
+    return Answer("RQ1a", QUESTIONS["RQ1a"], _marked(_evenness, found["RQ1a"]), _sentences(sentences))
 
 
 def _evenness(judgements: Sequence[Judgement]) -> str:
@@ -158,13 +158,13 @@ def _equal(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     if more:
         effects = "; ".join(f"{compact(one.outcomes[0])} on {results.title(one.env)}" for one in more)
         text += f" Fewer parameters do not explain it: with as many as QMIX, the difference is {effects}."
-    return Answer("RQ1b", "Do equal credits (QMIX-simple) do as well?", _marked(_short, found["RQ1b"]), text)
+    return Answer("RQ1b", QUESTIONS["RQ1b"], _marked(_short, found["RQ1b"]), text)
 
 
 def _gre(results: Results, found: dict[str, list[Judgement]]) -> Answer:
     questions = {
-        "RQ2b": "Is it faster early?",
-        "RQ2c": "Does QMIX drop in mid-training where QMIX-GRE rises?",
+        "RQ2b": QUESTIONS["RQ2b"],
+        "RQ2c": QUESTIONS["RQ2c"],
         "RQ2a": "Is it at least as good at the end?",
         "RQ2a, better": "Does it end higher?",
     }
@@ -203,7 +203,7 @@ def _entropy(results: Results, found: dict[str, list[Judgement]]) -> Answer:
         if done
         else " The paper shows it on StarCraft's MMM2, which is not among these environments."
     )
-    return Answer("RQ3", "Does GRE lower the gradient entropy?", _marked(_lowered, found["RQ3"]), text)
+    return Answer("RQ3", QUESTIONS["RQ3"], _marked(_lowered, found["RQ3"]), text)
 
 
 def _lowered(judgements: Sequence[Judgement]) -> str:

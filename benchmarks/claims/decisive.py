@@ -118,6 +118,11 @@ def judge(results: Results) -> list[Judgement]:
     ]
 
 
+def is_made(judgements: Sequence[Judgement]) -> bool:
+    """Return whether the test is made: until all its runs are there, every verdict of `judge` is "missing"."""
+    return all(one.verdict != "missing" for one in judgements)
+
+
 def beside(results: Results) -> list[Judgement]:
     """Return the verdicts on `EQUAL_CREDIT`, each at its own level, "missing" while any run that they need is."""
     found = judge_each(results, EQUAL_CREDIT)

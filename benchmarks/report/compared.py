@@ -169,7 +169,7 @@ def new_beside_pilot(results: Results, new: Sequence[Judgement], pilot: Sequence
     """
     envs, claims = ([*dict.fromkeys(names)] for names in zip(*((one.env, one.claim.name) for one in new), strict=True))
     figure = Figure(figsize=(4.2 * len(envs), 1.25 * len(claims) + 0.4), layout="constrained")
-    panels = figure.subplots(len(claims), len(envs), squeeze=False)
+    panels = figure.subplots(len(claims), len(envs), squeeze=False, sharey=True)
     for one, before in zip(new, pilot, strict=True):
         axes = panels[claims.index(one.claim.name)][envs.index(one.env)]
         (outcome,), (earlier,) = one.outcomes, before.outcomes
@@ -186,12 +186,12 @@ def new_beside_pilot(results: Results, new: Sequence[Judgement], pilot: Sequence
         axes.axvline(0, color="0.5", linewidth=1, linestyle=":")
         axes.set_xlim(least, most)
         axes.set_ylim(1.6, -0.6)
-        axes.set_yticks([0, 1], ["new seeds", "pilot"] if one.env == envs[0] else ["", ""])
+        axes.set_yticks([0, 1], ["new seeds", "pilot"])
         axes.set_title(f"{one.claim.name}, {results.title(one.env)}: {one.verdict}", fontsize=9)
         axes.set_xlabel(textwrap.fill(compared_text(outcome), 52), fontsize=8)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-        axes.spines[["top", "right"]].set_visible(False)
+        _plain(axes, "x")
     figure.supxlabel(
         "dots: means over seeds, bars: 95% intervals of each test alone, grey: what is claimed", fontsize=8
     )

@@ -85,7 +85,7 @@ def in_short(results: Results, new: Results) -> str:
     """Return the paper's questions with their answers in a few words, and the decisive test's, as Markdown."""
     found = answers(results, judge(results))
     lines = [f"- {one.question} **{one.short}.**" for one in found]
-    if any(one.verdict != "missing" for one in decisive.judge(new)):
+    if decisive.is_made(decisive.judge(new)):
         lines.append(decisive_line(new))
     return "\n".join(lines)
 
@@ -98,7 +98,7 @@ def decisive_line(new: Results, effects: bool = False) -> str:
         effects: name the differences and their intervals.
     """
     judgements = decisive.judge(new)
-    if all(one.verdict == "missing" for one in judgements):
+    if not decisive.is_made(judgements):
         total = len(new.runs) + len(new.missing)
         text = f"Nothing is judged until every run that the tests read is available; {len(new.runs)} of {total} are."
     else:
@@ -212,7 +212,7 @@ def decided(main: Results, new: Results) -> str:
         *(Column("Pilot, at its own level"), Column("All seeds, descriptive")),
     ]
     text = markdown_table(Content(columns, rows, [*decisive.NOTES, *missing(new)]))
-    if all(one.verdict == "missing" for one in judgements):
+    if not decisive.is_made(judgements):
         return text
     picture = png(new_beside_pilot, new, judgements, pilot)
     return f"{_shown('decisive', DECISIVE_ALT, picture)}\n\n{text}"
